@@ -1,0 +1,19 @@
+//! The port to one bucket: what Artifacts needs from an object store, and nothing more.
+//!
+//! [`Bucket`] is the narrow trait that the rest of the product speaks. Adapters:
+//! [`s3`] (any S3-compatible store), [`memory`] (fast tests) and [`faults`] (a wrapper
+//! that injects latency and failures by rule). [`conformance`] is the one suite that
+//! every adapter runs; [`probe`] finds out what a store can really do.
+//!
+//! Errors are named by *what the caller can do about them*, see [`Error`].
+
+mod error;
+mod port;
+
+pub mod probe;
+
+pub use error::{Error, Result};
+pub use port::{
+    Body, Bucket, ByteStream, Condition, CopyOptions, DeleteOutcome, GetOptions, Key, KeyError,
+    ListPage, ListRequest, Metadata, Object, ObjectMeta, PutOptions, PutOutcome, Etag,
+};
