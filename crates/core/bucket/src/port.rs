@@ -119,6 +119,7 @@ impl fmt::Display for Key {
 /// An entity tag, without the quotes that HTTP puts around it. Opaque: it may or may not
 /// be the MD5 of the body.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct Etag(Arc<str>);
 
 impl Etag {
@@ -130,6 +131,18 @@ impl Etag {
     /// The tag without quotes.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Etag {
+    fn from(tag: String) -> Self {
+        Self::new(&tag)
+    }
+}
+
+impl From<Etag> for String {
+    fn from(tag: Etag) -> String {
+        tag.0.as_ref().to_owned()
     }
 }
 
