@@ -7,13 +7,16 @@
 //!
 //! Errors are named by *what the caller can do about them*, see [`Error`].
 
+mod body;
 mod error;
+mod metadata;
 mod port;
 
+pub mod memory;
 pub mod probe;
 
 pub use error::{Error, Result};
 pub use port::{
-    Body, Bucket, ByteStream, Condition, CopyOptions, DeleteOutcome, GetOptions, Key, KeyError,
-    ListPage, ListRequest, Metadata, Object, ObjectMeta, PutOptions, PutOutcome, Etag,
+    Body, Bucket, ByteStream, Condition, CopyOptions, DeleteOutcome, Etag, GetOptions, Key,
+    KeyError, ListPage, ListRequest, Metadata, Object, ObjectMeta, PutOptions, PutOutcome,
 };
