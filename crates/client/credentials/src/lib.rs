@@ -1,1 +1,33 @@
-//! client/credentials
+//! What this machine keeps for its user: storage keys and the workspaces it knows.
+//!
+//! - [`Paths`]: where the files are (XDG base directories).
+//! - [`Folder`]: reading and writing files that nobody else may read or change.
+//! - [`KeyFile`]: the format of `byo-credentials`, and [`StorageKeys`]: the chain that
+//!   finds the keys (environment, then that file, then an error that names both places).
+//! - [`WorkspaceConfig`] and [`Workspaces`]: the files `workspaces/NAME.toml`.
+//!
+//! Compatibility: a file written by an older version is always read; lines and fields that
+//! this version does not know are kept when it rewrites the file.
+
+mod address;
+mod chain;
+mod environment;
+mod error;
+mod folder;
+mod key_file;
+mod lock;
+mod paths;
+mod profile;
+mod value;
+mod workspaces;
+
+pub use address::{Endpoint, Prefix};
+pub use chain::{Keys, Overview, Source, Sourced, StorageKeys};
+pub use environment::Environment;
+pub use error::{Error, Result};
+pub use folder::{Folder, Privacy};
+pub use key_file::{Field, KeyFile};
+pub use paths::{CREDENTIALS_FILE, Paths};
+pub use profile::KeyProfile;
+pub use value::FieldValue;
+pub use workspaces::{Backend, WorkspaceConfig, Workspaces};

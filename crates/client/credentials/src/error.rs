@@ -1,0 +1,272 @@
+//! Errors that name the thing, the cause and the next step. None ever carries a secret.
+
+use std::path::{Path, PathBuf};
+
+use model::WorkspaceName;
+
+use crate::{Field, KeyProfile};
+
+/// Shorthand for a result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why the machine's own files could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Neither `HOME` nor the user database tells where the user's files are.
+    #[error("the home folder of this user is not known")]
+    NoHome,
+    /// A secret file that other users may read.
+    #[error("{} can be read by other users (mode {mode:04o})", path.display())]
+    ReadableByOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file or folder that other users may change.
+    #[error("{} can be changed by other users (mode {mode:04o})", path.display())]
+    WritableByOthers {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file or folder that belongs to somebody else.
+    #[error("{} belongs to user {owner}, not to you (user {me})", path.display())]
+    Foreign {
+        /// The file or folder.
+        path: PathBuf,
+        /// The owner's user id.
+        owner: u32,
+        /// The effective user id of this process.
+        me: u32,
+    },
+    /// A link that leads out of the folder it lies in.
+    #[error("{} is a link that leads out of its folder", path.display())]
+    LinkOut {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Something that is no regular file where one should be.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// A file too large to be what its name says.
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes that are read.
+        limit: u64,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: {reason}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, `create` …
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+    /// Another process has held the lock for too long.
+    #[error("{} is locked by another process", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The key file breaks its format. The line's text is not repeated: it may be a secret.
+    #[error("{}, line {line}: {reason}", path.display())]
+    MalformedKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A value that cannot be a key, a token or a region.
+    #[error("{name} {reason}")]
+    InvalidValue {
+        /// The variable, flag or field.
+        name: String,
+        /// What is wrong, without the value.
+        reason: &'static str,
+    },
+    /// A name that cannot be a profile's.
+    #[error(
+        "{0:?} is not a valid profile: use 1 to 63 letters, digits, '.', '-' or '_', beginning with a letter or digit"
+    )]
+    InvalidProfile(String),
+    /// One of access key and secret key without the other, or a token without both.
+    #[error("half a pair of storage keys in {place}: {missing} is missing")]
+    HalfPair {
+        /// Where the half was found.
+        place: String,
+        /// What is missing there, as it would be written there.
+        missing: String,
+        /// Whether the place is the environment.
+        in_environment: bool,
+    },
+    /// No keys anywhere in the chain.
+    #[error(
+        "no storage keys: ARTIFACTS_S3_ACCESS_KEY_ID and ARTIFACTS_S3_SECRET_ACCESS_KEY are not set, and {} has no keys{}", path.display(), of_profile(profile)
+    )]
+    NoKeys {
+        /// The cache file.
+        path: PathBuf,
+        /// The profile asked for.
+        profile: KeyProfile,
+    },
+    /// An address that is not one of an S3 endpoint.
+    #[error("{text:?} is not an endpoint: {reason}")]
+    InvalidEndpoint {
+        /// What was given, with any credentials taken out.
+        text: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A prefix that cannot hold a workspace.
+    #[error("{text:?} is not a prefix for a workspace: {reason}")]
+    InvalidPrefix {
+        /// What was given.
+        text: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// This machine knows no such workspace.
+    #[error("no workspace {name} on this machine")]
+    NoWorkspace {
+        /// The name asked for.
+        name: WorkspaceName,
+    },
+    /// The name is taken on this machine.
+    #[error("workspace {name} already exists on this machine")]
+    WorkspaceExists {
+        /// The name.
+        name: WorkspaceName,
+    },
+    /// A workspace's file breaks its format.
+    #[error("{} is not a workspace's file: {reason}", path.display())]
+    MalformedWorkspace {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoHome => {
+                "set HOME, or XDG_CONFIG_HOME, XDG_CACHE_HOME, XDG_STATE_HOME and XDG_DATA_HOME"
+                    .into()
+            }
+            Self::ReadableByOthers { path, .. } => format!("run: chmod 600 {}", quoted(path)),
+            Self::WritableByOthers { path, .. } => format!("run: chmod go-w {}", quoted(path)),
+            Self::Foreign { path, .. } => format!(
+                "work as that user, or take it over with: sudo chown \"$(id -u)\" {}; XDG_CONFIG_HOME names another place",
+                quoted(path)
+            ),
+            Self::LinkOut { path } => {
+                let path = quoted(path);
+                format!(
+                    "put the file itself there: cp --remove-destination \"$(readlink -f {path})\" {path} && chmod 600 {path}"
+                )
+            }
+            Self::NotAFile { path } | Self::TooLarge { path, .. } => {
+                format!("move {} out of the way", quoted(path))
+            }
+            Self::Locked { .. } => {
+                "wait for the other artifacts command to end, then try again".into()
+            }
+            Self::MalformedKeyFile { path, .. } => format!("mend the line in {}", quoted(path)),
+            Self::HalfPair {
+                in_environment: true,
+                missing,
+                ..
+            } => {
+                format!("set {missing} too, or unset the others")
+            }
+            Self::HalfPair { .. } => {
+                "run: artifacts storage set --access-key-id ID --secret-access-key -".into()
+            }
+            Self::NoKeys { profile, .. } => no_keys_hint(profile),
+            Self::InvalidEndpoint { .. } => "write it as https://HOST or http://HOST:PORT".into(),
+            Self::InvalidPrefix { .. } => "write it as FOLDER or FOLDER/FOLDER".into(),
+            Self::NoWorkspace { name } => format!(
+                "see: artifacts workspace list; make it with: artifacts workspace create {name} --bucket BUCKET; or attach one that is in a bucket with: artifacts workspace attach {name} --bucket BUCKET"
+            ),
+            Self::WorkspaceExists { name } => {
+                format!(
+                    "choose another name, or forget that one with: artifacts workspace delete {name}"
+                )
+            }
+            Self::MalformedWorkspace { path, .. } => format!(
+                "mend {0}, or remove it and run artifacts workspace attach again",
+                quoted(path)
+            ),
+            Self::Io { .. } | Self::InvalidValue { .. } | Self::InvalidProfile(_) => return None,
+        })
+    }
+
+    /// A value that is not what `field` holds.
+    pub(crate) fn invalid(name: impl Into<String>, reason: &'static str) -> Self {
+        Self::InvalidValue {
+            name: name.into(),
+            reason,
+        }
+    }
+
+    /// What the operating system said about `path`.
+    pub(crate) fn io(action: &'static str, path: &Path, error: impl Into<std::io::Error>) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            reason: error.into().to_string(),
+        }
+    }
+
+    /// Half a pair, found in the environment.
+    pub(crate) fn half_in_environment(missing: Field) -> Self {
+        Self::HalfPair {
+            place: "the environment".into(),
+            missing: missing.variable().into(),
+            in_environment: true,
+        }
+    }
+}
+
+fn of_profile(profile: &KeyProfile) -> String {
+    if profile.is_default() {
+        String::new()
+    } else {
+        format!(" for profile {profile}")
+    }
+}
+
+fn no_keys_hint(profile: &KeyProfile) -> String {
+    let flag = if profile.is_default() {
+        String::new()
+    } else {
+        format!(" --profile {profile}")
+    };
+    format!(
+        "export both variables, or run: artifacts storage set{flag} --access-key-id ID --secret-access-key -"
+    )
+}
+
+/// The path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
