@@ -1,1 +1,39 @@
-fn main() {}
+//! The program `artifacts`.
+//!
+//! A command's data go to standard output; everything else (progress, notes, warnings,
+//! errors) goes to standard error. Nothing is built before it is needed: `--version` and
+//! the commands that stay on this machine start no runtime.
+
+mod cli;
+mod commands;
+mod context;
+mod failure;
+mod input;
+mod logging;
+mod output;
+mod variables;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::context::Context;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::refuse(&error),
+    };
+    logging::init();
+    let output = Output::new(cli.global.format);
+    let context = Context::new(output, cli.global.no_input);
+    match commands::run(cli.command, &context) {
+        Ok(code) => code,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! `artifacts storage`: keys of the user's own buckets, kept on this machine.
+
+use clap::{Args, Subcommand};
+use credentials::{
+    Error, Field, FieldValue, KeyFile, KeyProfile, Overview, Paths, Source, Sourced, StorageKeys,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+use crate::input;
+use crate::output::table;
+
+/// What can be done with stored keys.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Save storage keys; without options, those of the ARTIFACTS_S3_* variables.
+    Set(Set),
+    /// Show, masked, which keys are used and where each comes from.
+    Show(Profile),
+    /// Remove saved keys.
+    Clear(Clear),
+}
+
+/// Which keys are meant.
+#[derive(Args)]
+pub(crate) struct Profile {
+    /// The set of keys to use.
+    #[arg(long, default_value_t, value_name = "PROFILE")]
+    profile: KeyProfile,
+}
+
+/// Only the fields that are given are changed.
+#[derive(Args)]
+pub(crate) struct Set {
+    /// The access key id.
+    #[arg(long, value_name = "ID")]
+    access_key_id: Option<String>,
+    /// The secret access key; `-` reads it from standard input, where nobody else sees it.
+    #[arg(long, value_name = "SECRET", value_parser = secret, allow_hyphen_values = true)]
+    secret_access_key: Option<SecretString>,
+    /// The same as `--secret-access-key -`.
+    #[arg(long, conflicts_with = "secret_access_key")]
+    secret_stdin: bool,
+    /// The session token of temporary keys; `-` reads it from standard input, on the line
+    /// after the secret if both are read; '' removes it.
+    #[arg(long, value_name = "TOKEN", value_parser = secret, allow_hyphen_values = true)]
+    session_token: Option<SecretString>,
+    /// The region; '' removes it.
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    #[command(flatten)]
+    profile: Profile,
+}
+
+/// What to remove.
+#[derive(Args)]
+pub(crate) struct Clear {
+    /// The keys of every profile.
+    #[arg(long, conflicts_with = "profile")]
+    all: bool,
+    #[command(flatten)]
+    profile: Profile,
+}
+
+pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
+    match command {
+        Command::Set(set) => save(set, context),
+        Command::Show(profile) => show(&profile.profile, context),
+        Command::Clear(clear) => remove(&clear, context),
+    }
+}
+
+/// What happens to a field: a new value, or its removal.
+type Change = (Field, Option<FieldValue>);
+
+fn save(set: Set, context: &Context) -> Result<()> {
+    let paths = context.paths()?;
+    let profile = set.profile.profile.clone();
+    let chain = context.storage_keys(&profile)?;
+    let changes = if set.is_empty() {
+        from_environment(&chain)?
+    } else {
+        set.into_changes(context)?
+    };
+    store(&paths, &profile, changes, context)?;
+    if chain.environment().has_keys() && chain.resolve().is_ok() {
+        context
+            .output
+            .note("The ARTIFACTS_S3_* variables of this shell still win over the saved keys.");
+    }
+    Ok(())
+}
+
+/// Saves the keys of the environment in the cache file. Used by `workspace create` too.
+pub(crate) fn from_environment(chain: &StorageKeys) -> Result<Vec<Change>> {
+    let fields = chain.environment().own_fields()?;
+    if fields.is_empty() {
+        return Err(Failure::new(
+            Code::Usage,
+            "nothing to save: no ARTIFACTS_S3_* variable is set and no field is given",
+        )
+        .with_hint("run: artifacts storage set --access-key-id ID --secret-access-key -"));
+    }
+    let changes = fields
+        .into_iter()
+        .map(|(field, value)| (field, Some(value.duplicate())));
+    Ok(changes.collect())
+}
+
+/// Writes changes to the cache file and says which fields.
+fn store(
+    paths: &Paths,
+    profile: &KeyProfile,
+    changes: Vec<Change>,
+    context: &Context,
+) -> Result<()> {
+    let dropped = apply(paths, profile, &changes)?;
+    if dropped {
+        context
+            .output
+            .note("Removed the saved session token: it belonged to the keys before.");
+    }
+    let path = paths.credentials_file();
+    let names: Vec<&str> = changes.iter().map(|(field, _)| field.name()).collect();
+    let saved = json!({ "path": path, "profile": profile, "fields": names });
+    if context.output.is_json() {
+        return context.output.data(&saved, String::new);
+    }
+    let names = names.join(", ");
+    context
+        .output
+        .note(&format!("Saved {names} in {} (mode 0600).", path.display()));
+    Ok(())
+}
+
+/// Applies changes to a profile; whether a session token of other keys was dropped. Refuses
+/// to leave half a pair behind.
+pub(crate) fn apply(
+    paths: &Paths,
+    profile: &KeyProfile,
+    changes: &[Change],
+) -> credentials::Result<bool> {
+    KeyFile::update(paths, |file| {
+        for (field, value) in changes {
+            match value {
+                Some(value) => file.set(profile, *field, value),
+                None => {
+                    file.unset(profile, *field);
+                }
+            }
+        }
+        let dropped = replaces_keys(changes) && file.unset(profile, Field::SessionToken);
+        check_pair(file, profile, paths)?;
+        Ok(dropped)
+    })
+}
+
+/// Whether both keys are new and came without a token: an older token cannot fit them.
+fn replaces_keys(changes: &[Change]) -> bool {
+    let has = |field| changes.iter().any(|(changed, _)| *changed == field);
+    has(Field::AccessKeyId) && has(Field::SecretAccessKey) && !has(Field::SessionToken)
+}
+
+fn check_pair(file: &KeyFile, profile: &KeyProfile, paths: &Paths) -> credentials::Result<()> {
+    let has = |field| file.value(profile, field).map(|value| value.is_some());
+    let (id, secret) = (has(Field::AccessKeyId)?, has(Field::SecretAccessKey)?);
+    let needed = id || secret || has(Field::SessionToken)?;
+    let missing = match (id, secret) {
+        (false, _) if needed => Field::AccessKeyId,
+        (_, false) if needed => Field::SecretAccessKey,
+        _ => return Ok(()),
+    };
+    Err(Error::HalfPair {
+        place: format!("what would be in {}", paths.credentials_file().display()),
+        missing: missing.name().to_owned(),
+        in_environment: false,
+    })
+}
+
+fn show(profile: &KeyProfile, context: &Context) -> Result<()> {
+    let chain = context.storage_keys(profile)?;
+    let overview = chain.overview()?;
+    let fields = shown(&overview);
+    if fields.iter().any(|field| field.value.is_some()) {
+        let answer = json!({ "profile": profile, "fields": fields });
+        context.output.data(&answer, || {
+            let rows = fields.iter().map(Shown::row).collect();
+            table(&["FIELD", "VALUE", "SOURCE"], rows)
+        })?;
+    }
+    chain.resolve()?;
+    Ok(())
+}
+
+/// A field as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    name: &'static str,
+    value: Option<String>,
+    source: Option<&'static str>,
+    variable: Option<&'static str>,
+    path: Option<String>,
+    #[serde(skip)]
+    place: String,
+}
+
+fn shown(overview: &Overview) -> Vec<Shown> {
+    let fields = [
+        (Field::AccessKeyId, &overview.access_key_id),
+        (Field::SecretAccessKey, &overview.secret_access_key),
+        (Field::SessionToken, &overview.session_token),
+        (Field::Region, &overview.region),
+    ];
+    fields
+        .into_iter()
+        .map(|(field, found)| Shown::new(field, found.as_ref()))
+        .collect()
+}
+
+impl Shown {
+    fn new(field: Field, found: Option<&Sourced>) -> Self {
+        let (source, variable, path) = match found.map(|found| &found.source) {
+            Some(Source::Environment(variable)) => (Some("environment"), Some(*variable), None),
+            Some(Source::File { path, .. }) => {
+                (Some("file"), None, Some(path.display().to_string()))
+            }
+            None => (None, None, None),
+        };
+        Self {
+            name: field.name(),
+            value: found.map(|found| masked(field, &found.value)),
+            place: found.map_or_else(|| "-".into(), |found| found.source.to_string()),
+            source,
+            variable,
+            path,
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let value = self.value.clone().unwrap_or_else(|| "-".into());
+        vec![self.name.into(), value, self.place.clone()]
+    }
+}
+
+fn masked(field: Field, value: &FieldValue) -> String {
+    match field {
+        Field::AccessKeyId => value.masked(),
+        Field::SecretAccessKey | Field::SessionToken => FieldValue::STARS.into(),
+        Field::Region => value.expose().into(),
+    }
+}
+
+fn remove(clear: &Clear, context: &Context) -> Result<()> {
+    let paths = context.paths()?;
+    let removed = KeyFile::update(&paths, |file| {
+        let profiles = if clear.all {
+            file.profiles()
+        } else {
+            vec![clear.profile.profile.clone()]
+        };
+        Ok(profiles
+            .iter()
+            .map(|profile| file.clear(profile))
+            .sum::<usize>())
+    })?;
+    let path = paths.credentials_file();
+    let answer = json!({ "path": path, "removed": removed });
+    if context.output.is_json() {
+        return context.output.data(&answer, String::new);
+    }
+    context.output.note(&match removed {
+        0 => format!("Nothing was saved in {}.", path.display()),
+        1 => format!("Removed 1 field from {}.", path.display()),
+        n => format!("Removed {n} fields from {}.", path.display()),
+    });
+    Ok(())
+}
+
+impl Set {
+    fn is_empty(&self) -> bool {
+        self.access_key_id.is_none()
+            && self.secret_access_key.is_none()
+            && !self.secret_stdin
+            && self.session_token.is_none()
+            && self.region.is_none()
+    }
+
+    fn into_changes(self, context: &Context) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        if let Some(id) = &self.access_key_id {
+            changes.push((
+                Field::AccessKeyId,
+                Some(FieldValue::new(id, "--access-key-id")?),
+            ));
+        }
+        let dash = || Some(SecretString::from("-"));
+        let secret = self
+            .secret_access_key
+            .or_else(|| self.secret_stdin.then(dash).flatten());
+        if let Some(secret) = given(secret, "--secret-access-key", "secret access key", context)? {
+            let value = FieldValue::new(secret.expose_secret(), "--secret-access-key")?;
+            changes.push((Field::SecretAccessKey, Some(value)));
+        }
+        if let Some(token) = given(
+            self.session_token,
+            "--session-token",
+            "session token",
+            context,
+        )? {
+            let value = optional(token.expose_secret(), "--session-token")?;
+            changes.push((Field::SessionToken, value));
+        }
+        if let Some(region) = &self.region {
+            changes.push((Field::Region, optional(region, "--region")?));
+        }
+        Ok(changes)
+    }
+}
+
+/// The secret itself: read where `-` was given, and warned of where it stood in the
+/// command line.
+fn given(
+    argument: Option<SecretString>,
+    flag: &str,
+    what: &str,
+    context: &Context,
+) -> Result<Option<SecretString>> {
+    let Some(argument) = argument else {
+        return Ok(None);
+    };
+    match argument.expose_secret() {
+        "-" => Ok(Some(input::secret(context, what)?.as_str().into())),
+        "" => Ok(Some(argument)),
+        _ => {
+            context.output.warn(
+                &format!("the {what} stood in the command line, where other users can see it while this runs, and where the shell's history keeps it"),
+                &format!("{flag} - reads it from standard input"),
+            );
+            Ok(Some(argument))
+        }
+    }
+}
+
+/// A value, or the wish to remove it.
+fn optional(text: &str, flag: &str) -> Result<Option<FieldValue>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(FieldValue::new(text, flag)?))
+}
+
+fn secret(text: &str) -> std::result::Result<SecretString, std::convert::Infallible> {
+    Ok(text.into())
+}

@@ -1,0 +1,295 @@
+//! Why a command failed, as the user sees it: a stable code, a sentence, the next step.
+
+use std::process::ExitCode;
+
+use credentials::Error as Local;
+
+/// Shorthand for a result with a [`Failure`].
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+/// What the user is told. Its texts never hold a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The kind, stable for scripts.
+    pub(crate) code: Code,
+    /// The thing and the cause.
+    pub(crate) message: String,
+    /// The next step.
+    pub(crate) hint: Option<String>,
+}
+
+/// The kinds of failure. The reference page of error codes is printed from [`Code::facts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    Failed,
+    FileMalformed,
+    FileUnusable,
+    NotS3,
+    StoreUnsupported,
+    StoreRefused,
+    Usage,
+    InvalidName,
+    InvalidValue,
+    InputNeeded,
+    NoKeys,
+    KeysIncomplete,
+    KeysRefused,
+    KeysExpired,
+    FileExposed,
+    FileForeign,
+    PermissionDenied,
+    BucketNotFound,
+    NotInBucket,
+    WorkspaceNotFound,
+    WorkspaceExists,
+    WorkspaceNested,
+    WorkspaceChanged,
+    Precondition,
+    StoreUnreachable,
+    StoreBusy,
+    Locked,
+    LeftUndone,
+}
+
+/// What there is to say about a [`Code`].
+pub(crate) struct Facts {
+    /// The code as scripts see it.
+    pub(crate) code: &'static str,
+    /// What happened, in a few words.
+    pub(crate) title: &'static str,
+    /// The exit code of the process.
+    pub(crate) exit: u8,
+    /// What to do about it.
+    pub(crate) next: &'static str,
+}
+
+/// The exit codes and what they mean, in order.
+pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
+    (0, "done"),
+    (1, "failed"),
+    (2, "wrong usage"),
+    (
+        3,
+        "not logged in, or no credentials, or the store refuses them",
+    ),
+    (4, "permission denied"),
+    (5, "not found"),
+    (6, "conflict, or something is not as it must be"),
+    (7, "temporary; the same command may succeed later"),
+    (
+        8,
+        "something was left undone (pending uploads, a partial removal)",
+    ),
+];
+
+impl Code {
+    /// All codes, by exit code.
+    pub(crate) const ALL: [Self; 28] = [
+        Self::Failed,
+        Self::FileMalformed,
+        Self::FileUnusable,
+        Self::NotS3,
+        Self::StoreUnsupported,
+        Self::StoreRefused,
+        Self::Usage,
+        Self::InvalidName,
+        Self::InvalidValue,
+        Self::InputNeeded,
+        Self::NoKeys,
+        Self::KeysIncomplete,
+        Self::KeysRefused,
+        Self::KeysExpired,
+        Self::FileExposed,
+        Self::FileForeign,
+        Self::PermissionDenied,
+        Self::BucketNotFound,
+        Self::NotInBucket,
+        Self::WorkspaceNotFound,
+        Self::WorkspaceExists,
+        Self::WorkspaceNested,
+        Self::WorkspaceChanged,
+        Self::Precondition,
+        Self::StoreUnreachable,
+        Self::StoreBusy,
+        Self::Locked,
+        Self::LeftUndone,
+    ];
+
+    /// The code as scripts see it.
+    pub(crate) fn as_str(self) -> &'static str {
+        self.facts().code
+    }
+
+    /// The exit code of the process.
+    pub(crate) fn exit(self) -> u8 {
+        self.facts().exit
+    }
+
+    /// Everything there is to say about it.
+    #[rustfmt::skip]
+    pub(crate) const fn facts(self) -> Facts {
+        let (code, exit, title, next) = match self {
+            Self::Failed => ("failed", 1, "The command failed.", "Read the message; run again with `ARTIFACTS_LOG=debug` to see more."),
+            Self::FileMalformed => ("file-malformed", 1, "A file of ours breaks its format.", "Mend the line that the message names, or move the file away."),
+            Self::FileUnusable => ("file-unusable", 1, "A file or folder cannot be read or written.", "Look at the operating system's words in the message."),
+            Self::NotS3 => ("not-s3", 1, "What answers at the endpoint is not an S3 store.", "Check `--endpoint`: the store's S3 port, not its console or web site."),
+            Self::StoreUnsupported => ("store-unsupported", 1, "The store cannot do what is needed.", "Use another store, or do without."),
+            Self::StoreRefused => ("store-refused", 1, "The store calls the request wrong.", "Check `--region`; otherwise it is a defect worth reporting."),
+            Self::Usage => ("usage", 2, "The command line is wrong.", "Run the command with `--help`."),
+            Self::InvalidName => ("invalid-name", 2, "A name breaks the rule for names.", "Use 1 to 63 letters, digits, `-` or `_`, beginning with a letter or digit."),
+            Self::InvalidValue => ("invalid-value", 2, "A value cannot be what it is given for.", "Read the message: it says what is expected."),
+            Self::InputNeeded => ("input-needed", 2, "A question would have to be asked, but nobody can answer.", "Give the answer as an option, for example `--yes`."),
+            Self::NoKeys => ("no-keys", 3, "There are no storage keys, neither in the environment nor in the cache file.", "Export `ARTIFACTS_S3_ACCESS_KEY_ID` and `ARTIFACTS_S3_SECRET_ACCESS_KEY`, or run `artifacts storage set`."),
+            Self::KeysIncomplete => ("keys-incomplete", 3, "One of access key and secret key is there without the other.", "Set both in the same place, or neither."),
+            Self::KeysRefused => ("keys-refused", 3, "The store does not accept the keys.", "See which ones are used with `artifacts storage show`, renew them with `artifacts storage set`."),
+            Self::KeysExpired => ("keys-expired", 3, "The session that the keys belong to has ended.", "Get new session keys and run `artifacts storage set`, or export them."),
+            Self::FileExposed => ("file-exposed", 4, "A file that must be private is open to other users of the machine.", "Run the command in the hint; if the file held a secret, renew the secret too."),
+            Self::FileForeign => ("file-foreign", 4, "A file or folder of ours belongs to somebody else.", "Work as its owner, or set `XDG_CONFIG_HOME` to a folder of your own."),
+            Self::PermissionDenied => ("permission-denied", 4, "The keys are good, but may not do this.", "Ask the bucket's owner for the right that the message names."),
+            Self::BucketNotFound => ("bucket-not-found", 5, "There is no such bucket at this endpoint.", "Check `--bucket` and `--endpoint`, or make the bucket first."),
+            Self::NotInBucket => ("not-in-bucket", 5, "The bucket does not hold what was asked for.", "Check the bucket and the prefix."),
+            Self::WorkspaceNotFound => ("workspace-not-found", 5, "This machine knows no workspace of that name.", "See `artifacts workspace list`; make or attach it."),
+            Self::WorkspaceExists => ("workspace-exists", 6, "There is a workspace already.", "Attach it with `artifacts workspace attach`, or choose another name or prefix."),
+            Self::WorkspaceNested => ("workspace-nested", 6, "One workspace would lie inside another.", "Choose a prefix beside the other one."),
+            Self::WorkspaceChanged => ("workspace-changed", 6, "The bucket holds another workspace than this machine remembers.", "Look at both with `artifacts workspace show`; forget and attach again if the new one is meant."),
+            Self::Precondition => ("precondition", 6, "Something in the bucket was changed by somebody else meanwhile.", "Look at what is there now and run the command again."),
+            Self::StoreUnreachable => ("store-unreachable", 7, "The store does not answer.", "Check the network and `--endpoint`, then try again."),
+            Self::StoreBusy => ("store-busy", 7, "The store asks for fewer requests, or has a failure of its own.", "Try again in a while."),
+            Self::Locked => ("locked", 7, "Another artifacts command is at work on the same file.", "Wait for it, then try again."),
+            Self::LeftUndone => ("left-undone", 8, "A part of the work was not done.", "Read the counts in the message, remove the cause, and run the command again."),
+        };
+        Facts { code, title, exit, next }
+    }
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same with its next step.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What the process ends with.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code.exit())
+    }
+}
+
+impl From<Local> for Failure {
+    fn from(error: Local) -> Self {
+        let code = match &error {
+            Local::NoHome | Local::Io { .. } | Local::NotAFile { .. } | Local::TooLarge { .. } => {
+                Code::FileUnusable
+            }
+            Local::ReadableByOthers { .. }
+            | Local::WritableByOthers { .. }
+            | Local::LinkOut { .. } => Code::FileExposed,
+            Local::Foreign { .. } => Code::FileForeign,
+            Local::Locked { .. } => Code::Locked,
+            Local::MalformedKeyFile { .. } | Local::MalformedWorkspace { .. } => {
+                Code::FileMalformed
+            }
+            Local::InvalidValue { .. }
+            | Local::InvalidEndpoint { .. }
+            | Local::InvalidPrefix { .. } => Code::InvalidValue,
+            Local::InvalidProfile(_) => Code::InvalidName,
+            Local::HalfPair { .. } => Code::KeysIncomplete,
+            Local::NoKeys { .. } => Code::NoKeys,
+            Local::NoWorkspace { .. } => Code::WorkspaceNotFound,
+            Local::WorkspaceExists { .. } => Code::WorkspaceExists,
+        };
+        Self {
+            code,
+            message: error.to_string(),
+            hint: error.hint(),
+        }
+    }
+}
+
+impl From<bucket::Error> for Failure {
+    fn from(error: bucket::Error) -> Self {
+        use bucket::Error as E;
+        let code = match &error {
+            E::NotFound { .. } => Code::NotInBucket,
+            E::NoSuchBucket { .. } => Code::BucketNotFound,
+            E::Precondition { .. } => Code::Precondition,
+            E::PermissionDenied { .. } => Code::PermissionDenied,
+            E::BadCredentials { expired: true, .. } => Code::KeysExpired,
+            E::BadCredentials { .. } => Code::KeysRefused,
+            E::Unreachable { .. } => Code::StoreUnreachable,
+            E::Throttled { .. } => Code::StoreBusy,
+            E::NotS3 { .. } => Code::NotS3,
+            E::Unsupported { .. } => Code::StoreUnsupported,
+            E::Invalid { .. } => Code::StoreRefused,
+            E::OutOfRange { .. } | E::TooLarge { .. } | E::LocalBody { .. } => Code::Failed,
+        };
+        Self::new(code, error.to_string()).with_hint(code.facts().next.replace('`', ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_have_a_known_exit_code() {
+        let codes: BTreeSet<&str> = Code::ALL.into_iter().map(Code::as_str).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+        let exits: Vec<u8> = Code::ALL.into_iter().map(Code::exit).collect();
+        assert!(exits.is_sorted(), "the page is ordered by exit code");
+        for exit in exits {
+            assert!(exit != 0 && EXIT_CODES.iter().any(|(known, _)| *known == exit));
+        }
+    }
+
+    #[test]
+    fn what_the_caller_can_do_decides_the_exit_code() {
+        let key = bucket::Key::new("a").expect("a key");
+        for (error, exit) in [
+            (
+                bucket::Error::BadCredentials {
+                    reason: "InvalidAccessKeyId".into(),
+                    expired: false,
+                },
+                3,
+            ),
+            (
+                bucket::Error::PermissionDenied {
+                    action: "put a".into(),
+                },
+                4,
+            ),
+            (bucket::Error::NoSuchBucket { bucket: "b".into() }, 5),
+            (bucket::Error::Precondition { key }, 6),
+            (
+                bucket::Error::Unreachable {
+                    endpoint: "e".into(),
+                    reason: "time-out".into(),
+                },
+                7,
+            ),
+            (
+                bucket::Error::NotS3 {
+                    endpoint: "e".into(),
+                    reason: "HTML".into(),
+                },
+                1,
+            ),
+        ] {
+            let failure = Failure::from(error);
+            assert_eq!(failure.code.exit(), exit, "{failure:?}");
+            assert!(failure.hint.is_some());
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Every environment variable that the program looks at. The reference page of the
+//! environment is printed from [`VARIABLES`].
+
+/// One variable.
+pub(crate) struct Variable {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) meaning: &'static str,
+    /// What counts where it is unset or empty.
+    pub(crate) otherwise: &'static str,
+}
+
+/// The bucket of `workspace create` and `attach`.
+pub(crate) const BUCKET: &str = "ARTIFACTS_S3_BUCKET";
+/// The endpoint of `workspace create` and `attach`.
+pub(crate) const ENDPOINT: &str = "ARTIFACTS_S3_ENDPOINT";
+/// The prefix of `workspace create` and `attach`.
+pub(crate) const PREFIX: &str = "ARTIFACTS_S3_PREFIX";
+/// What is logged.
+pub(crate) const LOG: &str = "ARTIFACTS_LOG";
+/// What is logged, where [`LOG`] is unset.
+pub(crate) const RUST_LOG: &str = "RUST_LOG";
+/// Set to `true` by GitHub's runner.
+pub(crate) const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+
+/// All of them, by theme.
+#[rustfmt::skip]
+pub(crate) const VARIABLES: &[Variable] = &[
+    Variable { name: "ARTIFACTS_S3_ACCESS_KEY_ID", meaning: "The access key id. Access key, secret and token are one unit: set in the environment, they win together; half of them is refused.", otherwise: "`ACCESS_KEY_ID` in `byo-credentials`" },
+    Variable { name: "ARTIFACTS_S3_SECRET_ACCESS_KEY", meaning: "The secret access key.", otherwise: "`SECRET_ACCESS_KEY` in `byo-credentials`" },
+    Variable { name: "ARTIFACTS_S3_SESSION_TOKEN", meaning: "The session token of temporary keys.", otherwise: "`SESSION_TOKEN` in `byo-credentials`, where the keys come from there too" },
+    Variable { name: "ARTIFACTS_S3_REGION", meaning: "The region that requests are signed for. May be set alone, while the keys come from the file. Wins over the workspace's own region.", otherwise: "the workspace's region, then `AWS_REGION`, `AWS_DEFAULT_REGION`, `REGION` in `byo-credentials`, `us-east-1`" },
+    Variable { name: "AWS_REGION", meaning: "The region, after `ARTIFACTS_S3_REGION` and the workspace's own.", otherwise: "`AWS_DEFAULT_REGION`" },
+    Variable { name: "AWS_DEFAULT_REGION", meaning: "The region, after `AWS_REGION`.", otherwise: "`REGION` in `byo-credentials`" },
+    Variable { name: BUCKET, meaning: "The bucket of `workspace create` and `workspace attach`.", otherwise: "`--bucket` must be given" },
+    Variable { name: ENDPOINT, meaning: "The store's address for `workspace create` and `workspace attach`: `https://HOST` or `http://HOST:PORT`.", otherwise: "AWS" },
+    Variable { name: PREFIX, meaning: "The prefix for `workspace create` and `workspace attach`.", otherwise: "the whole bucket" },
+    Variable { name: "ARTIFACTS_CONFIG", meaning: "Another configuration file.", otherwise: "`config.toml` in the configuration folder" },
+    Variable { name: LOG, meaning: "What is logged to standard error: `debug`, `bucket=trace` …", otherwise: "`RUST_LOG`, then `warn`" },
+    Variable { name: RUST_LOG, meaning: "The same, as other Rust programs call it.", otherwise: "`warn`" },
+    Variable { name: "HOME", meaning: "The user's home folder, below which everything is kept.", otherwise: "the user database's entry" },
+    Variable { name: "XDG_CONFIG_HOME", meaning: "Where `artifacts/byo-credentials` and `artifacts/workspaces/` are. Must be absolute.", otherwise: "`~/.config`" },
+    Variable { name: "XDG_CACHE_HOME", meaning: "Where file bodies are cached, in `artifacts/`. Must be absolute.", otherwise: "`~/.cache`" },
+    Variable { name: "XDG_STATE_HOME", meaning: "Where journals and the mount table are, in `artifacts/`. Must be absolute.", otherwise: "`~/.local/state`" },
+    Variable { name: "XDG_DATA_HOME", meaning: "Where other data are, in `artifacts/`. Must be absolute.", otherwise: "`~/.local/share`" },
+    Variable { name: GITHUB_ACTIONS, meaning: "`true` makes `artifacts env -f github` register the secrets with the runner, so that its logs mask them.", otherwise: "no masks are printed" },
+];
+
+/// A variable's text; empty counts as unset.
+pub(crate) fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Names of variables in the sources of this crate and of `credentials`.
+    fn mentioned(folder: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                mentioned(&path, names);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).expect("readable");
+                let parts = text
+                    .split('"')
+                    .filter(|part| part.starts_with("ARTIFACTS_"));
+                let upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+                names.extend(
+                    parts
+                        .filter(|part| part.chars().all(upper) && !part.ends_with('_'))
+                        .map(str::to_owned),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_variable_of_ours_in_the_code_is_declared() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut names = BTreeSet::new();
+        mentioned(&here.join("src"), &mut names);
+        mentioned(&here.join("../credentials/src"), &mut names);
+        assert!(names.contains("ARTIFACTS_S3_BUCKET"), "{names:?}");
+        let declared: BTreeSet<_> = VARIABLES.iter().map(|v| v.name.to_owned()).collect();
+        let missing: Vec<_> = names.difference(&declared).collect();
+        assert!(missing.is_empty(), "not in VARIABLES: {missing:?}");
+        assert_eq!(declared.len(), VARIABLES.len(), "one is declared twice");
+    }
+}
