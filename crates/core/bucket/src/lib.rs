@@ -14,6 +14,7 @@ mod port;
 
 pub mod memory;
 pub mod probe;
+pub mod s3;
 
 pub use error::{Error, Result};
 pub use port::{

@@ -44,6 +44,12 @@ pub trait Bucket: Send + Sync + 'static {
 
     /// Lists one page of keys in byte order.
     async fn list(&self, request: &ListRequest) -> Result<ListPage>;
+
+    /// Whether old versions can be listed (ListObjectVersions); for the
+    /// [probe](crate::probe). An adapter that cannot say so says no.
+    async fn versions_listed(&self) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// An object key: UTF-8 of 1 to 1024 bytes, otherwise opaque (`a//b`, `..` and control

@@ -1,0 +1,175 @@
+//! The SDK client: how it is built, and when it is replaced.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use parking_lot::RwLock;
+
+use super::Config;
+use crate::{Error, Result};
+
+/// A client that is in use: replaced as a whole, never changed.
+pub(super) struct Live {
+    pub(super) client: Client,
+    http: SharedHttpClient,
+    credentials: Credentials,
+    renew_at: Option<SystemTime>,
+}
+
+/// Holds the live client, replaces it when its keys have ended or its connections died.
+pub(super) struct Connection {
+    live: RwLock<Option<Arc<Live>>>,
+    /// Held while keys are asked for, so that a hundred calls ask once.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Connection {
+    pub(super) fn new() -> Self {
+        Self {
+            live: RwLock::new(None),
+            asking: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The client to use now.
+    pub(super) async fn live(&self, config: &Config) -> Result<Arc<Live>> {
+        if let Some(live) = self.fresh() {
+            return Ok(live);
+        }
+        let _asking = self.asking.lock().await;
+        match self.fresh() {
+            Some(live) => Ok(live),
+            None => self.ask(config, false).await,
+        }
+    }
+
+    /// Takes new keys from the source, unless another call did so already.
+    pub(super) async fn renew_keys(&self, config: &Config, refused: &Arc<Live>) -> Result<()> {
+        let _asking = self.asking.lock().await;
+        if self.is_current(refused) {
+            self.ask(config, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens new connections from now on, unless another call did so already. After a
+    /// suspend every pooled connection is dead, and each retry would only find the next.
+    pub(super) fn reconnect(&self, config: &Config, failed: &Arc<Live>) {
+        let mut live = self.live.write();
+        if live.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
+            let http = http_client(config);
+            *live = Some(Arc::new(Live::new(
+                config,
+                http,
+                failed.credentials.clone(),
+                failed.renew_at,
+            )));
+        }
+    }
+
+    async fn ask(&self, config: &Config, refused: bool) -> Result<Arc<Live>> {
+        let keys = config.keys.keys(refused).await?;
+        let mut live = self.live.write();
+        let http = live
+            .as_ref()
+            .map_or_else(|| http_client(config), |live| live.http.clone());
+        let new = Arc::new(Live::new(config, http, keys.to_sdk(), keys.renew_at()));
+        *live = Some(new.clone());
+        Ok(new)
+    }
+
+    fn fresh(&self) -> Option<Arc<Live>> {
+        let live = self.live.read().clone()?;
+        let ended = live.renew_at.is_some_and(|end| end <= SystemTime::now());
+        (!ended).then_some(live)
+    }
+
+    fn is_current(&self, live: &Arc<Live>) -> bool {
+        self.live
+            .read()
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, live))
+    }
+}
+
+impl Live {
+    fn new(
+        config: &Config,
+        http: SharedHttpClient,
+        credentials: Credentials,
+        renew_at: Option<SystemTime>,
+    ) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(config.connect_timeout)
+            .build();
+        let mut sdk = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .credentials_provider(credentials.clone())
+            .http_client(http.clone())
+            .timeout_config(timeouts)
+            // Retries and stalls are judged in `call`, which sees keys, bodies and time.
+            .retry_config(RetryConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // Stores other than Amazon's refuse or ignore the newer checksums, and TLS
+            // already protects the way.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .force_path_style(config.path_style.unwrap_or(config.endpoint.is_some()));
+        if let Some(endpoint) = &config.endpoint {
+            sdk = sdk.endpoint_url(endpoint);
+        }
+        Self {
+            client: Client::from_conf(sdk.build()),
+            http,
+            credentials,
+            renew_at,
+        }
+    }
+}
+
+/// Refuses settings that the SDK would only stumble over later, perhaps with a panic.
+pub(super) fn check(config: &Config) -> Result<()> {
+    let invalid = |reason: String| Err(Error::Invalid { reason });
+    if config.bucket.is_empty() || config.bucket.contains('/') {
+        return invalid(format!("{:?} is not a bucket name", config.bucket));
+    }
+    let scheme = |e: &String| e.starts_with("http://") || e.starts_with("https://");
+    if config.endpoint.as_ref().is_some_and(|e| !scheme(e)) {
+        return invalid("an endpoint begins with https:// or http://".into());
+    }
+    let pem = |pem: &Vec<u8>| pem.windows(27).any(|w| w == b"-----BEGIN CERTIFICATE-----");
+    if config.ca_pem.as_ref().is_some_and(|bytes| !pem(bytes)) {
+        return invalid("the certificates to trust are not in PEM form".into());
+    }
+    Ok(())
+}
+
+fn http_client(config: &Config) -> SharedHttpClient {
+    let builder = Builder::new().pool_max_idle_per_host(config.max_idle_connections);
+    if config.is_plain_http() {
+        // No certificates to load: this is what makes a local store ready at once.
+        return builder.build_http();
+    }
+    let builder = builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    match tls_context(config) {
+        Some(context) => builder.tls_context(context).build_https(),
+        None => builder.build_https(),
+    }
+}
+
+fn tls_context(config: &Config) -> Option<TlsContext> {
+    let pem = config.ca_pem.as_ref()?;
+    let store = TrustStore::empty().with_pem_certificate(pem.as_slice());
+    // Building fails only for trust stores that this crate does not make.
+    TlsContext::builder().with_trust_store(store).build().ok()
+}
