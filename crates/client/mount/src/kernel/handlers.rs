@@ -1,0 +1,758 @@
+//! One handler per request of the kernel.
+//!
+//! Permission bits are checked by the kernel (`default_permissions`), locks are kept by it,
+//! and umask and `O_EXCL` are applied by it before a request comes here.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use filesystem::{Access, Entry, Filesystem as Tree, FsError, Opened, Owner, SetAttr, XattrMode};
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
+    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::convert::{
+    attributes, errno, file_type, name, nothing, open_mode, rename_mode, time, without_privileges,
+};
+use super::files::OpenFiles;
+use super::{Kernel, options};
+
+/// Inode numbers are never given to another file while a mount lives.
+const GENERATION: Generation = Generation(0);
+/// Entries fetched from the tree at one time while a directory is read.
+const BATCH: usize = 128;
+/// The unit of `statfs`.
+const STATFS_BLOCK: u32 = 4096;
+
+impl Filesystem for Kernel {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        options::agree(self, config);
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
+        let tree = self.tree.clone();
+        let name = name(name_);
+        let negative_ttl = self.tree.negative_ttl();
+        self.answer(
+            async move { tree.lookup(parent.0, &name?).await },
+            move |result| match result {
+                Err(FsError::NotFound) => reply.entry(&negative_ttl, &nothing(), GENERATION),
+                result => entry(reply, result),
+            },
+        );
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
+        let _runtime = self.runtime.enter();
+        self.tree.forget(ino.0, count);
+    }
+
+    fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let tree = self.tree.clone();
+        self.answer(async move { tree.getattr(ino.0).await }, |result| {
+            attr(reply, result)
+        });
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let tree = self.tree.clone();
+        let change = SetAttr {
+            mode: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            size,
+            atime: atime.map(time),
+            mtime: mtime.map(time),
+        };
+        let changes_owner = uid.is_some() || gid.is_some();
+        let drops = mode.is_none() && (changes_owner || size.is_some() && request.uid() != 0);
+        self.answer(
+            async move {
+                let change = if drops {
+                    privileges_dropped(&tree, ino, change).await?
+                } else {
+                    change
+                };
+                tree.setattr(ino.0, change).await
+            },
+            |result| attr(reply, result),
+        );
+    }
+
+    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
+        let tree = self.tree.clone();
+        self.answer(
+            async move { tree.readlink(ino.0).await },
+            |result| match result {
+                Ok(target) => reply.data(target.as_bytes()),
+                Err(error) => reply.error(errno(&error)),
+            },
+        );
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name_: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        // A bucket has no devices, pipes or sockets.
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            return reply.error(Errno::EPERM);
+        }
+        let tree = self.tree.clone();
+        let (name, owner) = (name(name_), owner(request));
+        self.answer(
+            async move {
+                let writing = filesystem::OpenMode {
+                    read: false,
+                    write: true,
+                    truncate: false,
+                };
+                let (entry, opened) = tree
+                    .create(parent.0, &name?, mode & 0o7777, owner, writing)
+                    .await?;
+                tree.release(opened.handle).await;
+                Ok(entry)
+            },
+            |result| entry(reply, result),
+        );
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name_: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let tree = self.tree.clone();
+        let (name, owner) = (name(name_), owner(request));
+        self.answer(
+            async move { tree.mkdir(parent.0, &name?, mode & 0o7777, owner).await },
+            |result| entry(reply, result),
+        );
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        let tree = self.tree.clone();
+        let name = name(name_);
+        self.answer(
+            async move { tree.unlink(parent.0, &name?).await },
+            |result| empty(reply, result),
+        );
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        let tree = self.tree.clone();
+        let name = name(name_);
+        self.answer(
+            async move { tree.rmdir(parent.0, &name?).await },
+            |result| empty(reply, result),
+        );
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        link_name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let tree = self.tree.clone();
+        let (link, target, owner) = (name(link_name), name(target.as_os_str()), owner(request));
+        self.answer(
+            async move { tree.symlink(parent.0, &link?, &target?, owner).await },
+            |result| entry(reply, result),
+        );
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        from: &OsStr,
+        new_parent: INodeNo,
+        to: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let tree = self.tree.clone();
+        let (from, to, mode) = (name(from), name(to), rename_mode(flags));
+        self.answer(
+            async move {
+                let mode = mode.ok_or(FsError::Invalid)?;
+                tree.rename(parent.0, &from?, new_parent.0, &to?, mode)
+                    .await
+            },
+            |result| empty(reply, result),
+        );
+    }
+
+    fn link(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _new_parent: INodeNo,
+        _new_name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        // One object is one file: a bucket has no second name for it.
+        reply.error(Errno::EPERM);
+    }
+
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let tree = self.tree.clone();
+        let files = self.files.clone();
+        let mode = open_mode(flags);
+        let drops = mode.truncate && request.uid() != 0;
+        self.answer(
+            async move {
+                let opened = tree.open_file(ino.0, mode).await?;
+                if drops {
+                    drop_privileges(&tree, ino).await?;
+                }
+                Ok((opened, !mode.write))
+            },
+            move |result| match result {
+                Ok((opened, only_read)) => reply_opened(&files, ino, opened, only_read, reply),
+                Err(error) => reply.error(errno(&error)),
+            },
+        );
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name_: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let tree = self.tree.clone();
+        let files = self.files.clone();
+        let (name, owner) = (name(name_), owner(request));
+        let open = open_mode(OpenFlags(flags));
+        self.answer(
+            async move {
+                tree.create(parent.0, &name?, mode & 0o7777, owner, open)
+                    .await
+            },
+            move |result| match result {
+                Ok((entry, opened)) => reply_created(&files, &entry, opened, reply),
+                Err(error) => reply.error(errno(&error)),
+            },
+        );
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let tree = self.tree.clone();
+        self.answer(
+            async move { tree.read(fh.0, offset, size).await },
+            |result| match result {
+                Ok(bytes) => reply.data(&bytes),
+                Err(error) => reply.error(errno(&error)),
+            },
+        );
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let tree = self.tree.clone();
+        // The request's buffer is reused as soon as this returns, and a write may have to
+        // wait for room.
+        let data = data.to_vec();
+        let drops = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        self.answer(
+            async move {
+                if drops {
+                    drop_privileges(&tree, ino).await?;
+                }
+                tree.write(fh.0, offset, &data).await
+            },
+            |result| match result {
+                Ok(written) => reply.written(written),
+                Err(error) => reply.error(errno(&error)),
+            },
+        );
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        let tree = self.tree.clone();
+        self.answer(async move { tree.flush(fh.0).await }, |result| {
+            empty(reply, result)
+        });
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let tree = self.tree.clone();
+        // Before the tree hears of it: it may then open the inode in another way.
+        self.files.released(fh.0, ino.0);
+        self.answer(async move { tree.release(fh.0).await }, |()| reply.ok());
+    }
+
+    fn fsync(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        let tree = self.tree.clone();
+        self.answer(async move { tree.fsync(fh.0).await }, |result| {
+            empty(reply, result)
+        });
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        if mode & !libc::FALLOC_FL_KEEP_SIZE != 0 {
+            // Punching holes and the like: programs fall back to writing zeros.
+            return reply.error(Errno::EOPNOTSUPP);
+        }
+        let tree = self.tree.clone();
+        self.answer(
+            async move { tree.fallocate(fh.0, offset, length, keep_size).await },
+            |result| empty(reply, result),
+        );
+    }
+
+    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let tree = self.tree.clone();
+        self.answer(
+            async move { tree.opendir(ino.0).await },
+            |result| match result {
+                Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+                Err(error) => reply.error(errno(&error)),
+            },
+        );
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectory,
+    ) {
+        let tree = self.tree.clone();
+        self.answer(names(tree, fh.0, offset, reply), |()| ());
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        let tree = self.tree.clone();
+        self.answer(names_and_attributes(tree, fh.0, offset, reply), |()| ());
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        let tree = self.tree.clone();
+        self.answer(async move { tree.releasedir(fh.0).await }, |()| reply.ok());
+    }
+
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        // Changes of names are in the journal before they are answered.
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let space = self.tree.statfs();
+        let block = u64::from(STATFS_BLOCK);
+        let (total, free) = (space.total / block, space.free / block);
+        let entries = space.entries;
+        // As many names again and more may be made: a bucket has no table to fill up.
+        let spare = u64::from(u32::MAX);
+        reply.statfs(
+            total,
+            free,
+            free,
+            entries + spare,
+            spare,
+            STATFS_BLOCK,
+            255,
+            STATFS_BLOCK,
+        );
+    }
+
+    fn getxattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        name_: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let tree = self.tree.clone();
+        let name = name(name_);
+        self.answer(
+            async move { tree.getxattr(ino.0, &name?).await },
+            move |result| sized(reply, size, result),
+        );
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        name_: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let tree = self.tree.clone();
+        let (name, value) = (name(name_), value.to_vec());
+        let mode = match flags {
+            libc::XATTR_CREATE => XattrMode::Create,
+            libc::XATTR_REPLACE => XattrMode::Replace,
+            _ => XattrMode::Set,
+        };
+        self.answer(
+            async move { tree.setxattr(ino.0, &name?, &value, mode).await },
+            |result| empty(reply, result),
+        );
+    }
+
+    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let tree = self.tree.clone();
+        self.answer(
+            async move {
+                let names = tree.listxattr(ino.0).await?;
+                Ok(names
+                    .iter()
+                    .flat_map(|name| name.bytes().chain([0]))
+                    .collect())
+            },
+            move |result| sized(reply, size, result),
+        );
+    }
+
+    fn removexattr(&self, _request: &Request, ino: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        let tree = self.tree.clone();
+        let name = name(name_);
+        self.answer(
+            async move { tree.removexattr(ino.0, &name?).await },
+            |result| empty(reply, result),
+        );
+    }
+
+    fn access(&self, _request: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        // The kernel checks by itself and does not ask again.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _offset: i64,
+        _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        // The kernel then treats the file as all data, which is right, and asks no more.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        _ino_in: INodeNo,
+        _fh_in: FileHandle,
+        _offset_in: u64,
+        _ino_out: INodeNo,
+        _fh_out: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        // The kernel then copies by reading and writing.
+        reply.error(Errno::ENOSYS);
+    }
+}
+
+fn owner(request: &Request) -> Owner {
+    Owner {
+        uid: request.uid(),
+        gid: request.gid(),
+    }
+}
+
+fn empty(reply: ReplyEmpty, result: Result<(), FsError>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn entry(reply: ReplyEntry, result: Result<Entry, FsError>) {
+    match result {
+        Ok(entry) => reply.entry(&entry.ttl, &attributes(&entry.attr), GENERATION),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+fn attr(reply: ReplyAttr, result: Result<Entry, FsError>) {
+    match result {
+        Ok(entry) => reply.attr(&entry.ttl, &attributes(&entry.attr)),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+/// Extended attributes are asked for twice: for their size, then for their bytes.
+fn sized(reply: ReplyXattr, room: u32, result: Result<Vec<u8>, FsError>) {
+    match result {
+        Err(error) => reply.error(errno(&error)),
+        Ok(value) => match u32::try_from(value.len()) {
+            Ok(size) if room == 0 => reply.size(size),
+            Ok(size) if size <= room => reply.data(&value),
+            _ => reply.error(Errno::ERANGE),
+        },
+    }
+}
+
+fn reply_opened(
+    files: &Arc<OpenFiles>,
+    ino: INodeNo,
+    opened: Opened,
+    only_read: bool,
+    reply: ReplyOpen,
+) {
+    let handle = FileHandle(opened.handle);
+    // A reader's close has nothing to say.
+    let quiet = if only_read {
+        FopenFlags::FOPEN_NOFLUSH
+    } else {
+        FopenFlags::empty()
+    };
+    if let Access::Backing(file) = &opened.access
+        && let Some(id) =
+            files.opened_with(opened.handle, ino.0, file, |file| reply.open_backing(file))
+    {
+        return reply.opened_passthrough(handle, quiet, &id);
+    }
+    if matches!(opened.access, Access::Calls) {
+        files.opened(opened.handle);
+    }
+    reply.opened(handle, quiet | cache_flag(&opened));
+}
+
+fn reply_created(files: &Arc<OpenFiles>, entry: &Entry, opened: Opened, reply: ReplyCreate) {
+    let handle = FileHandle(opened.handle);
+    let attr = attributes(&entry.attr);
+    if let Access::Backing(file) = &opened.access
+        && let Some(id) = files.opened_with(opened.handle, entry.attr.ino, file, |file| {
+            reply.open_backing(file)
+        })
+    {
+        let flags = FopenFlags::empty();
+        return reply.created_passthrough(&entry.ttl, &attr, GENERATION, handle, flags, &id);
+    }
+    if matches!(opened.access, Access::Calls) {
+        files.opened(opened.handle);
+    }
+    reply.created(&entry.ttl, &attr, GENERATION, handle, cache_flag(&opened));
+}
+
+fn cache_flag(opened: &Opened) -> FopenFlags {
+    if opened.keep_cache {
+        FopenFlags::FOPEN_KEEP_CACHE
+    } else {
+        FopenFlags::empty()
+    }
+}
+
+/// The change, with the set-user-id and set-group-id bits taken away where they are set.
+async fn privileges_dropped(
+    tree: &Tree,
+    ino: INodeNo,
+    change: SetAttr,
+) -> Result<SetAttr, FsError> {
+    let attr = tree.getattr(ino.0).await?.attr;
+    let left = without_privileges(attr.mode);
+    let is_file = attr.kind == filesystem::Kind::File;
+    Ok(SetAttr {
+        mode: (is_file && left != attr.mode).then_some(left),
+        ..change
+    })
+}
+
+async fn drop_privileges(tree: &Tree, ino: INodeNo) -> Result<(), FsError> {
+    let change = privileges_dropped(tree, ino, SetAttr::default()).await?;
+    if change.mode.is_some() {
+        tree.setattr(ino.0, change).await?;
+    }
+    Ok(())
+}
+
+/// Fills the reply until it is full or the directory ends.
+async fn names(tree: Tree, handle: u64, mut offset: u64, mut reply: ReplyDirectory) {
+    let start = offset;
+    loop {
+        let batch = match tree.readdir(handle, offset, BATCH).await {
+            Ok(batch) if batch.is_empty() => return reply.ok(),
+            Ok(batch) => batch,
+            // What was gathered counts first; the error comes again with the next call.
+            Err(_) if offset != start => return reply.ok(),
+            Err(error) => return reply.error(errno(&error)),
+        };
+        for found in batch {
+            let attr = &found.entry.attr;
+            if reply.add(
+                INodeNo(attr.ino),
+                found.next,
+                file_type(attr.kind),
+                &found.name,
+            ) {
+                return reply.ok();
+            }
+            offset = found.next;
+        }
+    }
+}
+
+/// The same with attributes; each entry put into the reply counts as looked up, except the
+/// two that name the directory itself and its parent.
+async fn names_and_attributes(
+    tree: Tree,
+    handle: u64,
+    mut offset: u64,
+    mut reply: ReplyDirectoryPlus,
+) {
+    let start = offset;
+    loop {
+        let batch = match tree.readdir(handle, offset, BATCH).await {
+            Ok(batch) if batch.is_empty() => return reply.ok(),
+            Ok(batch) => batch,
+            // What was gathered counts first; the error comes again with the next call.
+            Err(_) if offset != start => return reply.ok(),
+            Err(error) => return reply.error(errno(&error)),
+        };
+        for found in batch {
+            let attr = attributes(&found.entry.attr);
+            let (name, ttl) = (&found.name, &found.entry.ttl);
+            if reply.add(attr.ino, found.next, name, ttl, &attr, GENERATION) {
+                return reply.ok();
+            }
+            if !matches!(name.as_str(), "." | "..") {
+                tree.reference(attr.ino.0);
+            }
+            offset = found.next;
+        }
+    }
+}

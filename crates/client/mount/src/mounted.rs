@@ -1,0 +1,384 @@
+//! A workspace that is mounted: from the claim on a folder to the last upload.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use filesystem::{Filesystem, Health, Status};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+
+use crate::attach::{self, Attachment};
+use crate::claim::Claim;
+use crate::control::{MountStatus, Outcome, Server};
+use crate::error::MountError;
+use crate::kernel::{self, Changes, KernelOptions, KernelSession, Passthrough, PassthroughState};
+use crate::table::MountRecord;
+
+/// How often a drain tells how far it is.
+const TICK: Duration = Duration::from_millis(200);
+/// How long uploads go on without progress after the folder was unmounted behind our back.
+const LAST_UPLOADS: Duration = Duration::from_secs(30);
+
+/// How long a lazy unmount waits for programs to be done with the folder.
+const LAZY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a user may choose about a mount itself.
+#[derive(Debug, Clone, Default)]
+pub struct MountOptions {
+    /// Mount read-only.
+    pub read_only: bool,
+    /// Answer other users too. Root may ask for it; others only where `/etc/fuse.conf`
+    /// says `user_allow_other`.
+    pub allow_other: bool,
+    /// Hand whole local files to the kernel; see [`passthrough_possible`].
+    pub passthrough: bool,
+    /// The folder of cached bodies.
+    pub cache_dir: PathBuf,
+    /// The log file, to be shown by `status`.
+    pub log: Option<PathBuf>,
+}
+
+/// Whether this process may hand local files to the kernel, as far as can be known before
+/// it is tried: CAP_SYS_ADMIN.
+pub fn passthrough_possible() -> bool {
+    crate::process::is_admin()
+}
+
+/// A mounted workspace, to be [run](Mounted::run) until it is unmounted.
+pub struct Mounted {
+    mount: Arc<Mount>,
+    claim: Claim,
+    session: KernelSession,
+    server: Server,
+}
+
+/// What the control socket and the owner of a mount share.
+pub struct Mount {
+    tree: Filesystem,
+    record: MountRecord,
+    passthrough: PassthroughState,
+    phase: watch::Sender<Phase>,
+    /// What waits for upload stays in the journal when the mount ends.
+    leave_pending: AtomicBool,
+    /// The mount is to end even if programs still hold files of it.
+    force: Notify,
+}
+
+#[derive(Debug, Clone)]
+enum Phase {
+    Mounted,
+    /// Unmounted; the last uploads go on.
+    Detached,
+    Finished(Outcome),
+}
+
+impl Mounted {
+    /// Attaches the tree to the claimed folder. When this returns, programs can use it.
+    ///
+    /// # Errors
+    /// What the system refuses; nothing stays mounted then.
+    pub async fn start(
+        claim: Claim,
+        tree: Filesystem,
+        changes: Changes,
+        options: MountOptions,
+    ) -> Result<Self, MountError> {
+        let session = attach_and_serve(&claim, &tree, changes, &options).await?;
+        let prepared = prepare(&claim, options.log);
+        let (record, server) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                detach(&claim, true).await?;
+                return Err(error);
+            }
+        };
+        crate::readahead::raise(claim.mountpoint());
+        let mount = Arc::new(Mount {
+            tree,
+            record,
+            passthrough: session.passthrough.clone(),
+            phase: watch::Sender::new(Phase::Mounted),
+            leave_pending: AtomicBool::new(false),
+            force: Notify::new(),
+        });
+        Ok(Self {
+            mount,
+            claim,
+            session,
+            server,
+        })
+    }
+
+    /// The mount, for whoever shares the process with it.
+    pub fn mount(&self) -> Arc<Mount> {
+        self.mount.clone()
+    }
+
+    /// Serves the control socket until the folder is unmounted, by us or by anyone, and
+    /// everything is put in order. What is still pending then stays in the journal.
+    pub async fn run(self) -> Outcome {
+        let Self {
+            mount,
+            claim,
+            session,
+            server,
+        } = self;
+        let control = tokio::spawn(server.serve(mount.clone()));
+        let outcome = mount.finish(session).await;
+        claim.table().remove(&mount.record);
+        drop(claim);
+        mount.phase.send_replace(Phase::Finished(outcome.clone()));
+        // It ends by itself once it has seen the last phase.
+        let _ = control.await;
+        outcome
+    }
+}
+
+impl Mount {
+    /// The record in the mount table.
+    pub fn record(&self) -> &MountRecord {
+        &self.record
+    }
+
+    /// How the mount is.
+    pub fn status(&self) -> MountStatus {
+        MountStatus {
+            workspace: self.record.workspace.clone(),
+            mountpoint: self.record.mountpoint.clone(),
+            pid: self.record.process.pid,
+            since: self.record.since,
+            detached: !matches!(*self.phase.borrow(), Phase::Mounted),
+            passthrough: self.passthrough.now(),
+            memory_bytes: self.record.process.resident_bytes().unwrap_or(0),
+            filesystem: self.tree.status(),
+        }
+    }
+
+    /// Whether the kernel reads and writes whole local files by itself.
+    pub fn passthrough(&self) -> Passthrough {
+        self.passthrough.now()
+    }
+
+    /// Uploads everything that waits.
+    ///
+    /// # Errors
+    /// [`MountError::LeftPending`] when for `stall` nothing moved.
+    pub async fn drain(
+        &self,
+        stall: Option<Duration>,
+        progress: &mut (dyn FnMut(&Status) + Send),
+    ) -> Result<Outcome, MountError> {
+        drain(&self.tree, stall, progress).await
+    }
+
+    /// Unmounts: with `wait` after everything has been uploaded. Returns when the mount
+    /// has ended.
+    ///
+    /// # Errors
+    /// [`MountError::LeftPending`] and [`MountError::Busy`]; the folder stays mounted then.
+    pub async fn unmount(
+        &self,
+        wait: bool,
+        lazy: bool,
+        stall: Option<Duration>,
+        progress: &mut (dyn FnMut(&Status) + Send),
+    ) -> Result<Outcome, MountError> {
+        if wait {
+            self.drain(stall, progress).await?;
+        }
+        self.detach(!wait, lazy).await?;
+        if !lazy {
+            return Ok(self.finished().await);
+        }
+        // Programs that hold files of it are served until they close them.
+        let ended = tokio::time::timeout(LAZY_PATIENCE, self.finished()).await;
+        Ok(ended.unwrap_or_else(|_| Outcome::of(&self.tree.status())))
+    }
+
+    /// Ends the mount at once: programs that use the folder lose it, what is pending stays
+    /// in the journal.
+    ///
+    /// # Errors
+    /// When the system does not even detach it.
+    pub async fn stop(&self) -> Result<Outcome, MountError> {
+        match self.detach(true, false).await {
+            Err(MountError::Busy { .. }) => {
+                self.detach(true, true).await?;
+                self.force.notify_one();
+            }
+            result => result?,
+        }
+        Ok(self.finished().await)
+    }
+
+    async fn detach(&self, leave_pending: bool, lazy: bool) -> Result<(), MountError> {
+        let mountpoint = self.record.mountpoint.clone();
+        // Before the folder goes: the end of the session follows at once.
+        self.leave_pending.store(leave_pending, Ordering::SeqCst);
+        let result = blocking(move || attach::detach(&mountpoint, lazy)).await;
+        if result.is_err() {
+            self.leave_pending.store(false, Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// Resolves when the mount has ended.
+    pub(crate) async fn finished(&self) -> Outcome {
+        let mut phases = self.phase.subscribe();
+        loop {
+            if let Phase::Finished(outcome) = &*phases.borrow_and_update() {
+                return outcome.clone();
+            }
+            if phases.changed().await.is_err() {
+                return Outcome::of(&self.tree.status());
+            }
+        }
+    }
+
+    /// Waits for the end of the session, uploads what came in last, closes the tree.
+    async fn finish(&self, session: KernelSession) -> Outcome {
+        tokio::select! {
+            ended = session.ended => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the session with the kernel broke"),
+                Err(_) => tracing::error!("the threads of the session are gone"),
+            },
+            () = self.force.notified() => self.passthrough.release_all(&self.tree).await,
+        }
+        self.phase.send_replace(Phase::Detached);
+        if !self.leave_pending.load(Ordering::SeqCst)
+            && let Err(error) = drain(&self.tree, Some(LAST_UPLOADS), &mut |_| {}).await
+        {
+            tracing::warn!(%error, "unmounted with uploads left");
+        }
+        self.tree.close().await;
+        Outcome::of(&self.tree.status())
+    }
+}
+
+async fn attach_and_serve(
+    claim: &Claim,
+    tree: &Filesystem,
+    changes: Changes,
+    options: &MountOptions,
+) -> Result<KernelSession, MountError> {
+    let (workspace, mountpoint) = (claim.workspace().to_owned(), claim.mountpoint().to_owned());
+    let (tree, runtime) = (tree.clone(), Handle::current());
+    let (read_only, allow_other) = (options.read_only, options.allow_other);
+    let kernel_options = KernelOptions {
+        passthrough: options.passthrough,
+        cache_is_stacked: is_overlay(&options.cache_dir),
+        allow_other,
+    };
+    blocking(move || {
+        let device = attach::attach(&Attachment {
+            workspace: &workspace,
+            mountpoint: &mountpoint,
+            read_only,
+            allow_other,
+        })?;
+        kernel::serve(tree, device, changes, &kernel_options, runtime).map_err(|error| {
+            // The handshake failed: the folder must not stay behind as a dead mount.
+            if let Err(error) = attach::detach(&mountpoint, true) {
+                tracing::warn!(%error, "a failed mount stays behind");
+            }
+            MountError::NotPermitted {
+                path: mountpoint,
+                reason: error.to_string(),
+            }
+        })
+    })
+    .await
+}
+
+fn prepare(claim: &Claim, log: Option<PathBuf>) -> Result<(MountRecord, Server), MountError> {
+    let record = claim
+        .table()
+        .put(claim.workspace(), claim.mountpoint(), log)?;
+    match Server::bind(&record.socket) {
+        Ok(server) => Ok((record, server)),
+        Err(error) => {
+            claim.table().remove(&record);
+            Err(error)
+        }
+    }
+}
+
+async fn detach(claim: &Claim, lazy: bool) -> Result<(), MountError> {
+    let mountpoint = claim.mountpoint().to_owned();
+    blocking(move || attach::detach(&mountpoint, lazy)).await
+}
+
+async fn drain(
+    tree: &Filesystem,
+    stall: Option<Duration>,
+    progress: &mut (dyn FnMut(&Status) + Send),
+) -> Result<Outcome, MountError> {
+    let everything = tree.drain();
+    tokio::pin!(everything);
+    let mut tick = tokio::time::interval(TICK);
+    let mut still = Stillness::new();
+    loop {
+        tokio::select! {
+            () = &mut everything => return Ok(Outcome::of(&tree.status())),
+            _ = tick.tick() => {
+                let status = tree.status();
+                progress(&status);
+                if stall.is_some_and(|stall| still.since(&status) >= stall) {
+                    return Err(left_pending(&status));
+                }
+            }
+        }
+    }
+}
+
+/// For how long nothing has moved towards the bucket.
+struct Stillness {
+    seen: (u64, u64),
+    since: Instant,
+}
+
+impl Stillness {
+    fn new() -> Self {
+        Self {
+            seen: (0, 0),
+            since: Instant::now(),
+        }
+    }
+
+    fn since(&mut self, status: &Status) -> Duration {
+        let seen = (status.pending_changes, status.pending_bytes);
+        // One large upload changes no count until it is done.
+        let under_way = status.running > 0 && status.health == Health::Ok;
+        if seen != self.seen || under_way {
+            self.seen = seen;
+            self.since = Instant::now();
+        }
+        self.since.elapsed()
+    }
+}
+
+fn left_pending(status: &Status) -> MountError {
+    MountError::LeftPending {
+        pending: crate::units::pending(&Outcome::of(status)),
+        reason: status.last_error.clone(),
+    }
+}
+
+/// Whether a folder lies on overlayfs, as in most containers.
+fn is_overlay(folder: &std::path::Path) -> bool {
+    const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+    rustix::fs::statfs(folder).is_ok_and(|found| i64::from(found.f_type) == OVERLAYFS_SUPER_MAGIC)
+}
+
+/// Runs what blocks (the handshake, the helper program) off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, MountError> + Send + 'static,
+) -> Result<T, MountError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(MountError::local("run a background thread", error)),
+    }
+}
