@@ -1,1 +1,22 @@
-//! dev/embedded
+//! An S3 store on a local folder: SigV4, IAM policies, conditional writes, multipart.
+//!
+//! [`Server::start`] runs it on threads of its own inside any program; `artifactsd dev` is
+//! the same as a program. It is a store for development, tests and demonstrations: one
+//! machine, one owner, no versions, no TLS. What it does, it does as S3 documents it.
+//!
+//! How it is built: `server` takes connections and gives them to the crate s3s, which
+//! checks signatures with `keys` and asks `access` and `policy`; `s3` translates each
+//! operation for `store`, which keeps bodies and the index.
+
+mod access;
+mod keys;
+mod policy;
+mod s3;
+mod server;
+mod store;
+
+pub use keys::{AccessKey, FILE as KEYS_FILE, KeySummary, Keys, KeysError};
+pub use policy::{Policy, PolicyError};
+pub use s3::REGION;
+pub use server::{Options, Server, StartError};
+pub use store::Durability;

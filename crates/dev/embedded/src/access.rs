@@ -1,0 +1,151 @@
+//! From a signed request to the question that its key's policy answers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::path::S3Path;
+use s3s::{S3Error, S3Result, s3_error};
+use secrecy::ExposeSecret;
+
+use crate::keys::{Identity, Keys};
+use crate::policy::Request;
+
+/// Finds the secret that a signature is checked with.
+pub(crate) struct Auth(pub(crate) Arc<Keys>);
+
+/// Asks the policy before any operation runs.
+pub(crate) struct Access(pub(crate) Arc<Keys>);
+
+/// Who is asking; put into the request for operations that touch more than their path.
+#[derive(Clone)]
+pub(crate) struct Caller(Arc<Identity>);
+
+#[async_trait]
+impl S3Auth for Auth {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        let identity = find(&self.0, access_key)?;
+        Ok(SecretKey::from(identity.secret.expose_secret()))
+    }
+}
+
+#[async_trait]
+impl S3Access for Access {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let Some(credentials) = context.credentials() else {
+            return Err(s3_error!(AccessDenied, "the request is not signed"));
+        };
+        let caller = Caller(find(&self.0, &credentials.access_key)?);
+        for request in asked(context)? {
+            caller.may(&request)?;
+        }
+        context.extensions_mut().insert(caller);
+        Ok(())
+    }
+}
+
+impl Caller {
+    /// The caller that [`Access`] put into the request.
+    pub(crate) fn of(extensions: &hyper::http::Extensions) -> S3Result<Self> {
+        extensions.get().cloned().ok_or_else(|| s3_error!(AccessDenied))
+    }
+
+    /// Whether the source of a copy may be read.
+    pub(crate) fn may_read(&self, bucket: &str, key: &str) -> S3Result<()> {
+        self.may(&Request { action: "s3:GetObject", resource: object_arn(bucket, key), ..Request::default() })
+    }
+
+    /// Whether one key of many may be deleted.
+    pub(crate) fn may_delete(&self, bucket: &str, key: &str) -> S3Result<()> {
+        self.may(&Request { action: "s3:DeleteObject", resource: object_arn(bucket, key), ..Request::default() })
+    }
+
+    fn may(&self, request: &Request<'_>) -> S3Result<()> {
+        match &self.0.policy {
+            None => Ok(()),
+            Some(policy) if policy.allows(request) => Ok(()),
+            Some(_) => Err(s3_error!(AccessDenied, "the key's policy does not allow {}", request.action)),
+        }
+    }
+}
+
+fn find(keys: &Keys, id: &str) -> S3Result<Arc<Identity>> {
+    let unusable = |error| {
+        tracing::error!(%error, "the keys cannot be used: every request is refused");
+        S3Error::internal_error(error)
+    };
+    keys.identity(id).map_err(unusable)?.ok_or_else(|| {
+        s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records.")
+    })
+}
+
+/// What a request asks for. DeleteObjects asks per key, later; a copy also for its source.
+fn asked<'a>(context: &'a S3AccessContext<'_>) -> S3Result<Vec<Request<'a>>> {
+    let operation = context.s3_op().name();
+    if operation == "DeleteObjects" {
+        return Ok(Vec::new());
+    }
+    let Some(action) = action(operation) else {
+        // Not in this store: only the root key hears "not implemented".
+        return Ok(vec![Request { action: "s3:*", resource: "*".into(), ..Request::default() }]);
+    };
+    let resource = match context.s3_path() {
+        S3Path::Root => "*".to_owned(),
+        S3Path::Bucket { bucket } => format!("arn:aws:s3:::{bucket}"),
+        S3Path::Object { bucket, key } => object_arn(bucket, key),
+    };
+    let mut request = Request { action, resource, ..Request::default() };
+    if matches!(operation, "ListObjects" | "ListObjectsV2" | "ListMultipartUploads") {
+        read_listing(context.uri().query().unwrap_or_default(), &mut request)?;
+    }
+    Ok(vec![request])
+}
+
+/// The action that allows an operation (Service Authorization Reference, Amazon S3).
+fn action(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "ListBuckets" => "s3:ListAllMyBuckets",
+        "CreateBucket" => "s3:CreateBucket",
+        "DeleteBucket" => "s3:DeleteBucket",
+        "HeadBucket" | "ListObjects" | "ListObjectsV2" => "s3:ListBucket",
+        "GetBucketLocation" => "s3:GetBucketLocation",
+        "GetBucketVersioning" => "s3:GetBucketVersioning",
+        "GetObject" | "HeadObject" => "s3:GetObject",
+        "PutObject" | "CopyObject" | "CreateMultipartUpload" | "UploadPart" | "UploadPartCopy"
+        | "CompleteMultipartUpload" => "s3:PutObject",
+        "DeleteObject" => "s3:DeleteObject",
+        "AbortMultipartUpload" => "s3:AbortMultipartUpload",
+        "ListParts" => "s3:ListMultipartUploadParts",
+        "ListMultipartUploads" => "s3:ListBucketMultipartUploads",
+        _ => return None,
+    })
+}
+
+fn object_arn(bucket: &str, key: &str) -> String {
+    format!("arn:aws:s3:::{bucket}/{key}")
+}
+
+/// Takes the condition keys of a listing from its query. A parameter given twice is
+/// refused: which of them counts must never be a question.
+fn read_listing(query: &str, request: &mut Request<'_>) -> S3Result<()> {
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let field = match decoded(name)?.as_str() {
+            "prefix" => &mut request.prefix,
+            "delimiter" => &mut request.delimiter,
+            "max-keys" => &mut request.max_keys,
+            _ => continue,
+        };
+        if field.replace(decoded(value)?).is_some() {
+            return Err(s3_error!(InvalidArgument, "a parameter is given twice"));
+        }
+    }
+    Ok(())
+}
+
+fn decoded(text: &str) -> S3Result<String> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
+    decoded.map(Into::into).map_err(|_| s3_error!(InvalidURI))
+}

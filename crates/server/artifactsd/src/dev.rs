@@ -1,0 +1,154 @@
+//! `artifactsd dev`: the embedded store as a program.
+
+mod keys;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use embedded::{AccessKey, Durability, Options, Server};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The environment variables that fix the root key, for scripts.
+const ROOT_ID: &str = "ARTIFACTS_DEV_ACCESS_KEY_ID";
+const ROOT_SECRET: &str = "ARTIFACTS_DEV_SECRET_ACCESS_KEY";
+
+/// Run an S3 store on a local folder.
+///
+/// The root key is made at the first start and kept in DATA/keys.json (mode 0600);
+/// `artifactsd dev keys --data DATA list --secrets` shows it. To fix it, set
+/// ARTIFACTS_DEV_ACCESS_KEY_ID and ARTIFACTS_DEV_SECRET_ACCESS_KEY.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Dev {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Option<Serve>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List, add and revoke access keys (also while a server runs).
+    Keys(keys::KeysArguments),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// The folder that holds everything; made when missing.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+    /// Write the JSON line that says "ready" into this file instead of to stdout.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// Accept an address that other machines can reach. The store speaks plain HTTP.
+    #[arg(long)]
+    allow_remote: bool,
+    /// What a power cut may take; a kill of the server takes nothing in any case.
+    #[arg(long, value_enum, default_value = "consistent")]
+    durability: DurabilityArgument,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DurabilityArgument {
+    /// Never flush: a power cut may damage the store. For tests.
+    Process,
+    /// A power cut may take the last seconds' changes, and damages nothing.
+    Consistent,
+    /// Flush before every answer.
+    Full,
+}
+
+impl From<DurabilityArgument> for Durability {
+    fn from(argument: DurabilityArgument) -> Self {
+        match argument {
+            DurabilityArgument::Process => Self::Process,
+            DurabilityArgument::Consistent => Self::Consistent,
+            DurabilityArgument::Full => Self::Full,
+        }
+    }
+}
+
+/// Runs the role, and prints what went wrong.
+pub(crate) fn run(dev: Dev) -> ExitCode {
+    let result = match (dev.command, dev.serve) {
+        (Some(Command::Keys(arguments)), _) => keys::run(arguments),
+        (None, Some(arguments)) => serve(arguments),
+        (None, None) => Err("--data is needed".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Result = std::result::Result<(), Box<dyn std::error::Error>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn serve(arguments: Serve) -> Result {
+    // Before the server is up, so that no signal finds nobody listening.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let options = Options {
+        data: arguments.data,
+        listen: arguments.listen,
+        allow_remote: arguments.allow_remote,
+        durability: arguments.durability.into(),
+        root: root_from_environment()?,
+    };
+    let data = options.data.clone();
+    let server = Server::start(options).await?;
+    tracing::info!(
+        endpoint = server.endpoint(),
+        data = %data.display(),
+        keys = %server.keys().path().display(),
+        "ready; show the root key with: artifactsd dev keys --data {} list --secrets",
+        data.display()
+    );
+    announce(&server, &data, arguments.ready_file.as_deref())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    server.stop().await;
+    Ok(())
+}
+
+/// Says that the server takes requests: one JSON line, without any secret.
+fn announce(server: &Server, data: &Path, file: Option<&Path>) -> io::Result<()> {
+    let line = serde_json::json!({
+        "endpoint": server.endpoint(),
+        "region": embedded::REGION,
+        "access_key_id": server.root().id,
+        "keys_file": server.keys().path(),
+        "data": data,
+        "pid": std::process::id(),
+    });
+    match file {
+        None => writeln!(io::stdout(), "{line}"),
+        // Whole or not there: a reader that waits for the file never sees half of it.
+        Some(file) => {
+            let partial = file.with_extension("partial");
+            std::fs::write(&partial, format!("{line}\n"))?;
+            std::fs::rename(&partial, file)
+        }
+    }
+}
+
+fn root_from_environment() -> std::result::Result<Option<AccessKey>, String> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match (variable(ROOT_ID), variable(ROOT_SECRET)) {
+        (None, None) => Ok(None),
+        (Some(id), Some(secret)) => Ok(Some(AccessKey { id, secret: secret.into() })),
+        _ => Err(format!("only one of {ROOT_ID} and {ROOT_SECRET} is set\nhint: set both or neither")),
+    }
+}
