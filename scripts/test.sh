@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# `make test` (short) and `make test-long` (long): every test of every crate with the real
+# servers, then the suites on real mounts. The last line counts them all.
+. "$(dirname "$0")/lib.sh"
+
+length=${1:-short}
+[ "$length" = short ] || [ "$length" = long ] || die "usage: test.sh short|long"
+
+results=$(mktemp -d "${TMPDIR:-/tmp}/artifacts-results.XXXXXX")
+trap 'rm -rf "$results"' EXIT
+passed=0 failed=0 skipped=0
+
+main() {
+    require_packages git=git
+    require_rust
+    require_fuse
+    require_tools
+    build
+    rust_tests
+    suites
+    closing_lines
+}
+
+build() {
+    say "building"
+    cargo build --locked --workspace
+    cargo nextest run --locked --workspace --no-run
+    use_profile dev
+}
+
+# A missing server fails here instead of skipping; what a test skips for another reason it
+# writes into ARTIFACTS_SKIP_LOG.
+rust_tests() {
+    say "tests of the crates, with real servers"
+    touch "$results/skips"
+    local status=0 profile=ci
+    ARTIFACTS_REAL_SERVERS=1 ARTIFACTS_SKIP_LOG=$results/skips ARTIFACTS_LONG=$([ "$length" = long ] && echo 1 || true) \
+        cargo nextest run --locked --workspace --profile "$profile" 2>&1 | tee "$results/nextest" >&2 ||
+        status=$?
+    count_nextest "$status"
+    if grep -q '^SKIP ' "$results/skips"; then
+        say "skipped inside the tests:"
+        sort -u "$results/skips" >&2
+    fi
+}
+
+# "Summary [ 1.9s] 17 tests run: 16 passed (1 slow), 1 failed, 0 skipped"
+count_nextest() {
+    local line in_tests
+    line=$(sed 's/\x1b\[[0-9;]*m//g' "$results/nextest" | grep 'Summary \[' | tail -1 || true)
+    if [ -z "$line" ]; then
+        failed=$((failed + 1))
+        note "the test runner gave no summary (exit code $1)"
+        return
+    fi
+    in_tests=$(sort -u "$results/skips" | grep -c '^SKIP ' || true)
+    add "$(number "$line" passed)" "$(($(number "$line" failed) + $(number "$line" 'timed out')))" 0
+    passed=$((passed - in_tests))
+    add 0 0 "$(($(number "$line" skipped) + in_tests))"
+    if [ "$1" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+    # What nextest leaves out is marked #[ignore] with its reason in the source.
+    if [ "$(number "$line" skipped)" != 0 ]; then
+        note "$(number "$line" skipped) tests are marked #[ignore]; the reasons stand beside them:"
+        git grep -n '#\[ignore' -- 'crates/*.rs' >&2 || true
+    fi
+}
+
+number() {
+    local found
+    found=$(grep -oE "[0-9]+ $2" <<<"$1" | head -1 | grep -oE '^[0-9]+' || true)
+    echo "${found:-0}"
+}
+
+add() {
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+# Each suite is a program that takes `short` or `long`, explains itself on stderr, writes one
+# line per case to the file in RESULT (`pass NAME`, `fail NAME: why`, `skip NAME: why`) and exits 0 when
+# nothing failed.
+suites() {
+    local suite name
+    for suite in scripts/suites/*.sh; do
+        name=$(basename "$suite" .sh)
+        [ "$name" != common ] || continue
+        say "suite $name ($length)"
+        local status=0
+        RESULT=$results/$name
+        : >"$RESULT"
+        RESULT=$RESULT timeout --kill-after=60 "$(limit)" bash "$suite" "$length" >&2 || status=$?
+        count_suite "$name" "$status"
+    done
+}
+
+limit() { if [ "$length" = long ]; then echo 4h; else echo 15m; fi; }
+
+count_suite() {
+    local p f s
+    p=$(grep -c '^pass ' "$results/$1" || true)
+    f=$(grep -c '^fail ' "$results/$1" || true)
+    s=$(grep -c '^skip ' "$results/$1" || true)
+    if [ "$2" != 0 ] && [ "$f" = 0 ]; then
+        echo "fail $1: ended with exit code $2" >>"$results/$1"
+        f=1
+    fi
+    if [ $((p + f + s)) = 0 ]; then
+        echo "fail $1: reported nothing" >>"$results/$1"
+        f=1
+    fi
+    add "$p" "$f" "$s"
+    grep -hE '^(fail|skip) ' "$results/$1" >&2 || true
+    note "$1: $p passed, $f failed, $s skipped"
+}
+
+closing_lines() {
+    local code=0
+    if [ "$failed" != 0 ]; then
+        code=1
+        say "failed:"
+        sed 's/\x1b\[[0-9;]*m//g' "$results/nextest" | grep -E '^ +(FAIL|TIMEOUT|SIG[A-Z]+|ABORT) ' | sort -u >&2 || true
+        grep -hE '^fail ' "$results"/* >&2 || true
+    fi
+    echo "$passed passed, $failed failed, $skipped skipped"
+    exit "$code"
+}
+
+main
