@@ -12,6 +12,8 @@ mod error;
 mod metadata;
 mod port;
 
+pub mod conformance;
+pub mod faults;
 pub mod memory;
 pub mod probe;
 pub mod s3;
