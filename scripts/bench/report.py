@@ -1,0 +1,105 @@
+"""Turns results into the table that people read."""
+
+from measures import BARE, METRICS, higher_is_better
+
+# What a first version must reach, by the design: (metric, latency, peer, ratio, at least?)
+GOALS = [
+    ("ls_cold", 0, "bare", 1.5, "`ls -lR` cold ≤ 1.5 × the plain LIST"),
+    ("read_warm", 0, "ext4", 0.9, "warm sequential read ≥ 0.9 × ext4"),
+    ("rand_warm", 0, "ext4", 0.9, "warm 4k reads ≥ 0.9 × ext4"),
+    ("create", 0, "rclone", 3.0, "create ≥ 3 × rclone"),
+    ("grep_cold", 0, "bare", 1.3, "cold grep ≤ 1.3 × the bare client"),
+    ("grep_cold", 20, "bare", 2.0, "cold grep with 20 ms ≤ 2 × the bare client"),
+]
+LIMITS = [
+    ("rename_dir", 0, 0.05, "rename of a directory visible in < 50 ms"),
+    ("ready", 0, 0.3, "ready in < 0.3 s"),
+    ("memory_100k", 0, 200, "memory ≤ 200 MiB with 100,000 files known"),
+]
+
+
+def median(values):
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    if len(ordered) % 2:
+        return ordered[middle]
+    return (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def markdown(document):
+    lines = [
+        "# Benchmarks", "",
+        "Measured by `make bench`; read the figures as ratios. Each cell is the median of the rounds",
+        "with (min–max), and in the columns of the others the ratio of ours to theirs: above 1 we are",
+        "better, below 1 they are.", "",
+    ]
+    lines += [f"- {name}: {value}" for name, value in document["about"].items()]
+    for peer, reason in sorted(document["absent"].items()):
+        lines.append(f"- absent: {peer}: {reason}")
+    for latency in document["latencies"]:
+        where = "no latency added" if latency == 0 else f"{latency} ms added to every request"
+        lines += ["", f"## With {where}", ""] + _table(document, latency)
+    lines += ["", "## What was to be reached", ""] + _goals(document)
+    lines += ["", "The bare client is, by measure: " + "; ".join(f"{m}: {t}" for m, t in BARE.items()) + ".", ""]
+    if document["failures"]:
+        lines += ["## What failed or ran out of time", ""]
+        lines += [f"- {line}" for line in document["failures"]]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _table(document, latency):
+    results = document["results"][str(latency)]
+    peers = [p for p in document["peers"] if p in results]
+    lines = ["| measure | unit | " + " | ".join(peers) + " |", "|---|---|" + "---|" * len(peers)]
+    for metric, (title, unit) in METRICS.items():
+        if any(results[p].get(metric) for p in peers):
+            cells = [_cell(results, peer, metric) for peer in peers]
+            lines.append(f"| {title} | {unit} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(results, peer, metric):
+    values = results[peer].get(metric)
+    if not values:
+        return "–"
+    text = _number(median(values))
+    if len(values) > 1:
+        text += f" ({_number(min(values))}–{_number(max(values))})"
+    ours = results.get("artifacts", {}).get(metric)
+    if ours and peer != "artifacts":
+        text += f" ×{_advantage(metric, median(ours), median(values)):.2g}"
+    return text
+
+
+def _advantage(metric, ours, theirs):
+    if higher_is_better(metric):
+        return ours / max(theirs, 1e-9)
+    return theirs / max(ours, 1e-9)
+
+
+def _goals(document):
+    lines = ["| goal | measured | reached |", "|---|---|---|"]
+    for metric, latency, peer, bound, text in GOALS:
+        results = document["results"].get(str(latency), {})
+        ours, theirs = (results.get(p, {}).get(metric) for p in ("artifacts", peer))
+        if ours and theirs:
+            ratio = median(ours) / max(median(theirs), 1e-9)
+            reached = ratio >= bound if higher_is_better(metric) else ratio <= bound
+            lines.append(f"| {text} | {ratio:.2f} × | {'yes' if reached else 'no'} |")
+        else:
+            lines.append(f"| {text} | not measured | – |")
+    for metric, latency, bound, text in LIMITS:
+        ours = document["results"].get(str(latency), {}).get("artifacts", {}).get(metric)
+        if ours:
+            value = median(ours)
+            lines.append(f"| {text} | {_number(value)} {METRICS[metric][1]} | {'yes' if value <= bound else 'no'} |")
+        else:
+            lines.append(f"| {text} | not measured | – |")
+    return lines
+
+
+def _number(value):
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# `make bench`: builds the release programs and runs bench.py with them. Arguments go through:
+# `make bench BENCH="--only ls --peers us,rclone --rounds 3 --latency 0"`.
+. "$(dirname "$0")/../lib.sh"
+
+require_rust
+require_fuse
+require_tools
+say "building the release programs"
+cargo build --locked --release -p artifacts-cli -p artifacts-testkit
+use_profile release
+exec python3 scripts/bench/bench.py --artifacts "$artifacts" --testkit "$testkit" "$@"
