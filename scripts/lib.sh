@@ -89,6 +89,18 @@ require_tools() {
     cp "$wanted" "$venv/requirements.txt"
 }
 
+# pjdfstest and fsx, which exist as crates only.
+require_cargo_tools() {
+    local crate missing=()
+    for crate in pjdfstest@0.2.2 fsx@0.3.2; do
+        [ -x "$ARTIFACTS_TOOLS/cargo/bin/${crate%@*}" ] || missing+=("$crate")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing with cargo into $ARTIFACTS_TOOLS/cargo: ${missing[*]}"
+    CARGO_TARGET_DIR=$ARTIFACTS_TOOLS/cargo/target cargo install --quiet --debug --locked \
+        --root "$ARTIFACTS_TOOLS/cargo" "${missing[@]}" >&2
+}
+
 # Processes that a script started, by pid, and mounts that it made; `clean_up` ends exactly those.
 started=()
 mounted=()
@@ -171,6 +183,22 @@ start_seaweedfs() {
 
 use_keys() {
     export ARTIFACTS_S3_ACCESS_KEY_ID=$access_key ARTIFACTS_S3_SECRET_ACCESS_KEY=$secret_key
+}
+
+# compare_with_bucket FOLDER BUCKET: rclone, which knows nothing of us, downloads every object and
+# compares it with the file; nothing may be on one side only. `.artifacts/` is the workspace's own
+# folder in the bucket. Symbolic links are compared as their targets. Sets proved.
+compare_with_bucket() {
+    rclone check --download --links --exclude '/.artifacts/**' --combined "$work/compared" \
+        "$1" "store:$2" 2>"$work/rclone.log" || {
+        grep -v '^=' "$work/compared" | head -20 >&2
+        tail -5 "$work/rclone.log" >&2
+        die "the bucket does not hold what the mount showed"
+    }
+    proved=$(grep -c '^=' "$work/compared" || true)
+    local files
+    files=$(find "$1" \( -type f -o -type l \) | wc -l)
+    [ "$proved" = "$files" ] || die "rclone compared $proved files of $files"
 }
 
 # An rclone remote `store:` on the running server, configured by environment alone.

@@ -7,18 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::Error;
 
 /// Runs the program beside a `cat` on a pipe that only this process holds open: when this
 /// process is gone, however it went, `cat` ends and the whole group is killed. SIGTERM is
-/// left to the program alone; the guard waits on (the first `wait` is cut short by the trap).
+/// left to the program alone, from the first moment; the guard waits on (a `wait` is cut
+/// short by the trap, so there are two).
 const GUARD: &str = r#"exec 3<&0
+trap '' TERM
+( cat <&3 >/dev/null; kill -KILL 0 ) &
+trap : TERM
 "$@" 3<&- </dev/null &
 server=$!
-( trap '' TERM; cat <&3 >/dev/null; kill -KILL 0 ) &
-trap : TERM
 wait "$server"
 wait "$server""#;
 
@@ -133,10 +135,30 @@ impl Process {
 
     /// Kills the group (SIGKILL) and waits until it is gone.
     pub fn kill(&mut self) {
+        if self.killed {
+            return;
+        }
         self.signal(Signal::KILL);
         self.killed = true;
         // An error means that it was waited for before: gone is what was wanted.
         let _ = self.child.wait();
+        self.wait_for_the_rest();
+    }
+
+    /// The leader is gone at once; a large program takes a moment to let go of its ports.
+    fn wait_for_the_rest(&self) {
+        let begun = Instant::now();
+        let gone = || {
+            self.pid()
+                .is_none_or(|pid| test_kill_process_group(pid).is_err())
+        };
+        while !gone() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 
     /// After a kill the number may be anyone's, so it is never signalled again.
@@ -144,8 +166,7 @@ impl Process {
         if self.killed {
             return;
         }
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
+        if let Some(pid) = self.pid() {
             // Fails only when nothing of the group is left.
             let _ = kill_process_group(pid, signal);
         }
@@ -185,7 +206,7 @@ mod tests {
 
     fn group_lives(group: u32) -> bool {
         let pid = Pid::from_raw(i32::try_from(group).unwrap()).unwrap();
-        rustix::process::test_kill_process_group(pid).is_ok()
+        test_kill_process_group(pid).is_ok()
     }
 
     #[test]
@@ -195,10 +216,6 @@ mod tests {
         let group = process.group();
         assert!(group_lives(group));
         drop(process);
-        let begun = Instant::now();
-        while group_lives(group) && begun.elapsed() < Duration::from_secs(5) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
         assert!(!group_lives(group));
     }
 

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Every command that README.md and docs/ show in a ```console block, run as shown.
+. "$(dirname "$0")/common.sh"
+
+main() {
+    begin_suite
+    start_embedded
+    use_rclone
+    local document
+    for document in README.md docs/*.md; do
+        if ! grep -q '^```console' "$document"; then continue; fi
+        check "commands of $document" run_document "$document"
+    done
+    end_suite
+}
+
+# A document's blocks run in one shell, in order, in an empty folder and with an empty home. The
+# placeholders that readers replace are set here; a line that begins with "$ " is a command,
+# everything else is what it prints.
+run_document() {
+    local here=$work/docs-${1//\//-} bucket
+    bucket=docs-$(basename "$1" .md | tr 'A-Z_' 'a-z-')
+    mkdir -p "$here/home"
+    cd "$here"
+    rclone mkdir "store:$bucket"
+    awk '/^```console/ { on = 1; next } /^```/ { on = 0 } on && /^\$ / { print substr($0, 3) }' \
+        "$repo/$1" >commands
+    [ -s commands ]
+    # Commands that install, build or measure have targets and tests of their own.
+    grep -vE '^(make|git clone|cd artifacts$)' commands >run || true
+    sed -i -e "s#https://s3\.example\.com#$endpoint#g" -e "s#my-bucket#$bucket#g" \
+        -e "s#YOUR_ACCESS_KEY_ID#$access_key#g" -e "s#YOUR_SECRET_ACCESS_KEY#$secret_key#g" \
+        -e "s#/mnt/work#$here/mnt#g" run
+    mkdir mnt
+    cat run
+    trap 'mountpoint -q "$here/mnt" && fusermount3 -u -z "$here/mnt"' EXIT
+    HOME=$here/home XDG_CONFIG_HOME=$here/home/.config XDG_CACHE_HOME=$here/home/.cache \
+        XDG_STATE_HOME=$here/home/.local/state bash -euxo pipefail run </dev/null
+}
+
+main
