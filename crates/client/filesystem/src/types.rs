@@ -230,3 +230,15 @@ pub trait Watcher: Send + Sync + 'static {
     /// The name is gone.
     fn removed(&self, parent: Ino, ino: Ino, name: &str);
 }
+
+/// What setting an extended attribute requires of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum XattrMode {
+    /// Anything.
+    #[default]
+    Any,
+    /// It must not be there (`XATTR_CREATE`).
+    Create,
+    /// It must be there (`XATTR_REPLACE`).
+    Replace,
+}

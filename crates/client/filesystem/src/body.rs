@@ -1,0 +1,302 @@
+//! One cached file body: a sparse local file and which of its bytes are here.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use rangemap::RangeSet;
+use tokio::sync::Notify;
+
+use crate::FsError;
+use crate::clock::{self, Stamp};
+
+/// A body's name in the cache folder: random, so that a new version never meets an old
+/// version's file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct BodyId(String);
+
+impl BodyId {
+    pub(crate) fn random() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// Takes an id read from disk; only what [`Self::random`] makes is one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A sparse copy of one version of one file, or a file being written here.
+pub(crate) struct Body {
+    id: BodyId,
+    path: PathBuf,
+    state: Mutex<State>,
+    /// Woken whenever bytes arrive or a fetch ends.
+    pub(crate) arrived: Notify,
+    /// Parts being fetched, with how to wait for each.
+    pub(crate) fetches: Mutex<Vec<(Range<u64>, crate::fetch::Wait)>>,
+    /// Bytes on disk of all bodies of one cache.
+    total: Arc<AtomicU64>,
+}
+
+struct State {
+    file: Weak<File>,
+    /// `None`: every byte of the file is real.
+    missing: Option<Present>,
+    counted: u64,
+    used: Stamp,
+}
+
+struct Present {
+    length: u64,
+    ranges: RangeSet<u64>,
+}
+
+/// What tells that a file's content may have changed: the kernel moves `ctime` with every
+/// write, also with those that never pass through us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BodyStamp {
+    pub(crate) size: u64,
+    pub(crate) mtime: i128,
+    pub(crate) ctime: i128,
+}
+
+impl BodyStamp {
+    pub(crate) fn modified(&self) -> SystemTime {
+        clock::from_nanos(i64::try_from(self.mtime).unwrap_or(i64::MAX))
+    }
+
+    /// Whether a write right after this stamp could leave it unmoved: the clock that files
+    /// are stamped with may tick only every few milliseconds.
+    pub(crate) fn is_recent(&self) -> bool {
+        let now = i128::from(clock::to_nanos(SystemTime::now()));
+        now - self.ctime < 50_000_000
+    }
+}
+
+impl Body {
+    pub(crate) fn create(
+        folder: &Path,
+        id: BodyId,
+        total: Arc<AtomicU64>,
+        length: Option<u64>,
+    ) -> io::Result<(Arc<Self>, Arc<File>)> {
+        let path = path_of(folder, &id);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+                    OpenOptions::new()
+                        .read(true)
+                        .write(true)
+                        .create_new(true)
+                        .open(&path)
+                }
+                _ => Err(error),
+            })?;
+        if let Some(length) = length {
+            file.set_len(length)?;
+        }
+        let file = Arc::new(file);
+        let missing = length.filter(|length| *length > 0).map(|length| Present {
+            length,
+            ranges: RangeSet::new(),
+        });
+        let body = Self::assemble(id, path, total, missing, 0, Arc::downgrade(&file));
+        Ok((Arc::new(body), file))
+    }
+
+    /// A whole body left by an earlier mount.
+    pub(crate) fn reopen(
+        folder: &Path,
+        id: BodyId,
+        total: Arc<AtomicU64>,
+        size: u64,
+    ) -> Arc<Self> {
+        let path = path_of(folder, &id);
+        total.fetch_add(size, Ordering::Relaxed);
+        Arc::new(Self::assemble(id, path, total, None, size, Weak::new()))
+    }
+
+    fn assemble(
+        id: BodyId,
+        path: PathBuf,
+        total: Arc<AtomicU64>,
+        missing: Option<Present>,
+        counted: u64,
+        file: Weak<File>,
+    ) -> Self {
+        Self {
+            id,
+            path,
+            state: Mutex::new(State {
+                file,
+                missing,
+                counted,
+                used: Stamp::now(),
+            }),
+            arrived: Notify::new(),
+            fetches: Mutex::new(Vec::new()),
+            total,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &BodyId {
+        &self.id
+    }
+
+    /// The open file; opened when nobody has it open.
+    pub(crate) fn file(&self) -> Result<Arc<File>, FsError> {
+        let mut state = self.state.lock();
+        state.used = Stamp::now();
+        if let Some(file) = state.file.upgrade() {
+            return Ok(file);
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&self.path);
+        let file = Arc::new(file.map_err(|error| local_error(&error))?);
+        state.file = Arc::downgrade(&file);
+        Ok(file)
+    }
+
+    pub(crate) fn used(&self) -> Stamp {
+        self.state.lock().used
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state.lock().missing.is_none()
+    }
+
+    pub(crate) fn has(&self, range: &Range<u64>) -> bool {
+        if range.is_empty() {
+            return true;
+        }
+        match &self.state.lock().missing {
+            None => true,
+            Some(present) => present.ranges.gaps(range).next().is_none(),
+        }
+    }
+
+    /// The first missing bytes at or after `from`, up to the body's end.
+    pub(crate) fn first_gap(&self, from: u64) -> Option<Range<u64>> {
+        let state = self.state.lock();
+        let present = state.missing.as_ref()?;
+        if from >= present.length {
+            return None;
+        }
+        present.ranges.gaps(&(from..present.length)).next()
+    }
+
+    /// Writes fetched bytes and tells whoever waits for them.
+    pub(crate) fn fill(&self, file: &File, offset: u64, bytes: &[u8]) -> Result<(), FsError> {
+        file.write_all_at(bytes, offset)
+            .map_err(|error| local_error(&error))?;
+        let mut state = self.state.lock();
+        if let Some(present) = &mut state.missing {
+            let end = offset + bytes.len() as u64;
+            present.ranges.insert(offset..end);
+            let whole = present.ranges.gaps(&(0..present.length)).next().is_none();
+            if whole {
+                state.missing = None;
+            }
+        }
+        drop(state);
+        self.count(bytes.len() as u64);
+        self.arrived.notify_waiters();
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, file: &File, range: Range<u64>) -> Result<Bytes, FsError> {
+        let length = usize::try_from(range.end - range.start).map_err(|_| FsError::Invalid)?;
+        let mut buffer = BytesMut::zeroed(length);
+        let mut filled = 0;
+        while filled < length {
+            match file.read_at(&mut buffer[filled..], range.start + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(local_error(&error)),
+            }
+        }
+        buffer.truncate(filled);
+        Ok(buffer.freeze())
+    }
+
+    /// What the file looks like now.
+    pub(crate) fn stamp(&self) -> Result<BodyStamp, FsError> {
+        let meta = match self.state.lock().file.upgrade() {
+            Some(file) => file.metadata(),
+            None => std::fs::metadata(&self.path),
+        }
+        .map_err(|error| local_error(&error))?;
+        Ok(BodyStamp {
+            size: meta.size(),
+            mtime: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            ctime: i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec()),
+        })
+    }
+
+    /// Brings the cache's byte count up to what was written here.
+    pub(crate) fn recount(&self, size: u64) {
+        let counted = self.state.lock().counted;
+        if size > counted {
+            self.count(size - counted);
+        }
+    }
+
+    /// Makes content and name survive a crash of the machine.
+    pub(crate) fn sync(&self) -> Result<(), FsError> {
+        let file = self.file()?;
+        let folder = self.path.parent().unwrap_or(&self.path);
+        file.sync_all()
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(|error| local_error(&error))
+    }
+
+    /// Removes the file from the disk; handles that are open go on reading it.
+    pub(crate) fn discard(&self) {
+        let counted = std::mem::take(&mut self.state.lock().counted);
+        self.total.fetch_sub(counted, Ordering::Relaxed);
+        if let Err(error) = std::fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, body = self.id.as_str(), "a cached body could not be removed");
+        }
+    }
+
+    fn count(&self, bytes: u64) {
+        self.state.lock().counted += bytes;
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Where a body lies: 256 folders, so that none grows huge.
+pub(crate) fn path_of(folder: &Path, id: &BodyId) -> PathBuf {
+    folder.join(&id.0[..2]).join(&id.0)
+}
+
+/// A local I/O error as the tree says it.
+pub(crate) fn local_error(error: &io::Error) -> FsError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FsError::NoSpace,
+        io::ErrorKind::FileTooLarge => FsError::FileTooLarge,
+        io::ErrorKind::ReadOnlyFilesystem => FsError::NoSpace,
+        io::ErrorKind::InvalidInput => FsError::Invalid,
+        _ => FsError::Local(error.to_string()),
+    }
+}

@@ -1,0 +1,406 @@
+//! Open files: create, open, read, write, flush, fsync, release.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::body::local_error;
+use crate::clock::Stamp;
+use crate::core::{Batch, Core, Open, OpenBody, State, Version};
+use crate::fetch;
+use crate::listing;
+use crate::pending::Want;
+use crate::status::Health;
+use crate::tree::{Content, Node};
+use crate::{Access, Entry, Filesystem, FsError, Handle, Ino, Kind, OpenMode, Opened, Owner};
+
+/// How long a writer waits for room when too much is waiting for upload.
+const ROOM_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Filesystem {
+    /// Makes a file and opens it. Counts one reference.
+    pub async fn create(
+        &self,
+        parent: Ino,
+        name: &str,
+        mode: u32,
+        owner: Owner,
+        open: OpenMode,
+    ) -> Result<(Entry, Opened), FsError> {
+        self.check_new(parent, name, Kind::File).await?;
+        self.core.room().await?;
+        let (body, file) = self.core.cache.create()?;
+        let mut state = self.core.state();
+        if state.tree.child(parent, name)?.is_some() {
+            body.discard();
+            return Err(FsError::Exists);
+        }
+        let now = SystemTime::now();
+        let attrs = self.core.new_attrs(mode, 0o644, owner, now);
+        let chosen = attrs.chosen;
+        let content = Content::File {
+            body: Some(Arc::clone(&body)),
+            backing: false,
+        };
+        let ino = state.tree.add(parent, Node::new(0, name, attrs, content))?;
+        let node = state.tree.node_mut(ino)?;
+        node.references = 1;
+        node.writers = u32::from(open.write);
+        let mut batch = Batch::default();
+        state.want_put(ino, self.core.upload_time(), &mut batch)?;
+        state.touch_directory(parent, now);
+        self.core.commit(&state, batch)?;
+        if chosen {
+            self.core.index_later(&mut state, ino)?;
+        }
+        let version = Version {
+            body,
+            file,
+            size: 0,
+            source: None,
+        };
+        let opened = self.core.handle(&mut state, ino, version, open.write)?;
+        Ok((self.core.entry(&state, ino)?, opened))
+    }
+
+    /// Opens a file.
+    pub async fn open_file(&self, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        let parent = {
+            let state = self.core.state();
+            let node = state.tree.node(ino)?;
+            match node.kind() {
+                Kind::Directory => return Err(FsError::IsADirectory),
+                Kind::Symlink => return Err(FsError::Invalid),
+                Kind::File => (!node.unlinked).then_some(node.parent),
+            }
+        };
+        if let Some(parent) = parent {
+            listing::ensure(&self.core, parent).await?;
+        }
+        if mode.write || mode.truncate {
+            return self.core.open_for_writing(ino, mode).await;
+        }
+        let mut state = self.core.state();
+        let version = self.core.version(&mut state, ino)?;
+        if !version.body.is_whole() {
+            self.core.fetch_ahead(&mut state, ino);
+        }
+        self.core.handle(&mut state, ino, version, false)
+    }
+
+    /// Reads; short only at the file's end.
+    pub async fn read(&self, handle: Handle, offset: u64, size: u32) -> Result<Bytes, FsError> {
+        let open = self.core.state().handle(handle)?;
+        let file = open.file.as_ref().ok_or(FsError::IsADirectory)?;
+        fetch::read(&self.core, open.ino, file, offset, size).await
+    }
+
+    /// Writes at an offset.
+    pub async fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<u32, FsError> {
+        let open = self.core.state().handle(handle)?;
+        let file = open.file.as_ref().filter(|_| open.write).ok_or(FsError::BadHandle)?;
+        let version = file.current.lock().clone();
+        version
+            .file
+            .write_all_at(data, offset)
+            .map_err(|error| local_error(&error))?;
+        let mut state = self.core.state();
+        self.core.refresh_written(&mut state, open.ino);
+        u32::try_from(data.len()).map_err(|_| FsError::Invalid)
+    }
+
+    /// One `close(2)` of a handle. In the profile `safe` it returns when the object is in
+    /// the bucket.
+    pub async fn flush(&self, handle: Handle) -> Result<(), FsError> {
+        let open = self.core.state().handle(handle)?;
+        if !open.write {
+            return Ok(());
+        }
+        self.core.refresh_written(&mut self.core.state(), open.ino);
+        if self.core.settings.profile.waits_for_upload() {
+            self.core.upload_now(open.ino).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the content is on this machine's disk; in the profile `safe` when it
+    /// is in the bucket.
+    pub async fn fsync(&self, handle: Handle) -> Result<(), FsError> {
+        let open = self.core.state().handle(handle)?;
+        let body = open.file.as_ref().map(|file| Arc::clone(&file.current.lock().body));
+        let core = Arc::clone(&self.core);
+        let sync = move || -> Result<(), FsError> {
+            if let Some(body) = body {
+                body.sync()?;
+            }
+            core.journal.sync()
+        };
+        let done = self.core.runtime.spawn_blocking(sync).await;
+        done.map_err(|error| FsError::Local(error.to_string()))??;
+        if self.core.settings.profile.waits_for_upload() && open.write {
+            self.core.upload_now(open.ino).await?;
+        }
+        Ok(())
+    }
+
+    /// The last close of a handle.
+    pub async fn release(&self, handle: Handle) {
+        let mut state = self.core.state();
+        let Some(open) = state.open.remove(&handle) else {
+            return;
+        };
+        if let Err(error) = self.core.released(&mut state, &open) {
+            tracing::warn!(%error, "a file could not be released in order");
+        }
+    }
+
+    /// Reserves room, extending the file unless `keep_size`.
+    pub async fn fallocate(&self, handle: Handle, offset: u64, length: u64, keep_size: bool) -> Result<(), FsError> {
+        let open = self.core.state().handle(handle)?;
+        let file = open.file.as_ref().filter(|_| open.write).ok_or(FsError::BadHandle)?;
+        let version = file.current.lock().clone();
+        let flags = if keep_size {
+            rustix::fs::FallocateFlags::KEEP_SIZE
+        } else {
+            rustix::fs::FallocateFlags::empty()
+        };
+        rustix::fs::fallocate(&version.file, flags, offset, length)
+            .map_err(|error| local_error(&error.into()))?;
+        self.core.refresh_written(&mut self.core.state(), open.ino);
+        Ok(())
+    }
+}
+
+impl Core {
+    async fn open_for_writing(self: &Arc<Self>, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+        self.writable()?;
+        self.room().await?;
+        loop {
+            self.quiet(ino).await?;
+            if !mode.truncate {
+                fetch::whole(self, ino).await?;
+            }
+            let mut state = self.state();
+            if state.upload_runs(ino) {
+                continue;
+            }
+            if mode.truncate {
+                self.truncate_for_open(&mut state, ino)?;
+            }
+            let version = self.version(&mut state, ino)?;
+            if !version.body.is_whole() {
+                // It was evicted or replaced between the fetch and the lock.
+                continue;
+            }
+            if mode.write {
+                self.begin_writing(&mut state, ino)?;
+            }
+            return self.handle(&mut state, ino, version, mode.write);
+        }
+    }
+
+    /// Keeps in the journal that a file is being written, before its first byte changes.
+    pub(crate) fn begin_writing(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+        let node = state.tree.node(ino)?;
+        let stamp = node.body().map(|body| body.stamp()).transpose()?;
+        let unlinked = node.unlinked;
+        state.tree.node_mut(ino)?.writers += 1;
+        if unlinked {
+            return Ok(());
+        }
+        let key = state.tree.key(ino)?;
+        let wanted = state.pending.at(&key).map(|op| op.want.clone());
+        if matches!(wanted, Some(Want::Put { .. })) {
+            return Ok(());
+        }
+        if wanted.is_none() {
+            let stamp = stamp.filter(|stamp| !stamp.is_recent());
+            state.tree.node_mut(ino)?.unwritten = stamp;
+        }
+        let mut batch = Batch::default();
+        state.want_put(ino, self.upload_time(), &mut batch)?;
+        self.commit(state, batch)
+    }
+
+    fn truncate_for_open(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+        self.begin_writing(state, ino)?;
+        let node = state.tree.node_mut(ino)?;
+        node.writers -= 1;
+        node.unwritten = None;
+        let in_place = node.body().filter(|body| body.is_whole()).cloned();
+        if let Some(body) = in_place {
+            body.file()?.set_len(0).map_err(|error| local_error(&error))?;
+        } else {
+            state.release_body(ino);
+            let (fresh, _file) = self.cache.create()?;
+            if let Content::File { body, .. } = &mut state.tree.node_mut(ino)?.content {
+                *body = Some(fresh);
+            }
+            if !state.tree.node(ino)?.unlinked {
+                let mut batch = Batch::default();
+                batch.touch(&state.tree.key(ino)?);
+                self.commit(state, batch)?;
+            }
+        }
+        let now = SystemTime::now();
+        let node = state.tree.node_mut(ino)?;
+        node.size = 0;
+        node.generation += 1;
+        node.attrs.mtime = now;
+        node.attrs.ctime = now;
+        Ok(())
+    }
+
+    /// Makes the handle; decides how its bytes are reached.
+    fn handle(&self, state: &mut State, ino: Ino, version: Version, write: bool) -> Result<Opened, FsError> {
+        let whole = version.body.is_whole();
+        let node = state.tree.node_mut(ino)?;
+        let first = node.opens == 0;
+        node.opens += 1;
+        let keep_cache = node.opened_generation == Some(node.generation);
+        node.opened_generation = Some(node.generation);
+        let Content::File { backing, .. } = &mut node.content else {
+            return Err(FsError::IsADirectory);
+        };
+        if first {
+            *backing = self.settings.backing && whole;
+        }
+        let access = if *backing {
+            Access::Backing(Arc::clone(&version.file))
+        } else {
+            Access::Calls
+        };
+        let open = Open {
+            ino,
+            write,
+            file: Some(OpenBody {
+                current: Mutex::new(version),
+                reader: Mutex::default(),
+            }),
+            names: Mutex::new(Vec::new()),
+        };
+        Ok(Opened {
+            handle: state.add_handle(open),
+            access,
+            keep_cache,
+        })
+    }
+
+    /// Stops an upload of this file that is under way, so that its body may be written.
+    pub(crate) async fn quiet(&self, ino: Ino) -> Result<(), FsError> {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            {
+                let mut state = self.state();
+                if !state.upload_runs(ino) {
+                    return Ok(());
+                }
+                let key = state.tree.key(ino)?;
+                state.pending.interrupt(&key);
+            }
+            ended.await;
+        }
+    }
+
+    /// Waits while too much is waiting for upload; with the bucket away there is nothing
+    /// to wait for.
+    async fn room(&self) -> Result<(), FsError> {
+        let since = Stamp::now();
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            {
+                let state = self.state();
+                let full = state.pending.len() >= self.settings.dirty_files
+                    || state.report.waiting_bytes >= self.settings.dirty_bytes;
+                if !full {
+                    return Ok(());
+                }
+                if state.report.health == Some(Health::Offline) || since.age() > ROOM_PATIENCE {
+                    return Err(FsError::NoSpace);
+                }
+            }
+            self.wake.notify_one();
+            let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
+        }
+    }
+
+    /// Size and times of a file that is being written are what its body's are.
+    pub(crate) fn refresh_written(&self, state: &mut State, ino: Ino) {
+        let Ok(node) = state.tree.node_mut(ino) else {
+            return;
+        };
+        if node.writers == 0 {
+            return;
+        }
+        let Some(Ok(stamp)) = node.body().map(|body| body.stamp()) else {
+            return;
+        };
+        if node.unwritten == Some(stamp) {
+            return;
+        }
+        if let Some(body) = node.body() {
+            body.recount(stamp.size);
+        }
+        node.size = stamp.size;
+        node.attrs.mtime = stamp.modified();
+        let changed = crate::clock::from_nanos(i64::try_from(stamp.ctime).unwrap_or(i64::MAX));
+        node.attrs.ctime = node.attrs.ctime.max(changed);
+    }
+
+    fn released(&self, state: &mut State, open: &Open) -> Result<(), FsError> {
+        if open.write {
+            self.refresh_written(state, open.ino);
+        }
+        let node = state.tree.node_mut(open.ino)?;
+        node.opens = node.opens.saturating_sub(1);
+        if open.write {
+            node.writers = node.writers.saturating_sub(1);
+            node.generation += 1;
+        }
+        if open.write && node.writers == 0 {
+            self.written(state, open.ino)?;
+        }
+        state.collect(open.ino);
+        Ok(())
+    }
+
+    /// The last writer is gone: upload what changed.
+    pub(crate) fn written(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+        let node = state.tree.node_mut(ino)?;
+        let (unwritten, uploaded) = (node.unwritten.take(), node.uploaded.take());
+        if node.unlinked {
+            return Ok(());
+        }
+        let stamp = node.body().map(|body| body.stamp()).transpose()?;
+        let key = state.tree.key(ino)?;
+        let mut batch = Batch::default();
+        let same = |before| before == stamp && stamp.is_some();
+        let unchanged = unwritten.is_some() && same(unwritten) || uploaded.is_some() && same(uploaded);
+        if unchanged && !state.pending.is_running(&key) {
+            state.pending.take(&key);
+            batch.touch(&key);
+        } else if let Some(op) = state.pending.at_mut(&key) {
+            op.ready = self.upload_time();
+        }
+        state.unsaved.insert(ino);
+        if unchanged {
+            return self.commit(state, batch);
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+}
+
+impl State {
+    fn upload_runs(&self, ino: Ino) -> bool {
+        let unlinked = self.tree.node(ino).is_ok_and(|node| node.unlinked);
+        !unlinked && self.tree.key(ino).is_ok_and(|key| self.pending.is_running(&key))
+    }
+}

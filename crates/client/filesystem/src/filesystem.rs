@@ -1,0 +1,166 @@
+//! The open workspace: how it begins, how it is drained, how it ends.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucket::Bucket;
+
+use crate::cache::Cache;
+use crate::clock::Stamp;
+use crate::core::Core;
+use crate::journal::Journal;
+use crate::listing;
+use crate::remembered::Remembered;
+use crate::status::Status;
+use crate::upkeep;
+use crate::upload;
+use crate::{FsError, Ino, OpenError, ROOT, Settings, Watcher};
+
+/// A workspace as a tree. Cheap to clone; all clones are the same workspace.
+///
+/// Every call may be polled outside a runtime's worker while a runtime handle is entered;
+/// what needs no network finishes at the first poll.
+#[derive(Clone)]
+pub struct Filesystem {
+    pub(crate) core: Arc<Core>,
+}
+
+impl Filesystem {
+    /// Opens a workspace: takes up the journal that an earlier mount left, and begins to
+    /// upload. Needs no answer from the bucket.
+    pub async fn open(
+        bucket: Arc<dyn Bucket>,
+        settings: Settings,
+        watcher: Arc<dyn Watcher>,
+    ) -> Result<Self, OpenError> {
+        for folder in [&settings.cache_dir, &settings.state_dir] {
+            std::fs::create_dir_all(folder).map_err(|error| folder_error(folder, error))?;
+        }
+        let cache = Cache::open(&settings.cache_dir).map_err(|error| folder_error(&settings.cache_dir, error))?;
+        let (journal, replay) = Journal::open(&settings.state_dir).map_err(|error| OpenError::Journal {
+            path: settings.state_dir.clone(),
+            reason: error.to_string(),
+        })?;
+        let remembered = Remembered::open(&settings.cache_dir).map_err(|error| OpenError::Journal {
+            path: settings.cache_dir.clone(),
+            reason: error.to_string(),
+        })?;
+        if !remembered.begin(&boot_id()) {
+            tracing::warn!("the machine went down while the workspace was mounted: cached bodies are fetched anew");
+        }
+        let core = Arc::new(Core::new(bucket, settings, watcher, journal, remembered, cache));
+        core.replay(replay);
+        core.sweep_later();
+        core.runtime.spawn(upload::run(Arc::clone(&core)));
+        core.runtime.spawn(upkeep::run(Arc::clone(&core)));
+        if !core.settings.lazy {
+            let core = Arc::clone(&core);
+            core.runtime.clone().spawn(async move {
+                let _ = listing::ensure(&core, ROOT).await;
+            });
+        }
+        Ok(Self { core })
+    }
+
+    /// What the workspace says of itself.
+    pub fn status(&self) -> Status {
+        self.core.status()
+    }
+
+    /// Uploads everything that is pending, open files too. Returns when nothing is, or
+    /// when nothing moved for `patience`; `progress` is told about twice a second.
+    pub async fn drain(&self, patience: Duration, mut progress: impl FnMut(&Status) + Send) -> Status {
+        let mut moved = Stamp::now();
+        let mut before = self.status();
+        self.core.hurry();
+        loop {
+            let ended = self.core.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let status = self.status();
+            let index_clean = self.core.state().index.is_clean();
+            progress(&status);
+            if self.core.drained() {
+                if index_clean {
+                    return status;
+                }
+                let _ = self.core.flush_index().await;
+                if self.core.state().index.is_clean() {
+                    return self.status();
+                }
+            }
+            if status.pending_changes != before.pending_changes || status.running != before.running {
+                moved = Stamp::now();
+            } else if moved.age() > patience {
+                return status;
+            }
+            before = status;
+            let _ = tokio::time::timeout(Duration::from_millis(500), ended).await;
+        }
+    }
+
+    /// Stops all work and remembers what is known. What is pending stays in the journal
+    /// for the next mount.
+    pub async fn close(&self) {
+        self.core.stop.cancel();
+        self.core.remember();
+        let _ = self.core.journal.sync();
+        let folder = self.core.cache.folder().to_owned();
+        let synced = self.core.runtime.spawn_blocking(move || sync_folder(&folder)).await;
+        if matches!(synced, Ok(Ok(()))) {
+            self.core.remembered.end();
+        }
+    }
+
+    /// The key of an inode's object, for messages.
+    pub fn key(&self, ino: Ino) -> Result<bucket::Key, FsError> {
+        self.core.state().tree.key(ino)
+    }
+}
+
+impl Core {
+    /// Removes bodies that a crash left behind, without holding up the start.
+    fn sweep_later(self: &Arc<Self>) {
+        let known = self.bodies_in_use();
+        let began = std::time::SystemTime::now();
+        let core = Arc::clone(self);
+        self.runtime.spawn_blocking(move || core.cache.sweep(&known, began));
+    }
+
+    /// Makes everything ready to go up at once.
+    fn hurry(&self) {
+        let mut state = self.state();
+        let now = Stamp::now();
+        let inos = state.pending.hurry(now);
+        state.forced.extend(inos);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Whether nothing is pending but files whose present content is in the bucket and
+    /// which a program still has open.
+    fn drained(&self) -> bool {
+        let state = self.state();
+        state.pending.iter().all(|(_, op)| state.is_sent(op))
+    }
+}
+
+fn folder_error(path: &Path, error: std::io::Error) -> OpenError {
+    OpenError::Folder {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+/// Which boot of the machine this is: bodies written before a crash of the machine may
+/// hold anything.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = std::fs::File::open(folder)?;
+    rustix::fs::syncfs(&folder)?;
+    Ok(())
+}

@@ -1,0 +1,475 @@
+//! Learns names from the bucket: one directory at a time, or, when a tree is being walked,
+//! all that follows in one flat pass of 1,000 keys a page.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucket::{Error as BucketError, ListPage, ListRequest, ObjectMeta};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use tokio::sync::watch;
+
+use crate::clock::Stamp;
+use crate::core::{Core, State};
+use crate::merge::{Found, Listing};
+use crate::tree::{Attrs, Content, Directory, Node};
+use crate::{FsError, Ino, ROOT};
+
+/// A directory read this recently makes the listing of one of its children a walk.
+const WALK_MEMORY: Duration = Duration::from_secs(3);
+/// A walk whose names nobody wants any more ends.
+const WALK_PATIENCE: Duration = Duration::from_secs(2);
+/// While the bucket does not answer, names are served as last known for this long before
+/// it is asked again.
+const OFFLINE_PAUSE: Duration = Duration::from_secs(3);
+
+type Wait = Shared<BoxFuture<'static, Result<(), FsError>>>;
+
+/// Listings under way.
+#[derive(Default)]
+pub(crate) struct Listings {
+    running: HashMap<Ino, Wait>,
+    walk: Option<Walk>,
+    wanted: Option<Stamp>,
+    failed: Option<Stamp>,
+}
+
+/// A flat pass over everything below `prefix`, from `from` on.
+#[derive(Clone)]
+struct Walk {
+    prefix: String,
+    from: String,
+    began: Stamp,
+    /// The last key seen; `None` when the pass is over.
+    cursor: watch::Receiver<Option<String>>,
+}
+
+impl Walk {
+    /// Whether the pass will come, or has come, to this directory.
+    fn covers(&self, prefix: &str) -> bool {
+        prefix.starts_with(&self.prefix) && prefix >= self.from.as_str()
+    }
+}
+
+/// Returns when the names of a directory are known and young enough.
+pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsError> {
+    let (wait, known) = {
+        let mut state = core.state();
+        state.listings.wanted = Some(Stamp::now());
+        let listed = state.tree.directory(directory)?.listed;
+        if state.tree.node(directory)?.unlinked {
+            return Ok(());
+        }
+        let age = listed.map(Stamp::age);
+        let limit = core.settings.attr_ttl;
+        match age {
+            Some(age) if age < limit / 2 => return Ok(()),
+            Some(age) if age < limit => {
+                // In the background: the names at hand are young enough for this caller.
+                drop(begin(core, &mut state, directory)?);
+                return Ok(());
+            }
+            _ => {}
+        }
+        if state.listings.failed.is_some_and(|failed| failed.age() < OFFLINE_PAUSE) {
+            return known_or(listed.is_some());
+        }
+        (begin(core, &mut state, directory)?, listed.is_some())
+    };
+    match wait.await {
+        Err(FsError::Unreachable | FsError::Denied) if known => Ok(()),
+        other => other,
+    }
+}
+
+/// Returns when the names of a directory have been listed at least once.
+pub(crate) async fn known(core: &Arc<Core>, directory: Ino) -> Result<(), FsError> {
+    if core.state().tree.directory(directory)?.listed.is_some() {
+        return Ok(());
+    }
+    ensure(core, directory).await
+}
+
+/// Without the bucket, names as last known are better than none.
+fn known_or(known: bool) -> Result<(), FsError> {
+    if known { Ok(()) } else { Err(FsError::Unreachable) }
+}
+
+/// Starts listing a directory, or joins whoever does so already.
+fn begin(core: &Arc<Core>, state: &mut State, directory: Ino) -> Result<Wait, FsError> {
+    if let Some(wait) = state.listings.running.get(&directory) {
+        return Ok(wait.clone());
+    }
+    let prefix = state.tree.prefix_of(directory)?;
+    let walk = current_walk(core, state, directory, &prefix);
+    let task = {
+        let core = Arc::clone(core);
+        core.runtime.clone().spawn(async move {
+            let result = match walk {
+                Some(walk) => follow(&core, directory, &prefix, walk).await,
+                None => list(&core, directory, &prefix).await,
+            };
+            let mut state = core.state();
+            state.listings.running.remove(&directory);
+            match &result {
+                Err(FsError::Unreachable) => state.listings.failed = Some(Stamp::now()),
+                Ok(()) => state.listings.failed = None,
+                Err(_) => {}
+            }
+            drop(state);
+            result
+        })
+    };
+    let wait = async move { task.await.unwrap_or(Err(FsError::Unreachable)) }.boxed().shared();
+    state.listings.running.insert(directory, wait.clone());
+    Ok(wait)
+}
+
+/// The walk that covers a directory: one under way, or a new one when the directory's
+/// parent was read moments ago.
+fn current_walk(core: &Arc<Core>, state: &mut State, directory: Ino, prefix: &str) -> Option<Walk> {
+    if core.settings.lazy || directory == ROOT {
+        return None;
+    }
+    let oldest = Stamp::now().before(core.settings.attr_ttl / 2);
+    if let Some(walk) = &state.listings.walk
+        && walk.covers(prefix)
+        && walk.began > oldest
+        && walk.cursor.borrow().as_ref().is_some_and(|cursor| passed(cursor, prefix).is_none())
+    {
+        return Some(walk.clone());
+    }
+    let parent = state.tree.node(directory).ok()?.parent;
+    let read = state.tree.directory(parent).ok()?.read?;
+    if read.age() > WALK_MEMORY || state.tree.directory(parent).ok()?.subdirectories < 2 {
+        return None;
+    }
+    let (sender, cursor) = watch::channel(Some(String::new()));
+    let walk = Walk {
+        prefix: state.tree.prefix_of(parent).ok()?,
+        from: prefix.to_owned(),
+        began: Stamp::now(),
+        cursor,
+    };
+    state.listings.walk = Some(walk.clone());
+    core.runtime.spawn(pass(Arc::clone(core), walk.clone(), sender));
+    Some(walk)
+}
+
+/// `Some` when a pass at `cursor` has left this directory behind.
+fn passed(cursor: &str, prefix: &str) -> Option<()> {
+    (cursor > prefix && !cursor.starts_with(prefix)).then_some(())
+}
+
+/// Waits for a walk to come by; lists the directory alone when that takes too long.
+async fn follow(core: &Arc<Core>, directory: Ino, prefix: &str, mut walk: Walk) -> Result<(), FsError> {
+    for _ in 0..3 {
+        let changed = walk.cursor.changed().await;
+        {
+            let state = core.state();
+            let listed = state.tree.directory(directory)?.listed;
+            if listed.is_some_and(|listed| listed >= walk.began) {
+                return Ok(());
+            }
+        }
+        let cursor = walk.cursor.borrow().clone();
+        match cursor {
+            Some(cursor) if changed.is_ok() && passed(&cursor, prefix).is_none() => {}
+            _ => break,
+        }
+    }
+    list(core, directory, prefix).await
+}
+
+/// Lists one directory.
+async fn list(core: &Arc<Core>, directory: Ino, prefix: &str) -> Result<(), FsError> {
+    let began = Stamp::now();
+    let (listing, index) = futures::join!(one_level(core, prefix), core.index_of(prefix));
+    let mut listing = match listing {
+        Ok(listing) => listing,
+        Err(error) => {
+            let error = core.heard("list", &error);
+            return recall_offline(core, directory, prefix, error);
+        }
+    };
+    core.heard_ok();
+    listing.index = index;
+    let notices = {
+        let mut state = core.state();
+        if !state.tree.contains(directory) || state.tree.prefix_of(directory)? != prefix {
+            // It was renamed meanwhile: the answer speaks of another place.
+            return Ok(());
+        }
+        core.merge(&mut state, directory, listing, began)?
+    };
+    core.tell(notices);
+    Ok(())
+}
+
+/// Without the bucket, a directory never listed in this mount shows what an earlier mount
+/// knew of it.
+fn recall_offline(core: &Arc<Core>, directory: Ino, prefix: &str, error: FsError) -> Result<(), FsError> {
+    let mut state = core.state();
+    if error != FsError::Unreachable || state.tree.directory(directory)?.listed.is_some() {
+        return Err(error);
+    }
+    let mut listing = Listing::default();
+    for ((segment, is_directory), memory) in core.remembered.recall(prefix) {
+        if is_directory {
+            listing.directories.insert(segment);
+        } else {
+            listing.objects.push(Found {
+                segment,
+                size: memory.size,
+                etag: bucket::Etag::new(&memory.etag),
+                modified: i128::from(memory.attrs.mtime),
+            });
+        }
+    }
+    if listing.directories.is_empty() && listing.objects.is_empty() {
+        return Err(error);
+    }
+    let long_ago = Stamp::now().before(core.settings.attr_ttl);
+    let notices = core.merge(&mut state, directory, listing, long_ago)?;
+    drop(state);
+    core.tell(notices);
+    Ok(())
+}
+
+async fn one_level(core: &Core, prefix: &str) -> Result<Listing, BucketError> {
+    let mut listing = Listing::default();
+    let mut request = ListRequest {
+        prefix: prefix.to_owned(),
+        delimiter: Some('/'),
+        ..ListRequest::default()
+    };
+    loop {
+        let page = core.bucket.list(&request).await?;
+        for directory in &page.prefixes {
+            let segment = directory.strip_prefix(prefix).unwrap_or(directory);
+            listing.directories.insert(segment.strip_suffix('/').unwrap_or(segment).to_owned());
+        }
+        for object in page.objects {
+            listing.take(prefix, object);
+        }
+        request.token = page.next;
+        if request.token.is_none() {
+            return Ok(listing);
+        }
+    }
+}
+
+impl Listing {
+    /// Takes an object that lies directly in the directory `prefix`.
+    fn take(&mut self, prefix: &str, object: ObjectMeta) {
+        let segment = object.key.as_str().strip_prefix(prefix).unwrap_or_default();
+        if segment.is_empty() {
+            self.marker = Some((object.etag, object.last_modified));
+            return;
+        }
+        self.objects.push(Found {
+            segment: segment.to_owned(),
+            size: object.size,
+            etag: object.etag,
+            modified: object.last_modified,
+        });
+    }
+}
+
+/// The flat pass: pages until the end, or until nobody lists any more.
+async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>) {
+    let mut sorter = Sorter::new(&walk.prefix);
+    let mut request = ListRequest {
+        prefix: walk.prefix.clone(),
+        start_after: Some(walk.from.clone()),
+        ..ListRequest::default()
+    };
+    loop {
+        let began = Stamp::now();
+        let page = match core.bucket.list(&request).await {
+            Ok(page) => page,
+            Err(error) => {
+                core.heard("list", &error);
+                break;
+            }
+        };
+        request.token = page.next.clone();
+        let last = page.objects.last().map(|object| object.key.as_str().to_owned());
+        let mut complete = sorter.take(page, began);
+        if request.token.is_none() {
+            complete.extend(sorter.finish());
+        }
+        take_directories(&core, complete).await;
+        if let Some(last) = last {
+            let _ = cursor.send(Some(last));
+        }
+        let idle = core.state().listings.wanted.is_none_or(|wanted| wanted.age() > WALK_PATIENCE);
+        if request.token.is_none() || idle || core.stop.is_cancelled() {
+            break;
+        }
+    }
+    let _ = cursor.send(None);
+}
+
+async fn take_directories(core: &Arc<Core>, complete: Vec<(String, Listing, Stamp)>) {
+    let mut ready = Vec::with_capacity(complete.len());
+    for (prefix, mut listing, began) in complete {
+        listing.index = core.index_of(&prefix).await;
+        ready.push((prefix, listing, began));
+    }
+    let mut notices = Vec::new();
+    let mut state = core.state();
+    for (prefix, listing, began) in ready {
+        if let Some(directory) = ensure_directory(core, &mut state, &prefix) {
+            match core.merge(&mut state, directory, listing, began) {
+                Ok(more) => notices.extend(more),
+                Err(error) => tracing::warn!(%error, prefix, "a listing could not be taken in"),
+            }
+        }
+    }
+    drop(state);
+    core.tell(notices);
+}
+
+/// The directory of a key prefix, with every directory on the way to it: a pass finishes
+/// children before their parents.
+fn ensure_directory(core: &Core, state: &mut State, prefix: &str) -> Option<Ino> {
+    let relative = prefix.strip_prefix(core.settings.prefix.as_str())?.to_owned();
+    let mut at = ROOT;
+    let mut path = core.settings.prefix.clone();
+    for segment in relative.split_terminator('/') {
+        path.push_str(segment);
+        path.push('/');
+        at = match state.tree.child_directory(at, segment) {
+            Some(ino) => ino,
+            None => {
+                let key = bucket::Key::new(path.as_str()).ok()?;
+                let name = model::entry_name::from_segment(segment).into_owned();
+                let taken = state.tree.child(at, &name).ok()?.is_some();
+                if taken || state.gone.contains_key(&key) || at == ROOT && segment == crate::merge::HIDDEN {
+                    return None;
+                }
+                let attrs = Attrs::new(0o755, core.settings.uid, core.settings.gid, std::time::SystemTime::now());
+                let mut node = Node::new(0, &name, attrs, Content::Directory(Directory::default()));
+                node.segment = (name != segment).then(|| segment.into());
+                state.tree.add(at, node).ok()?
+            }
+        };
+    }
+    Some(at)
+}
+
+/// Sorts a flat listing, whose keys come in byte order, into directories. The keys of one
+/// directory's subtree are contiguous, so a directory is complete once a key outside its
+/// prefix is seen.
+struct Sorter {
+    open: Vec<(String, Listing, Stamp)>,
+}
+
+impl Sorter {
+    fn new(prefix: &str) -> Self {
+        // The pass began somewhere inside the bottom directory: it is never complete.
+        Self {
+            open: vec![(prefix.to_owned(), Listing::default(), Stamp::now())],
+        }
+    }
+
+    fn take(&mut self, page: ListPage, began: Stamp) -> Vec<(String, Listing, Stamp)> {
+        let mut complete = Vec::new();
+        for object in page.objects {
+            let key = object.key.as_str().to_owned();
+            let directory = key.rfind('/').map_or("", |slash| &key[..=slash]);
+            while self.open.len() > 1 && !directory.starts_with(self.top()) {
+                complete.extend(self.open.pop());
+            }
+            while self.top().len() < directory.len() {
+                self.enter(directory, began);
+            }
+            if let Some((prefix, listing, _)) = self.open.last_mut() {
+                listing.take(prefix, object);
+            }
+        }
+        complete
+    }
+
+    fn finish(&mut self) -> Vec<(String, Listing, Stamp)> {
+        let mut open = std::mem::take(&mut self.open);
+        open.drain(..).skip(1).rev().collect()
+    }
+
+    fn top(&self) -> &str {
+        self.open.last().map_or("", |(prefix, ..)| prefix)
+    }
+
+    /// Opens the next directory on the way to `directory`.
+    fn enter(&mut self, directory: &str, began: Stamp) {
+        let Some((prefix, listing, _)) = self.open.last_mut() else {
+            return;
+        };
+        let rest = &directory[prefix.len()..];
+        let segment = rest.split('/').next().unwrap_or_default();
+        listing.directories.insert(segment.to_owned());
+        let inner = format!("{prefix}{segment}/");
+        self.open.push((inner, Listing::default(), began));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use bucket::{Etag, Key, Metadata};
+
+    fn page(keys: &[&str]) -> ListPage {
+        let objects = keys
+            .iter()
+            .map(|key| ObjectMeta {
+                key: Key::new(*key).expect("a key"),
+                size: 1,
+                etag: Etag::new("e"),
+                last_modified: 0,
+                metadata: Metadata::new(),
+            })
+            .collect();
+        ListPage {
+            objects,
+            ..ListPage::default()
+        }
+    }
+
+    fn names(complete: &[(String, Listing, Stamp)]) -> Vec<(String, Vec<String>, BTreeSet<String>)> {
+        complete
+            .iter()
+            .map(|(prefix, listing, _)| {
+                let objects = listing.objects.iter().map(|found| found.segment.clone()).collect();
+                (prefix.clone(), objects, listing.directories.clone())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_flat_page_gives_whole_directories() {
+        let mut sorter = Sorter::new("");
+        let now = Stamp::now();
+        let first = sorter.take(page(&["a/", "a/1", "a/b//x", "a/b/c/2", "a/z"]), now);
+        assert_eq!(
+            names(&first),
+            [
+                ("a/b//".into(), vec!["x".into()], BTreeSet::new()),
+                ("a/b/c/".into(), vec!["2".into()], BTreeSet::new()),
+                (
+                    "a/b/".into(),
+                    vec![],
+                    BTreeSet::from([String::new(), "c".into()])
+                ),
+            ]
+        );
+        let second = sorter.take(page(&["b/3"]), now);
+        assert_eq!(second.len(), 1);
+        assert_eq!(second[0].0, "a/");
+        assert!(second[0].1.marker.is_some());
+        assert_eq!(names(&sorter.finish())[0].0, "b/");
+    }
+}

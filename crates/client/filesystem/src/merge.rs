@@ -1,0 +1,434 @@
+//! Takes a directory's listing into the tree without undoing what happened here meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use bucket::{Etag, Key};
+use model::entry_name;
+
+use crate::attributes::IndexEntry;
+use crate::clock::{Stamp, from_nanos};
+use crate::core::{Core, State, attrs_of};
+use crate::pending::Want;
+use crate::remembered::{Memory, MemoryKind};
+use crate::tree::{Attrs, Content, Directory, Node, Remote};
+use crate::{FsError, Ino, Kind, ROOT};
+
+/// Everything under `.artifacts/` at the workspace's root is ours and not shown.
+pub(crate) const HIDDEN: &str = ".artifacts";
+
+/// The entries of one directory as the bucket listed them.
+#[derive(Default)]
+pub(crate) struct Listing {
+    pub(crate) objects: Vec<Found>,
+    pub(crate) directories: BTreeSet<String>,
+    /// The directory's own marker object, if it was seen.
+    pub(crate) marker: Option<(Etag, i128)>,
+    /// What the directory's attribute index says, by key segment.
+    pub(crate) index: HashMap<String, IndexEntry>,
+}
+
+/// One object of a listing.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) segment: String,
+    pub(crate) size: u64,
+    pub(crate) etag: Etag,
+    pub(crate) modified: i128,
+}
+
+/// What to tell a kernel afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Notice {
+    Changed(Ino),
+    Entry(Ino, String),
+    Removed(Ino, Ino, String),
+}
+
+impl Core {
+    pub(crate) fn tell(&self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Changed(ino) => self.watcher.changed(ino),
+                Notice::Entry(parent, name) => self.watcher.entry(parent, &name),
+                Notice::Removed(parent, ino, name) => self.watcher.removed(parent, ino, &name),
+            }
+        }
+    }
+
+    /// Makes a directory's children what the listing says, save for what is newer here.
+    pub(crate) fn merge(
+        &self,
+        state: &mut State,
+        directory: Ino,
+        listing: Listing,
+        began: Stamp,
+    ) -> Result<Vec<Notice>, FsError> {
+        let prefix = state.tree.prefix_of(directory)?;
+        let memories = self.recall(state, directory, &prefix)?;
+        let listed_before = state.tree.directory(directory)?.listed.is_some();
+        let mut merge = Merge {
+            core: self,
+            state,
+            directory,
+            prefix,
+            began,
+            memories,
+            listed_before,
+            notices: Vec::new(),
+        };
+        merge.run(listing)?;
+        Ok(merge.notices)
+    }
+
+    fn recall(
+        &self,
+        state: &mut State,
+        directory: Ino,
+        prefix: &str,
+    ) -> Result<HashMap<(String, bool), Memory>, FsError> {
+        let entry = state.tree.directory_mut(directory)?;
+        if std::mem::replace(&mut entry.recalled, true) {
+            return Ok(HashMap::new());
+        }
+        Ok(self.remembered.recall(prefix))
+    }
+}
+
+struct Merge<'a> {
+    core: &'a Core,
+    state: &'a mut State,
+    directory: Ino,
+    prefix: String,
+    began: Stamp,
+    memories: HashMap<(String, bool), Memory>,
+    /// Whether a kernel may have heard that a name is not there.
+    listed_before: bool,
+    notices: Vec<Notice>,
+}
+
+/// A name that the listing gives.
+enum Named {
+    Directory { segment: String },
+    Object { found: Found, kind: Kind },
+}
+
+impl Merge<'_> {
+    fn run(&mut self, mut listing: Listing) -> Result<(), FsError> {
+        if let Some((etag, modified)) = listing.marker.take() {
+            self.take_marker(etag, modified)?;
+        }
+        let index = std::mem::take(&mut listing.index);
+        let named = self.name(listing);
+        self.drop_missing(&named)?;
+        for (name, entry) in named {
+            match entry {
+                Named::Directory { segment } => self.take_directory(&name, segment, &index)?,
+                Named::Object { found, kind } => self.take_object(&name, found, kind, &index)?,
+            }
+        }
+        self.state.tree.directory_mut(self.directory)?.listed = Some(self.began);
+        Ok(())
+    }
+
+    fn take_marker(&mut self, etag: Etag, modified: i128) -> Result<(), FsError> {
+        if self.directory == ROOT || self.state.pending.at(&self.state.tree.key(self.directory)?).is_some() {
+            return Ok(());
+        }
+        let node = self.state.tree.node_mut(self.directory)?;
+        if node.remote.as_ref().is_none_or(|remote| remote.seen < self.began) {
+            if node.remote.is_none() && !node.attrs.chosen {
+                node.attrs.mtime = time_of(modified);
+            }
+            node.remote = Some(Remote {
+                at: None,
+                etag,
+                size: 0,
+                seen: self.began,
+            });
+        }
+        Ok(())
+    }
+
+    /// Gives every entry its file name; of two that claim one name, the directory keeps
+    /// it, then the plain file.
+    fn name(&self, listing: Listing) -> BTreeMap<String, Named> {
+        let mut named = BTreeMap::new();
+        for segment in listing.directories {
+            if self.directory == ROOT && segment == HIDDEN {
+                continue;
+            }
+            let name = entry_name::from_segment(&segment).into_owned();
+            named.insert(name, Named::Directory { segment });
+        }
+        let (links, files): (Vec<_>, Vec<_>) =
+            listing.objects.into_iter().partition(|found| is_link(&found.segment));
+        for found in files {
+            let mut name = entry_name::from_segment(&found.segment).into_owned();
+            if named.contains_key(&name) {
+                name = entry_name::shadowed(&found.segment);
+            }
+            named.insert(name, Named::Object { found, kind: Kind::File });
+        }
+        for found in links {
+            let plain = found.segment.strip_suffix(entry_name::LINK_SUFFIX).unwrap_or_default();
+            let name = entry_name::from_segment(plain).into_owned();
+            let taken = named.contains_key(&name) || name.len() > entry_name::MAX_BYTES;
+            let (name, kind) = if taken {
+                (entry_name::shadowed(&found.segment), Kind::File)
+            } else {
+                (name, Kind::Symlink)
+            };
+            named.insert(name, Named::Object { found, kind });
+        }
+        named
+    }
+
+    /// Takes away what the bucket no longer has and nothing here still wants.
+    fn drop_missing(&mut self, named: &BTreeMap<String, Named>) -> Result<(), FsError> {
+        let missing: Vec<(String, Ino)> = self
+            .state
+            .tree
+            .directory(self.directory)?
+            .children
+            .iter()
+            .filter(|(name, _)| !named.contains_key(name.as_ref()))
+            .map(|(name, ino)| (name.to_string(), *ino))
+            .collect();
+        for (name, ino) in missing {
+            if !self.is_ours(ino)? {
+                self.remove(ino, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a node holds something that this listing cannot speak about.
+    fn is_ours(&self, ino: Ino) -> Result<bool, FsError> {
+        let key = self.state.tree.key(ino)?;
+        if self.state.pending.at(&key).is_some() || self.state.pending.is_running(&key) {
+            return Ok(true);
+        }
+        let node = self.state.tree.node(ino)?;
+        if node.remote.as_ref().is_some_and(|remote| remote.seen > self.began) || node.writers > 0 {
+            return Ok(true);
+        }
+        if node.kind() == Kind::Directory {
+            let pending_below = self.state.pending.below(key.as_str()).any(|(_, op)| op.want != Want::Delete);
+            return Ok(pending_below || self.has_newer_below(ino));
+        }
+        Ok(false)
+    }
+
+    fn has_newer_below(&self, ino: Ino) -> bool {
+        self.state.tree.descendants(ino).into_iter().any(|below| {
+            self.state.tree.node(below).is_ok_and(|node| {
+                node.writers > 0 || node.remote.as_ref().is_some_and(|remote| remote.seen > self.began)
+            })
+        })
+    }
+
+    fn remove(&mut self, ino: Ino, name: String) -> Result<(), FsError> {
+        let mut below = self.state.tree.descendants(ino);
+        below.reverse();
+        for inner in below {
+            self.state.release_body(inner);
+            self.state.tree.unlink(inner)?;
+        }
+        let node = self.state.tree.node(ino)?;
+        let forgotten = (self.prefix.clone(), node.segment().to_owned(), node.kind() == Kind::Directory);
+        self.state.forgotten.push(forgotten);
+        self.state.release_body(ino);
+        self.state.tree.unlink(ino)?;
+        self.notices.push(Notice::Removed(self.directory, ino, name));
+        Ok(())
+    }
+
+    fn take_directory(
+        &mut self,
+        name: &str,
+        segment: String,
+        index: &HashMap<String, IndexEntry>,
+    ) -> Result<(), FsError> {
+        if let Some(ino) = self.state.tree.child(self.directory, name)? {
+            if self.state.tree.node(ino)?.kind() == Kind::Directory {
+                return Ok(());
+            }
+            if self.is_ours(ino)? {
+                return Ok(());
+            }
+            self.remove(ino, name.to_owned())?;
+        }
+        let key = format!("{}{segment}/", self.prefix);
+        if self.is_gone(&key) {
+            return Ok(());
+        }
+        let memory = self.memories.remove(&(segment.clone(), true));
+        let mut attrs = self.default_attrs(0o755, SystemTime::now());
+        let mut ino = 0;
+        if let Some(memory) = memory {
+            attrs = attrs_of(&memory.attrs);
+            ino = memory.ino;
+        }
+        if let Some(entry) = index.get(&format!("{segment}/")) {
+            entry.apply(&mut attrs);
+        }
+        let mut node = Node::new(ino, name, attrs, Content::Directory(Directory::default()));
+        node.segment = (segment != name).then(|| segment.into());
+        let ino = self.state.tree.add(self.directory, node)?;
+        self.state.unsaved.insert(ino);
+        self.appeared(name);
+        Ok(())
+    }
+
+    fn take_object(
+        &mut self,
+        name: &str,
+        found: Found,
+        kind: Kind,
+        index: &HashMap<String, IndexEntry>,
+    ) -> Result<(), FsError> {
+        let key = format!("{}{}", self.prefix, found.segment);
+        let entry = index.get(&found.segment).filter(|entry| entry.etag == found.etag.as_str());
+        if let Some(ino) = self.state.tree.child(self.directory, name)? {
+            if self.is_ours(ino)? {
+                return Ok(());
+            }
+            if self.state.tree.node(ino)?.kind() == kind {
+                return self.refresh(ino, &found, entry);
+            }
+            self.remove(ino, name.to_owned())?;
+        }
+        if self.is_gone(&key) {
+            return Ok(());
+        }
+        self.add_object(name, found, kind, entry)
+    }
+
+    /// An object that is known: nothing to do unless its version is another.
+    fn refresh(&mut self, ino: Ino, found: &Found, entry: Option<&IndexEntry>) -> Result<(), FsError> {
+        let node = self.state.tree.node_mut(ino)?;
+        if node.remote.as_ref().is_some_and(|remote| remote.etag == found.etag) {
+            if let Some(entry) = entry
+                && !node.attrs.chosen
+                && entry.apply(&mut node.attrs)
+            {
+                self.state.unsaved.insert(ino);
+                self.notices.push(Notice::Changed(ino));
+            }
+            return Ok(());
+        }
+        self.state.release_body(ino);
+        let fresh = self.default_attrs(0o644, time_of(found.modified));
+        let node = self.state.tree.node_mut(ino)?;
+        node.attrs = fresh;
+        if let Some(entry) = entry {
+            entry.apply(&mut node.attrs);
+        }
+        node.size = found.size;
+        node.generation += 1;
+        node.remote = Some(remote_of(found, self.began));
+        if let Content::Symlink { target } = &mut node.content {
+            *target = None;
+        }
+        self.state.unsaved.insert(ino);
+        self.notices.push(Notice::Changed(ino));
+        Ok(())
+    }
+
+    fn add_object(
+        &mut self,
+        name: &str,
+        found: Found,
+        kind: Kind,
+        entry: Option<&IndexEntry>,
+    ) -> Result<(), FsError> {
+        let mode = if kind == Kind::Symlink { 0o777 } else { 0o644 };
+        let mut attrs = self.default_attrs(mode, time_of(found.modified));
+        let memory = self
+            .memories
+            .remove(&(found.segment.clone(), false))
+            .filter(|memory| memory.etag == found.etag.as_str() && memory.size == found.size);
+        let (mut ino, mut body, mut target) = (0, None, None);
+        if let Some(memory) = memory {
+            ino = memory.ino;
+            attrs = attrs_of(&memory.attrs);
+            target = memory.target.filter(|_| memory.kind == MemoryKind::Symlink).map(Into::into);
+            body = memory
+                .body
+                .and_then(|id| crate::body::BodyId::parse(&id))
+                .and_then(|id| self.core.cache.reopen(id, Some(found.size)))
+                .map(|(body, _)| body);
+        }
+        if let Some(entry) = entry {
+            entry.apply(&mut attrs);
+        }
+        let content = match kind {
+            Kind::Symlink => Content::Symlink { target },
+            _ => Content::File { body, backing: false },
+        };
+        let mut node = Node::new(ino, name, attrs, content);
+        node.segment = (found.segment != name).then(|| found.segment.as_str().into());
+        node.size = found.size;
+        node.remote = Some(remote_of(&found, self.began));
+        let ino = self.state.tree.add(self.directory, node)?;
+        self.state.unsaved.insert(ino);
+        self.appeared(name);
+        Ok(())
+    }
+
+    fn appeared(&mut self, name: &str) {
+        if self.listed_before {
+            self.notices.push(Notice::Entry(self.directory, name.to_owned()));
+        }
+    }
+
+    /// Whether a key that the listing shows went away here after the listing began, or is
+    /// still waiting to go.
+    fn is_gone(&self, key: &str) -> bool {
+        let Ok(parsed) = Key::new(key) else {
+            return true;
+        };
+        let pending_delete = |key: &Key| self.state.pending.at(key).is_some_and(|op| op.want == Want::Delete);
+        if self.state.gone.get(&parsed).is_some_and(|gone| *gone > self.began) || pending_delete(&parsed) {
+            return true;
+        }
+        key.ends_with('/')
+            && self.state.gone.contains_key(&parsed)
+            && self.state.pending.below(key).any(|(_, op)| op.want == Want::Delete)
+    }
+
+    fn default_attrs(&self, mode: u32, mtime: SystemTime) -> Attrs {
+        let settings = &self.core.settings;
+        Attrs::new(mode, settings.uid, settings.gid, mtime)
+    }
+}
+
+impl State {
+    /// Lets go of a node's cached body; open handles keep reading theirs.
+    pub(crate) fn release_body(&mut self, ino: Ino) {
+        if let Ok(node) = self.tree.node_mut(ino)
+            && let Content::File { body, .. } = &mut node.content
+            && let Some(body) = body.take()
+        {
+            body.discard();
+        }
+    }
+}
+
+fn is_link(segment: &str) -> bool {
+    segment.len() > entry_name::LINK_SUFFIX.len() && segment.ends_with(entry_name::LINK_SUFFIX)
+}
+
+fn remote_of(found: &Found, seen: Stamp) -> Remote {
+    Remote {
+        at: None,
+        etag: found.etag.clone(),
+        size: found.size,
+        seen,
+    }
+}
+
+fn time_of(nanos: i128) -> SystemTime {
+    from_nanos(i64::try_from(nanos).unwrap_or(0))
+}

@@ -1,0 +1,95 @@
+//! How a workspace is opened, and why that may fail.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bucket::probe::Capabilities;
+use model::Profile;
+
+/// Everything that the tree needs to know; the command line fills it in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Key prefix of the workspace: empty, or ending with `/`.
+    pub prefix: String,
+    /// Folder for cached bodies and remembered names; private to this workspace.
+    pub cache_dir: PathBuf,
+    /// Folder for the journal; private to this workspace.
+    pub state_dir: PathBuf,
+    /// The promises about time.
+    pub profile: Profile,
+    /// Refuse every change.
+    pub read_only: bool,
+    /// Ask for single names instead of listing directories ahead.
+    pub lazy: bool,
+    /// The longest that another machine's change may stay unseen.
+    pub attr_ttl: Duration,
+    /// How long after the last close an upload begins.
+    pub upload_delay: Duration,
+    /// Bytes of memory that the namespace may take before unused directories are dropped.
+    pub memory_limit: u64,
+    /// Bytes of bodies that may stay on the local disk.
+    pub cache_size: u64,
+    /// Bytes that may wait for upload before writers have to wait too.
+    pub dirty_bytes: u64,
+    /// Files that may wait for upload before writers have to wait too.
+    pub dirty_files: usize,
+    /// Uploads under way at one time.
+    pub uploads: usize,
+    /// Owner shown where the bucket does not say.
+    pub uid: u32,
+    /// Group shown where the bucket does not say.
+    pub gid: u32,
+    /// This machine's name, for conflict copies.
+    pub host: String,
+    /// Whether open files may be handed out as backing files.
+    pub backing: bool,
+    /// What the store can do.
+    pub capabilities: Capabilities,
+}
+
+impl Settings {
+    /// The settings of a profile, with defaults for the rest.
+    pub fn new(profile: Profile, cache_dir: PathBuf, state_dir: PathBuf, capabilities: Capabilities) -> Self {
+        Self {
+            prefix: String::new(),
+            cache_dir,
+            state_dir,
+            profile,
+            read_only: false,
+            lazy: false,
+            attr_ttl: profile.others_changes_within(),
+            upload_delay: profile.upload_delay(),
+            memory_limit: 512 << 20,
+            cache_size: 10 << 30,
+            dirty_bytes: 4 << 30,
+            dirty_files: 100_000,
+            uploads: 16,
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+            host: "host".to_owned(),
+            backing: false,
+            capabilities,
+        }
+    }
+}
+
+/// Why a workspace could not be opened on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A local folder cannot be used.
+    #[error("{}: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// The journal cannot be opened (a journal that is merely damaged is set aside instead).
+    #[error("journal in {}: {reason}", path.display())]
+    Journal {
+        /// The folder.
+        path: PathBuf,
+        /// The database's words.
+        reason: String,
+    },
+}

@@ -1,0 +1,44 @@
+//! What a mount says of itself.
+
+use serde::{Deserialize, Serialize};
+
+/// A snapshot of a workspace's state on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether the bucket answers.
+    pub health: Health,
+    /// Changes that are not in the bucket yet.
+    pub pending_changes: u64,
+    /// Files among them whose bytes must still go up.
+    pub pending_files: u64,
+    /// Bytes of those files.
+    pub pending_bytes: u64,
+    /// Uploads, copies and deletes under way.
+    pub running: u64,
+    /// Bytes of bodies on the local disk.
+    pub cache_bytes: u64,
+    /// The most that may stay there.
+    pub cache_limit: u64,
+    /// Names known in memory.
+    pub known_entries: u64,
+    /// Conflict copies made since the mount began.
+    pub conflicts: u64,
+    /// The last failure of a background task, with its key; never a secret.
+    pub last_error: Option<String>,
+    /// A journal that could not be read and was kept aside.
+    pub journal_set_aside: Option<String>,
+    /// Whether changes are refused.
+    pub read_only: bool,
+}
+
+/// Whether the bucket answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// The last call was answered.
+    Ok,
+    /// The bucket cannot be reached; cached files and the journal go on.
+    Offline,
+    /// The store refuses the keys: nothing can be uploaded until that is mended.
+    Refused,
+}

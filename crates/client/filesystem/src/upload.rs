@@ -1,0 +1,642 @@
+//! Carries pending operations to the bucket: uploads, copies, deletes, in an order that
+//! never loses content, each conditional on what is believed to be there.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucket::{Body as Payload, Condition, CopyOptions, Error as BucketError, Etag, Key, Metadata, ObjectMeta, PutOptions};
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{Body, BodyStamp};
+use crate::clock::{Stamp, to_nanos};
+use crate::core::{Batch, Core, State};
+use crate::fetch;
+use crate::pending::{Base, Op, Want};
+use crate::tree::{Attrs, Content, Remote};
+use crate::{FsError, Ino};
+
+/// The name of the metadata entry that tells which upload made an object.
+const TOKEN: &str = "artifacts-upload";
+/// A file that stays open for writing is uploaded when it has been still for so long.
+const STILL: Duration = Duration::from_secs(5);
+/// How often a refused condition is looked into before the operation is put off.
+const LOOKS: u32 = 5;
+
+/// Starts whatever may start, until the workspace is closed.
+pub(crate) async fn run(core: Arc<Core>) {
+    while !core.stop.is_cancelled() {
+        let wait = start_ready(&core);
+        tokio::select! {
+            () = core.wake.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+            () = core.stop.cancelled() => {}
+        }
+    }
+}
+
+/// Starts what is ready and says how long nothing more will be.
+fn start_ready(core: &Arc<Core>) -> Duration {
+    let mut state = core.state();
+    let room = core.settings.uploads.saturating_sub(state.pending.running());
+    let keys = state.pending.runnable(Stamp::now(), room, |op| state.fits(op));
+    for key in keys {
+        if state.pending.is_free(&key)
+            && let Some((op, cancel)) = state.pending.started(&key)
+        {
+            core.runtime.spawn(attempt(Arc::clone(core), key, op, cancel));
+        }
+    }
+    let next = state.pending.next_ready().map(Stamp::remaining);
+    next.unwrap_or(Duration::from_secs(5)).clamp(Duration::from_millis(100), Duration::from_secs(5))
+}
+
+/// What an operation left in the bucket.
+enum Done {
+    /// This version, made from a body that looked so.
+    Written(Etag, Option<BodyStamp>, u64),
+    /// Nothing of ours.
+    Gone,
+    /// The operation was changed into another one; it will be started anew.
+    Changed,
+}
+
+async fn attempt(core: Arc<Core>, key: Key, op: Op, cancel: CancellationToken) {
+    let work = async {
+        match &op.want {
+            Want::Put { ino } => put(&core, &key, &op, *ino).await,
+            Want::Marker { .. } => marker(&core, &key).await,
+            Want::Copy { ino, from, etag } => copy(&core, &key, &op, *ino, from, etag).await,
+            Want::Delete => delete(&core, &key, &op).await,
+        }
+    };
+    let result = tokio::select! {
+        result = work => Some(result),
+        () = cancel.cancelled() => None,
+    };
+    let mut state = core.state();
+    let current = state.pending.ended(&key, op.order);
+    let finished = match result {
+        None => Ok(()),
+        Some(Ok(done)) => core.finish(&mut state, &key, &op, done, current),
+        Some(Err(error)) => {
+            if current {
+                core.put_off(&mut state, &key, &error);
+            }
+            Ok(())
+        }
+    };
+    if let Err(error) = finished {
+        state.report.last_error = Some(format!("{key}: {error}"));
+    }
+    drop(state);
+    core.ended.notify_waiters();
+    core.wake.notify_one();
+}
+
+impl State {
+    /// Whether nothing is left to do for an operation until its file is closed.
+    pub(crate) fn is_sent(&self, op: &Op) -> bool {
+        let Want::Put { ino } = op.want else {
+            return false;
+        };
+        self.tree.node(ino).is_ok_and(|node| {
+            let stamp = node.body().and_then(|body| body.stamp().ok());
+            node.writers > 0 && stamp.is_some_and(|stamp| node.is_sent(stamp))
+        })
+    }
+
+    /// Whether an operation's content can be sent now: a file that a program is writing
+    /// only when it has been still for a while, or when someone asked for it.
+    fn fits(&self, op: &Op) -> bool {
+        let Want::Put { ino } = op.want else {
+            return true;
+        };
+        let Ok(node) = self.tree.node(ino) else {
+            return false;
+        };
+        if node.writers == 0 {
+            return true;
+        }
+        let Some(Ok(stamp)) = node.body().map(|body| body.stamp()) else {
+            return false;
+        };
+        if node.is_sent(stamp) {
+            return false;
+        }
+        let still = i128::from(to_nanos(std::time::SystemTime::now())) - stamp.ctime;
+        self.forced.contains(&ino) || still > i128::try_from(STILL.as_nanos()).unwrap_or(i128::MAX)
+    }
+}
+
+impl Core {
+    /// Takes note of an operation that was carried out.
+    fn finish(&self, state: &mut State, key: &Key, op: &Op, done: Done, current: bool) -> Result<(), FsError> {
+        state.report.health = Some(crate::status::Health::Ok);
+        let mut batch = Batch::default();
+        batch.touch(key);
+        if !current {
+            // Something else is wanted here by now: it must know what is in the bucket.
+            if let (Done::Written(etag, ..), Some(newer)) = (done, state.pending.at_mut(key)) {
+                newer.base.maybe.retain(|token| *token != op.token);
+                newer.base.etag = Some(etag);
+                return self.commit(state, batch);
+            }
+            return Ok(());
+        }
+        match done {
+            Done::Changed => {}
+            Done::Gone => {
+                state.pending.take(key);
+                state.gone.insert(key.clone(), Stamp::now());
+            }
+            Done::Written(etag, stamp, size) => self.written_to_bucket(state, key, op, etag, stamp, size)?,
+        }
+        self.commit(state, batch)
+    }
+
+    fn written_to_bucket(
+        &self,
+        state: &mut State,
+        key: &Key,
+        op: &Op,
+        etag: Etag,
+        stamp: Option<BodyStamp>,
+        size: u64,
+    ) -> Result<(), FsError> {
+        let Some(ino) = op.want.ino() else {
+            return Ok(());
+        };
+        let node = state.tree.node_mut(ino)?;
+        node.remote = Some(Remote {
+            at: None,
+            etag: etag.clone(),
+            size,
+            seen: Stamp::now(),
+        });
+        let still_open = node.writers > 0 && matches!(op.want, Want::Put { .. });
+        if still_open {
+            node.uploaded = stamp;
+            if let Some(op) = state.pending.at_mut(key) {
+                op.base = Base::of(Some(etag));
+                op.error = None;
+            }
+            state.forced.remove(&ino);
+            return Ok(());
+        }
+        let chosen = node.attrs.chosen;
+        state.pending.take(key);
+        state.forced.remove(&ino);
+        state.unsaved.insert(ino);
+        if chosen {
+            self.index_later(state, ino)?;
+        }
+        Ok(())
+    }
+
+    fn put_off(&self, state: &mut State, key: &Key, error: &BucketError) {
+        use bucket::Error as E;
+        let health = match error {
+            E::Unreachable { .. } | E::Throttled { .. } => Some(crate::status::Health::Offline),
+            E::BadCredentials { .. } | E::PermissionDenied { .. } => Some(crate::status::Health::Refused),
+            _ => None,
+        };
+        if health.is_some() {
+            state.report.health = health;
+        }
+        state.report.last_error = Some(format!("{key}: {error}"));
+        tracing::warn!(%key, %error, "not uploaded yet");
+        if let Some(op) = state.pending.at_mut(key) {
+            let pause = Duration::from_secs(1 << op.tries.min(5));
+            op.ready = Stamp::now().after(pause);
+            op.error = Some(error.to_string());
+        }
+    }
+
+    /// Uploads a file that may still be open, and returns when the object is in the bucket.
+    pub(crate) async fn upload_now(&self, ino: Ino) -> Result<(), FsError> {
+        let mut tries = None;
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            {
+                let mut state = self.state();
+                let node = state.tree.node(ino)?;
+                if node.unlinked {
+                    return Ok(());
+                }
+                let stamp = node.body().map(|body| body.stamp()).transpose()?;
+                let sent = stamp.is_some_and(|stamp| node.is_sent(stamp));
+                let key = state.tree.key(ino)?;
+                let running = state.pending.is_running(&key);
+                state.forced.insert(ino);
+                let Some(op) = state.pending.at_mut(&key).filter(|_| !sent) else {
+                    state.forced.remove(&ino);
+                    return Ok(());
+                };
+                let since = *tries.get_or_insert(op.tries);
+                if op.tries > since && op.error.is_some() && !running {
+                    return Err(FsError::Unreachable);
+                }
+                if op.tries == since {
+                    op.ready = Stamp::now();
+                }
+            }
+            self.wake.notify_one();
+            ended.await;
+        }
+    }
+}
+
+/// What goes up for a file or link.
+struct Sending {
+    payload: Payload,
+    metadata: Metadata,
+    stamp: Option<BodyStamp>,
+    /// A private copy of a file that is being written, to be removed afterwards.
+    copy: Option<Arc<Body>>,
+}
+
+async fn put(core: &Arc<Core>, key: &Key, op: &Op, ino: Ino) -> Result<Done, BucketError> {
+    let Some(sending) = prepare(core, op, ino)? else {
+        return Ok(Done::Changed);
+    };
+    let size = sending.payload.len();
+    let result = put_conditionally(core, key, op, ino, &sending).await;
+    if let Some(copy) = &sending.copy {
+        copy.discard();
+    }
+    Ok(match result? {
+        Some(etag) => Done::Written(etag, sending.stamp, size),
+        None => Done::Changed,
+    })
+}
+
+/// `None` when the operation was turned into another one (a conflict copy).
+async fn put_conditionally(
+    core: &Arc<Core>,
+    key: &Key,
+    op: &Op,
+    ino: Ino,
+    sending: &Sending,
+) -> Result<Option<Etag>, BucketError> {
+    let mut base = op.base.clone();
+    for _ in 0..LOOKS {
+        let sent = match write_condition(core, key, &base).await {
+            Ok(condition) => {
+                let metadata = sending.metadata.clone();
+                let options = PutOptions { condition, metadata };
+                core.bucket.put(key, sending.payload.clone(), options).await
+            }
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(outcome) => return Ok(Some(outcome.etag)),
+            Err(BucketError::Precondition { .. } | BucketError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match look(core, key, op, &base).await? {
+            Look::Absent => base = Base::default(),
+            Look::Done(etag) => return Ok(Some(etag)),
+            Look::Ours(etag) => base = Base::of(Some(etag)),
+            Look::Foreign(meta) => {
+                core.make_conflict_copy(key, op, ino, meta);
+                return Ok(None);
+            }
+        }
+    }
+    Err(BucketError::Throttled {
+        reason: format!("{key} keeps changing"),
+    })
+}
+
+/// The condition that a write on this base carries. A store that ignores conditions is
+/// asked what it holds right before; that narrows the gap, and cannot close it.
+async fn write_condition(core: &Core, key: &Key, base: &Base) -> Result<Condition, BucketError> {
+    let can = &core.settings.capabilities;
+    let condition = match &base.etag {
+        _ if base.any => return Ok(Condition::None),
+        Some(etag) => Condition::Matches(etag.clone()),
+        None => Condition::Absent,
+    };
+    if can.put_if_absent && can.put_if_match {
+        return Ok(condition);
+    }
+    let there = match core.bucket.head(key).await {
+        Ok(meta) => Some(meta.etag),
+        Err(BucketError::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    if there == base.etag {
+        return Ok(Condition::None);
+    }
+    Err(BucketError::Precondition { key: key.clone() })
+}
+
+/// What is at a key whose condition was refused.
+enum Look {
+    Absent,
+    /// Exactly this operation's content: an answer was lost.
+    Done(Etag),
+    /// Something that we wrote or knew.
+    Ours(Etag),
+    Foreign(ObjectMeta),
+}
+
+async fn look(core: &Core, key: &Key, op: &Op, base: &Base) -> Result<Look, BucketError> {
+    let meta = match core.bucket.head(key).await {
+        Ok(meta) => meta,
+        Err(BucketError::NotFound { .. }) => return Ok(Look::Absent),
+        Err(error) => return Err(error),
+    };
+    let token = meta.metadata.get(TOKEN);
+    Ok(match token {
+        Some(token) if *token == op.token => Look::Done(meta.etag),
+        Some(token) if op.base.maybe.contains(token) || base.maybe.contains(token) => Look::Ours(meta.etag),
+        _ if base.etag.as_ref() == Some(&meta.etag) => Look::Ours(meta.etag),
+        _ => Look::Foreign(meta),
+    })
+}
+
+/// Takes what is to be sent; `None` when there is nothing to send any more.
+fn prepare(core: &Core, op: &Op, ino: Ino) -> Result<Option<Sending>, BucketError> {
+    let (content, attrs, writers) = {
+        let state = core.state();
+        let Ok(node) = state.tree.node(ino) else {
+            return Ok(None);
+        };
+        let content = match &node.content {
+            Content::File { body: Some(body), .. } => Ok(Arc::clone(body)),
+            Content::Symlink { target: Some(target) } => Err(Bytes::copy_from_slice(target.as_bytes())),
+            _ => return Ok(None),
+        };
+        (content, node.attrs.clone(), node.writers)
+    };
+    let metadata = metadata(&attrs, &op.token);
+    let body = match content {
+        Ok(body) => body,
+        Err(target) => {
+            return Ok(Some(Sending {
+                payload: Payload::Bytes(target),
+                metadata,
+                stamp: None,
+                copy: None,
+            }));
+        }
+    };
+    let (file, stamp, copy) = match writers {
+        0 | 1 => direct(&body),
+        _ => snapshot(core, &body),
+    }
+    .map_err(|error| BucketError::LocalBody {
+        reason: error.to_string(),
+    })?;
+    Ok(Some(Sending {
+        payload: Payload::File {
+            file,
+            range: 0..stamp.size,
+        },
+        metadata,
+        stamp: Some(stamp),
+        copy,
+    }))
+}
+
+type Sendable = (Arc<File>, BodyStamp, Option<Arc<Body>>);
+
+fn direct(body: &Body) -> Result<Sendable, FsError> {
+    let file = body.file()?;
+    Ok((file, body.stamp()?, None))
+}
+
+/// A private copy of a file that several programs write: what goes up is one moment's
+/// content, never a mixture.
+fn snapshot(core: &Core, body: &Body) -> Result<Sendable, FsError> {
+    let source = body.file()?;
+    for _ in 0..3 {
+        let before = body.stamp()?;
+        let (copy, file) = core.cache.create()?;
+        let copied = copy_bytes(&source, &file, before.size);
+        if copied.is_ok() && body.stamp()? == before {
+            return Ok((file, before, Some(copy)));
+        }
+        copy.discard();
+        copied?;
+    }
+    Err(FsError::Local("the file is being written without a pause".to_owned()))
+}
+
+fn copy_bytes(from: &File, to: &File, size: u64) -> Result<(), FsError> {
+    let (mut read, mut written) = (0, 0);
+    while read < size {
+        let chunk = usize::try_from((size - read).min(1 << 30)).unwrap_or(1 << 30);
+        let copied = rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), chunk)
+            .map_err(|error| crate::body::local_error(&error.into()))?;
+        if copied == 0 {
+            return Err(FsError::Local("the file became shorter".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// User metadata for other tools: `mtime` as rclone writes it, and the rest.
+fn metadata(attrs: &Attrs, token: &str) -> Metadata {
+    let nanos = to_nanos(attrs.mtime);
+    let mtime = format!("{}.{:09}", nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
+    [
+        ("mtime", mtime),
+        ("mode", format!("{:o}", attrs.mode)),
+        ("uid", attrs.uid.to_string()),
+        ("gid", attrs.gid.to_string()),
+        (TOKEN, token.to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+async fn marker(core: &Core, key: &Key) -> Result<Done, BucketError> {
+    let options = PutOptions::default();
+    let outcome = core.bucket.put(key, Payload::Bytes(Bytes::new()), options).await?;
+    Ok(Done::Written(outcome.etag, None, 0))
+}
+
+async fn copy(
+    core: &Arc<Core>,
+    key: &Key,
+    op: &Op,
+    ino: Ino,
+    from: &Key,
+    etag: &Etag,
+) -> Result<Done, BucketError> {
+    let (attrs, size) = {
+        let state = core.state();
+        let Ok(node) = state.tree.node(ino) else {
+            return Ok(Done::Changed);
+        };
+        (node.attrs.clone(), node.size)
+    };
+    let mut base = op.base.clone();
+    for _ in 0..LOOKS {
+        let options = CopyOptions {
+            source_if_match: Some(etag.clone()),
+            condition: copy_condition(core, key, op, &base).await?,
+            metadata: Some(metadata(&attrs, &op.token)),
+        };
+        match core.bucket.copy(from, key, options).await {
+            Ok(outcome) => return Ok(Done::Written(outcome.etag, None, size)),
+            Err(BucketError::Precondition { .. } | BucketError::NotFound { .. }) => {}
+            Err(BucketError::Unsupported { .. } | BucketError::TooLarge { .. } | BucketError::Invalid { .. }) => {
+                return download_instead(core, key, ino).await;
+            }
+            Err(error) => return Err(error),
+        }
+        match look(core, key, op, &base).await? {
+            Look::Done(etag) => return Ok(Done::Written(etag, None, size)),
+            Look::Foreign(meta) => {
+                core.make_conflict_copy(key, op, ino, meta);
+                return Ok(Done::Changed);
+            }
+            Look::Ours(found) if base.etag.as_ref() != Some(&found) => base = Base::of(Some(found)),
+            Look::Absent if base.etag.is_some() => base = Base::default(),
+            _ => return source_changed(core, key, ino, from, etag).await,
+        }
+    }
+    Err(BucketError::Throttled {
+        reason: format!("{key} keeps changing"),
+    })
+}
+
+/// Stores that ignore conditions on a copy are asked what the destination holds.
+async fn copy_condition(core: &Core, key: &Key, op: &Op, base: &Base) -> Result<Condition, BucketError> {
+    let there = match core.bucket.head(key).await {
+        Ok(meta) => Some(meta),
+        Err(BucketError::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let ours = |meta: &ObjectMeta| {
+        base.etag.as_ref() == Some(&meta.etag)
+            || meta.metadata.get(TOKEN).is_some_and(|token| base.maybe.contains(token) || *token == op.token)
+    };
+    Ok(match there {
+        None => Condition::None,
+        Some(meta) if base.any || ours(&meta) => Condition::None,
+        Some(_) => Condition::Absent,
+    })
+}
+
+/// The store cannot copy this: the content goes through this machine.
+async fn download_instead(core: &Arc<Core>, key: &Key, ino: Ino) -> Result<Done, BucketError> {
+    let fetched = fetch::whole(core, ino).await;
+    fetched.map_err(|error| BucketError::Throttled {
+        reason: format!("{key} cannot be copied: {error}"),
+    })?;
+    let mut state = core.state();
+    if let Some(op) = state.pending.at(key).cloned() {
+        state.pending.set(key.clone(), Want::Put { ino }, op.base, Stamp::now());
+    }
+    Ok(Done::Changed)
+}
+
+/// What a rename moves was changed or removed elsewhere meanwhile: the newest content goes
+/// to the new name; what is gone is gone, unless it is here whole.
+async fn source_changed(core: &Arc<Core>, key: &Key, ino: Ino, from: &Key, etag: &Etag) -> Result<Done, BucketError> {
+    let now = match core.bucket.head(from).await {
+        Ok(meta) => Some(meta),
+        Err(BucketError::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let mut state = core.state();
+    let Some(op) = state.pending.at(key).cloned() else {
+        return Ok(Done::Changed);
+    };
+    let whole = state.tree.node(ino).ok().and_then(|node| node.body()).is_some_and(|body| body.is_whole());
+    match now {
+        Some(meta) if meta.etag != *etag => {
+            state.release_body(ino);
+            if let Ok(node) = state.tree.node_mut(ino) {
+                node.size = meta.size;
+                node.generation += 1;
+                node.remote = Some(Remote {
+                    at: Some(from.clone()),
+                    etag: meta.etag.clone(),
+                    size: meta.size,
+                    seen: Stamp::now(),
+                });
+            }
+            let want = Want::Copy {
+                ino,
+                from: from.clone(),
+                etag: meta.etag,
+            };
+            state.pending.set(key.clone(), want, op.base, Stamp::now());
+        }
+        Some(_) => {
+            return Err(BucketError::Throttled {
+                reason: format!("{from} could not be copied to {key}"),
+            });
+        }
+        None if whole => state.pending.set(key.clone(), Want::Put { ino }, op.base, Stamp::now()),
+        None => {
+            state.report.last_error = Some(format!("{from} was removed elsewhere while it was being renamed to {key}"));
+            state.pending.take(key);
+            let _ = state.tree.unlink(ino);
+        }
+    }
+    let mut batch = Batch::default();
+    batch.touch(key);
+    let _ = core.commit(&state, batch);
+    Ok(Done::Changed)
+}
+
+async fn delete(core: &Core, key: &Key, op: &Op) -> Result<Done, BucketError> {
+    if op.base.any {
+        core.bucket.delete(key, Condition::None).await?;
+        return Ok(Done::Gone);
+    }
+    let can = core.settings.capabilities.delete_if_match;
+    let condition = match &op.base.etag {
+        Some(etag) if can && op.base.maybe.is_empty() => Condition::Matches(etag.clone()),
+        _ => match look(core, key, op, &op.base).await? {
+            Look::Absent => return Ok(Done::Gone),
+            Look::Done(etag) | Look::Ours(etag) if can => Condition::Matches(etag),
+            Look::Done(_) | Look::Ours(_) => Condition::None,
+            Look::Foreign(_) => return Ok(core.leave_foreign(key)),
+        },
+    };
+    match core.bucket.delete(key, condition).await {
+        Ok(()) | Err(BucketError::NotFound { .. }) => Ok(Done::Gone),
+        Err(BucketError::Precondition { .. }) => match look(core, key, op, &op.base).await? {
+            Look::Absent => Ok(Done::Gone),
+            // It may be a write of ours that landed late: next try deletes that version.
+            Look::Done(_) | Look::Ours(_) => Err(BucketError::Throttled {
+                reason: format!("{key} changed while it was being deleted"),
+            }),
+            Look::Foreign(_) => Ok(core.leave_foreign(key)),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+impl Core {
+    /// Another client wrote a newer version of what was deleted here: it stays, and the
+    /// next listing shows it.
+    fn leave_foreign(&self, key: &Key) -> Done {
+        let mut state = self.state();
+        state.report.last_error = Some(format!("{key} was changed elsewhere; that version was not deleted"));
+        state.pending.take(key);
+        state.gone.remove(key);
+        let directory = key.as_str().rfind('/').map_or("", |slash| &key.as_str()[..=slash]);
+        if let Some(ino) = state.tree.find_directory(directory)
+            && let Ok(directory) = state.tree.directory_mut(ino)
+        {
+            directory.listed = None;
+        }
+        let mut batch = Batch::default();
+        batch.touch(key);
+        let _ = self.commit(&state, batch);
+        Done::Changed
+    }
+}

@@ -1,0 +1,264 @@
+//! The tree on a bucket in memory: what programs do, and what must then be in the bucket.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bucket::Bucket;
+use common::*;
+use filesystem::{FsError, RenameMode, SetAttr};
+
+fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|(key, body)| ((*key).to_owned(), (*body).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_file_is_an_object_with_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    ada.mkdir("notes").await.unwrap();
+    ada.write("notes/a.md", b"hello").await.unwrap();
+    ada.drain().await;
+    assert_eq!(visible(&memory), pairs(&[("notes/", ""), ("notes/a.md", "hello")]));
+    assert_eq!(ada.read("notes/a.md").await.unwrap(), b"hello");
+    ada.append("notes/a.md", b" world").await.unwrap();
+    ada.drain().await;
+    assert_eq!(get(&*bucket, "notes/a.md").await.unwrap(), "hello world");
+    ada.unlink("notes/a.md").await.unwrap();
+    ada.rmdir("notes").await.unwrap();
+    ada.drain().await;
+    assert_eq!(visible(&memory), []);
+}
+
+#[tokio::test]
+async fn what_others_put_is_seen_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    put(&*bucket, "docs/one", "1").await;
+    put(&*bucket, "docs/deep/two", "22").await;
+    put(&*bucket, ".artifacts/workspace.json", "{}").await;
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    assert_eq!(ada.names("").await.unwrap(), ["docs"]);
+    assert_eq!(ada.names("docs").await.unwrap(), ["deep", "one"]);
+    assert_eq!(ada.read("docs/deep/two").await.unwrap(), b"22");
+    put(&*bucket, "docs/one", "uno").await;
+    put(&*bucket, "docs/three", "333").await;
+    memory.remove(&bucket::Key::new("docs/deep/two").unwrap());
+    a_while().await;
+    assert_eq!(ada.read("docs/one").await.unwrap(), b"uno");
+    assert_eq!(ada.names("docs").await.unwrap(), ["one", "three"]);
+    assert_eq!(memory.calls().head, 0, "a listing needs no HEAD");
+}
+
+#[tokio::test]
+async fn a_directory_is_renamed_at_once_and_copied_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    for at in 0..30 {
+        put(&*bucket, &format!("old/sub/{at}"), &at.to_string()).await;
+    }
+    let mut slow = settings(folder.path(), "ada");
+    slow.upload_delay = Duration::from_millis(300);
+    let ada = machine(&bucket, slow).await;
+    ada.rename("old", "new").await.unwrap();
+    assert_eq!(ada.names("").await.unwrap(), ["new"]);
+    a_while().await;
+    assert_eq!(ada.names("").await.unwrap(), ["new"], "a listing does not bring the old name back");
+    assert_eq!(ada.read("new/sub/7").await.unwrap(), b"7", "read from where it still is");
+    ada.write("new/sub/7", b"seven").await.unwrap();
+    ada.write("old", b"a file now").await.unwrap();
+    ada.drain().await;
+    let keys = visible(&memory);
+    assert_eq!(keys.len(), 31, "{keys:?}");
+    assert_eq!(get(&*bucket, "new/sub/7").await.unwrap(), "seven");
+    assert_eq!(get(&*bucket, "new/sub/8").await.unwrap(), "8");
+    assert_eq!(get(&*bucket, "old").await.unwrap(), "a file now");
+}
+
+#[tokio::test]
+async fn names_are_swapped_without_losing_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    put(&*bucket, "a", "was a").await;
+    put(&*bucket, "b", "was b").await;
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    let root = filesystem::ROOT;
+    ada.names("").await.unwrap();
+    ada.fs.rename(root, "a", root, "b", RenameMode::Exchange).await.unwrap();
+    assert_eq!(ada.read("a").await.unwrap(), b"was b");
+    ada.drain().await;
+    assert_eq!(visible(&memory), pairs(&[("a", "was b"), ("b", "was a")]));
+}
+
+#[tokio::test]
+async fn both_versions_of_a_conflict_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    put(&*bucket, "plan.md", "base").await;
+    let mut slow = settings(folder.path(), "ada");
+    slow.upload_delay = Duration::from_millis(200);
+    let ada = machine(&bucket, slow).await;
+    ada.write("plan.md", b"mine").await.unwrap();
+    put(&*bucket, "plan.md", "theirs").await;
+    let status = ada.drain().await;
+    assert_eq!(status.conflicts, 1);
+    let found = visible(&memory);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].0.starts_with("plan.conflict-") && found[0].0.ends_with("-ada.md"), "{found:?}");
+    assert_eq!(found[0].1, "mine");
+    assert_eq!(found[1], ("plan.md".to_owned(), "theirs".to_owned()));
+    assert_eq!(ada.read("plan.md").await.unwrap(), b"theirs");
+    assert_eq!(ada.read(&found[0].0).await.unwrap(), b"mine");
+}
+
+#[tokio::test]
+async fn what_was_closed_survives_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    put(&*bucket, "kept", "old").await;
+    put(&*bucket, "moved", "m").await;
+    put(&*bucket, "dropped", "d").await;
+    let mut never = settings(folder.path(), "ada");
+    never.upload_delay = Duration::from_secs(3600);
+    {
+        let ada = machine(&bucket, never.clone()).await;
+        ada.write("kept", b"new").await.unwrap();
+        ada.mkdir("d").await.unwrap();
+        ada.write("d/fresh", b"fresh").await.unwrap();
+        ada.rename("moved", "d/moved").await.unwrap();
+        ada.unlink("dropped").await.unwrap();
+        // No close, no drain: as after kill -9.
+    }
+    assert_eq!(visible(&memory).len(), 3, "nothing was uploaded yet");
+    let again = machine(&bucket, never).await;
+    assert_eq!(again.names("").await.unwrap(), ["d", "kept"]);
+    assert_eq!(again.read("kept").await.unwrap(), b"new");
+    assert_eq!(again.read("d/moved").await.unwrap(), b"m");
+    again.drain().await;
+    assert_eq!(
+        visible(&memory),
+        pairs(&[("d/", ""), ("d/fresh", "fresh"), ("d/moved", "m"), ("kept", "new")])
+    );
+}
+
+#[tokio::test]
+async fn attributes_reach_another_machine_without_a_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    ada.mkdir("bin").await.unwrap();
+    ada.write("bin/run", b"#!").await.unwrap();
+    let ino = ada.walk("bin/run").await.unwrap().attr.ino;
+    let then = SystemTime::UNIX_EPOCH + Duration::new(1_600_000_000, 123_456_789);
+    let change = SetAttr {
+        mode: Some(0o755),
+        mtime: Some(then),
+        ..SetAttr::default()
+    };
+    ada.fs.setattr(ino, change).await.unwrap();
+    ada.fs.setxattr(ino, "user.tag", b"x", filesystem::XattrMode::Any).await.unwrap();
+    ada.drain().await;
+    let bob = machine(&bucket, settings(folder.path(), "bob")).await;
+    let attr = bob.walk("bin/run").await.unwrap().attr;
+    assert_eq!((attr.mode, attr.mtime), (0o755, then));
+    assert_eq!(bob.fs.getxattr(attr.ino, "user.tag").await.unwrap(), b"x");
+    assert_eq!(memory.calls().head, 0);
+    // Another version is another file: the index entry no longer counts.
+    put(&*bucket, "bin/run", "changed").await;
+    a_while().await;
+    assert_eq!(bob.walk("bin/run").await.unwrap().attr.mode, 0o644);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_names_are_shown_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, bucket) = memory();
+    for key in ["a//b", "x/../y", "n/.", "both", "both/in", "c\u{1}d", "%!odd"] {
+        put(&*bucket, key, key).await;
+    }
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    assert_eq!(
+        ada.names("").await.unwrap(),
+        ["%!%25!odd", "%!file%21both", "a", "both", "c\u{1}d", "n", "x"]
+    );
+    assert_eq!(ada.read("a/%!/b").await.unwrap(), b"a//b");
+    assert_eq!(ada.read("x/%!%2E%2E/y").await.unwrap(), b"x/../y");
+    assert_eq!(ada.read("%!file%21both").await.unwrap(), b"both");
+    assert_eq!(ada.write("%!mine", b"").await, Err(FsError::Invalid));
+}
+
+#[tokio::test]
+async fn an_unchanged_file_is_not_uploaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    put(&*bucket, "a", "content").await;
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    ada.read("a").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    let before = memory.calls().put;
+    let ino = ada.walk("a").await.unwrap().attr.ino;
+    let opened = ada.fs.open_file(ino, WRITE).await.unwrap();
+    ada.fs.flush(opened.handle).await.unwrap();
+    ada.fs.release(opened.handle).await;
+    assert_eq!(ada.fs.status().pending_changes, 0);
+    ada.drain().await;
+    assert_eq!(memory.calls().put, before);
+}
+
+#[tokio::test]
+async fn a_link_is_an_object_with_its_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    ada.fs.symlink(filesystem::ROOT, "latest", "v/1", OWNER).await.unwrap();
+    ada.drain().await;
+    assert_eq!(visible(&memory), pairs(&[("latest.rclonelink", "v/1")]));
+    let bob = machine(&bucket, settings(folder.path(), "bob")).await;
+    let ino = bob.walk("latest").await.unwrap().attr.ino;
+    assert_eq!(bob.fs.readlink(ino).await.unwrap(), "v/1");
+}
+
+#[tokio::test]
+async fn large_files_are_read_in_parts_and_never_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    let old: String = "o".repeat(20 << 20);
+    put(&*bucket, "big", &old).await;
+    let mut patient = settings(folder.path(), "ada");
+    patient.attr_ttl = Duration::from_secs(60);
+    let ada = machine(&bucket, patient).await;
+    let ino = ada.walk("big").await.unwrap().attr.ino;
+    let opened = ada.fs.open_file(ino, READ).await.unwrap();
+    let first = ada.fs.read(opened.handle, 19 << 20, 4096).await.unwrap();
+    assert!(first.iter().all(|byte| *byte == b'o'));
+    put(&*bucket, "big", &"n".repeat(20 << 20)).await;
+    let mixed = ada.fs.read(opened.handle, 8 << 20, 4096).await;
+    assert!(matches!(mixed, Err(FsError::Changed)) || mixed.unwrap().iter().all(|byte| *byte == b'o'));
+    ada.fs.release(opened.handle).await;
+    drop(memory);
+}
+
+#[tokio::test]
+async fn an_outage_keeps_what_is_here_and_refuses_the_rest_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_memory, inner) = memory();
+    put(&*inner, "here", "cached").await;
+    put(&*inner, "there", "not cached").await;
+    let faulty = bucket::faults::Faulty::new(Arc::clone(&inner));
+    let bucket: Arc<dyn Bucket> = Arc::new(faulty.clone());
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    assert_eq!(ada.read("here").await.unwrap(), b"cached");
+    faulty.set_down(true);
+    a_while().await;
+    assert_eq!(ada.read("here").await.unwrap(), b"cached");
+    assert_eq!(ada.read("there").await, Err(FsError::Unreachable));
+    ada.write("fresh", b"written offline").await.unwrap();
+    assert_eq!(ada.fs.status().health, filesystem::Health::Offline);
+    faulty.set_down(false);
+    ada.drain().await;
+    assert_eq!(get(&*inner, "fresh").await.unwrap(), "written offline");
+}
