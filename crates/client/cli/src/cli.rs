@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser};
 
 use crate::commands::Command;
@@ -42,6 +42,9 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
+    if error.kind() == ErrorKind::ValueValidation {
+        return refuse_value(error);
+    }
     if asked_for || !wants_json(std::env::args_os()) {
         // A closed pipe is no reason to fail.
         let _ = error.print();
@@ -50,6 +53,29 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     let failure = usage_failure(error);
     Output::new(Format::Json).failure(&failure);
     failure.exit_code()
+}
+
+/// A value that is not what its option takes, in our own words.
+fn refuse_value(error: &clap::Error) -> ExitCode {
+    let format = match wants_json(std::env::args_os()) {
+        true => Format::Json,
+        false => Format::Table,
+    };
+    let argument = error.get(ContextKind::InvalidArg);
+    let argument = argument.map(ToString::to_string).unwrap_or_default();
+    let cause = std::error::Error::source(error);
+    let failure = match cause.and_then(|cause| cause.downcast_ref::<credentials::Error>()) {
+        Some(known) => Failure::from(known.clone()),
+        None => Failure::new(
+            Code::InvalidValue,
+            cause.map_or_else(|| error.to_string(), ToString::to_string),
+        ),
+    };
+    Output::new(format).failure(&Failure {
+        message: format!("{argument}: {}", failure.message),
+        ..failure
+    });
+    ExitCode::from(Code::InvalidValue.exit())
 }
 
 /// Looks for `--format json` in a command line that has no parse.

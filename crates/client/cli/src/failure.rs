@@ -28,7 +28,6 @@ pub(crate) enum Code {
     StoreUnsupported,
     StoreRefused,
     Usage,
-    InvalidName,
     InvalidValue,
     InputNeeded,
     NoKeys,
@@ -84,7 +83,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Failed,
         Self::FileMalformed,
         Self::FileUnusable,
@@ -92,7 +91,6 @@ impl Code {
         Self::StoreUnsupported,
         Self::StoreRefused,
         Self::Usage,
-        Self::InvalidName,
         Self::InvalidValue,
         Self::InputNeeded,
         Self::NoKeys,
@@ -136,7 +134,6 @@ impl Code {
             Self::StoreUnsupported => ("store-unsupported", 1, "The store cannot do what is needed.", "Use another store, or do without."),
             Self::StoreRefused => ("store-refused", 1, "The store calls the request wrong.", "Check `--region`; otherwise it is a defect worth reporting."),
             Self::Usage => ("usage", 2, "The command line is wrong.", "Run the command with `--help`."),
-            Self::InvalidName => ("invalid-name", 2, "A name breaks the rule for names.", "Use 1 to 63 letters, digits, `-` or `_`, beginning with a letter or digit."),
             Self::InvalidValue => ("invalid-value", 2, "A value cannot be what it is given for.", "Read the message: it says what is expected."),
             Self::InputNeeded => ("input-needed", 2, "A question would have to be asked, but nobody can answer.", "Give the answer as an option, for example `--yes`."),
             Self::NoKeys => ("no-keys", 3, "There are no storage keys, neither in the environment nor in the cache file.", "Export `ARTIFACTS_S3_ACCESS_KEY_ID` and `ARTIFACTS_S3_SECRET_ACCESS_KEY`, or run `artifacts storage set`."),
@@ -200,8 +197,9 @@ impl From<Local> for Failure {
             }
             Local::InvalidValue { .. }
             | Local::InvalidEndpoint { .. }
+            | Local::InvalidBucket(_)
+            | Local::InvalidProfile(_)
             | Local::InvalidPrefix { .. } => Code::InvalidValue,
-            Local::InvalidProfile(_) => Code::InvalidName,
             Local::HalfPair { .. } => Code::KeysIncomplete,
             Local::NoKeys { .. } => Code::NoKeys,
             Local::NoWorkspace { .. } => Code::WorkspaceNotFound,

@@ -10,8 +10,10 @@ mod context;
 mod failure;
 mod input;
 mod logging;
+mod marker;
 mod output;
 mod variables;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,12 @@ use crate::Error;
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint(String);
 
+/// The name of a bucket: 1 to 255 letters, digits, `.`, `-` or `_`. (S3's own rule is
+/// narrower, but other stores and old buckets are not bound by it.)
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BucketName(String);
+
 /// What a workspace's keys begin with: empty, or folders each followed by `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -20,6 +26,13 @@ pub struct Prefix(String);
 
 /// The most bytes of a prefix, so that half of a key's 1,024 are left for names.
 const LONGEST_PREFIX: usize = 512;
+
+impl BucketName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Endpoint {
     /// The address, without a slash at its end.
@@ -57,6 +70,20 @@ impl Prefix {
             .filter(|end| *end < self.0.len())
             .map(|end| Self(self.0[..end].to_owned()))
             .collect()
+    }
+}
+
+impl FromStr for BucketName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let dots = matches!(text, "." | "..");
+        if (1..=255).contains(&text.len()) && text.bytes().all(plain) && !dots {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::InvalidBucket(text.to_owned()))
+        }
     }
 }
 
@@ -176,6 +203,7 @@ macro_rules! text_type {
     };
 }
 
+text_type!(BucketName);
 text_type!(Endpoint);
 text_type!(Prefix);
 
@@ -228,6 +256,17 @@ mod tests {
             .parse::<Endpoint>()
             .expect_err("refused");
         assert!(!error.to_string().contains("topsecret"), "{error}");
+    }
+
+    #[test]
+    fn a_bucket_is_a_name_alone() {
+        for good in ["my-bucket", "a", "old_Bucket.1"] {
+            assert!(good.parse::<BucketName>().is_ok(), "{good}");
+        }
+        for bad in ["", "s3://b", "b/prefix", "a b", "..", "ä"] {
+            let error = Error::InvalidBucket(bad.to_owned());
+            assert_eq!(bad.parse::<BucketName>(), Err(error));
+        }
     }
 
     #[test]

@@ -120,6 +120,9 @@ pub enum Error {
         /// The profile asked for.
         profile: KeyProfile,
     },
+    /// Text that cannot be a bucket's name.
+    #[error("{0:?} is not a bucket's name")]
+    InvalidBucket(String),
     /// An address that is not one of an S3 endpoint.
     #[error("{text:?} is not an endpoint: {reason}")]
     InvalidEndpoint {
@@ -196,6 +199,9 @@ impl Error {
                 "run: artifacts storage set --access-key-id ID --secret-access-key -".into()
             }
             Self::NoKeys { profile, .. } => no_keys_hint(profile),
+            Self::InvalidBucket(_) => {
+                "give the name alone; a folder in it goes into --prefix".into()
+            }
             Self::InvalidEndpoint { .. } => "write it as https://HOST or http://HOST:PORT".into(),
             Self::InvalidPrefix { .. } => "write it as FOLDER or FOLDER/FOLDER".into(),
             Self::NoWorkspace { name } => format!(

@@ -15,13 +15,14 @@ mod environment;
 mod error;
 mod folder;
 mod key_file;
+mod key_source;
 mod lock;
 mod paths;
 mod profile;
 mod value;
 mod workspaces;
 
-pub use address::{Endpoint, Prefix};
+pub use address::{BucketName, Endpoint, Prefix};
 pub use chain::{Keys, Overview, Source, Sourced, StorageKeys};
 pub use environment::Environment;
 pub use error::{Error, Result};

@@ -5,19 +5,20 @@ use std::path::PathBuf;
 use bucket::probe::Capabilities;
 use model::WorkspaceName;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::{Endpoint, Error, Folder, KeyProfile, Paths, Prefix, Privacy, Result};
+use crate::{BucketName, Endpoint, Error, Folder, KeyProfile, Paths, Prefix, Privacy, Result};
 
 /// What a workspace's file says. Never a secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkspaceConfig {
     /// The workspace's id (a UUIDv7), the same as in the bucket's marker and on every
     /// machine; local caches and journals are named after it.
-    pub id: String,
+    pub id: Uuid,
     /// What kind of store holds it.
     pub backend: Backend,
     /// The bucket.
-    pub bucket: String,
+    pub bucket: BucketName,
     /// The store's address; without one, AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
@@ -170,9 +171,9 @@ mod tests {
 
     fn config() -> WorkspaceConfig {
         WorkspaceConfig {
-            id: "0192f5a0-0000-7000-8000-000000000000".into(),
+            id: Uuid::from_u128(0x0192_f5a0_0000_7000_8000_0000_0000_0000),
             backend: Backend::S3,
-            bucket: "my-bucket".into(),
+            bucket: "my-bucket".parse().expect("a bucket"),
             endpoint: Some("http://127.0.0.1:9000".parse().expect("an endpoint")),
             region: None,
             prefix: "team".parse().expect("a prefix"),
@@ -235,12 +236,16 @@ mod tests {
         let store = Workspaces::new(&Paths::under(home.path()));
         store.create(&name("w"), &config()).expect("created");
         for (text, part) in [
-            ("bucket = 3", "invalid type"),
+            ("mount = 3", "invalid type"),
             (
-                "backend = \"ftp\"\nid = \"x\"\nbucket = \"b\"",
-                "unknown variant",
+                "id = \"../../x\"\nbackend = \"s3\"\nbucket = \"b\"",
+                "UUID parsing failed",
             ),
-            ("id = \"x\"\nbackend = \"s3\"\n", "missing field `bucket`"),
+            ("backend = \"ftp\"", "unknown variant"),
+            (
+                "id = \"0192f5a0-0000-7000-8000-000000000000\"\nbackend = \"s3\"\n",
+                "missing field `bucket`",
+            ),
             ("=", "key"),
         ] {
             fs::write(store.path(&name("w")), text).expect("written");

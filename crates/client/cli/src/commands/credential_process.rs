@@ -1,0 +1,43 @@
+//! `artifacts credential-process`: the keys for an AWS SDK that asks for them.
+//!
+//! The answer's form is the SDKs' own (AWS SDKs and Tools Reference Guide, "Process
+//! credential provider", version 1).
+
+use clap::Args;
+use model::WorkspaceName;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+
+/// For ~/.aws/config: `credential_process = artifacts credential-process NAME`. Prints
+/// secrets.
+#[derive(Args)]
+pub(crate) struct CredentialProcess {
+    /// The workspace.
+    name: WorkspaceName,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer<'a> {
+    version: u8,
+    access_key_id: &'a str,
+    secret_access_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_token: Option<&'a str>,
+}
+
+pub(crate) fn run(command: &CredentialProcess, context: &Context) -> Result<()> {
+    let config = context.workspaces()?.load(&command.name)?;
+    let keys = context.storage_keys(&config.profile)?.resolve()?;
+    let answer = Answer {
+        version: 1,
+        access_key_id: keys.access_key_id.value.expose(),
+        secret_access_key: keys.secret_access_key.value.expose(),
+        session_token: keys.session_token.as_ref().map(|t| t.value.expose()),
+    };
+    let text = serde_json::to_string(&answer)
+        .map_err(|e| Failure::new(Code::Failed, format!("the keys have no JSON form: {e}")))?;
+    context.output.text(&(text + "\n"))
+}

@@ -1,0 +1,140 @@
+//! `artifacts mount`: a workspace as a folder.
+//!
+//! Without `--foreground` the program starts itself again in the background and returns
+//! when that process says that the folder can be used.
+
+pub(crate) mod failures;
+pub(crate) mod progress;
+pub(crate) mod serve;
+pub(crate) mod settings;
+pub(crate) mod values;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+use model::WorkspaceName;
+use mount::supervise::{self, Announcement, Announcer, Ready};
+use mount::{MountTable, units};
+use serde_json::json;
+
+use self::failures::told;
+use self::serve::Plan;
+use self::settings::Flags;
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+use crate::variables;
+
+/// What the background process logs where nobody chose.
+const BACKGROUND_LOG: &str = "warn,artifacts_mount=info,artifacts_filesystem=info";
+
+/// Which workspace, where, and how.
+#[derive(Args)]
+pub(crate) struct Mount {
+    /// The workspace's name on this machine.
+    name: WorkspaceName,
+    /// An empty folder; made when only it itself is missing.
+    path: PathBuf,
+    #[command(flatten)]
+    flags: Flags,
+    /// Stay in the foreground until it is unmounted; SIGTERM and SIGINT unmount it.
+    #[arg(long)]
+    foreground: bool,
+    /// The background half of a mount: speaks to its parent over standard output.
+    #[arg(long, hide = true, conflicts_with = "foreground")]
+    supervised: bool,
+}
+
+pub(crate) fn run(args: &Mount, context: &Context) -> Result<ExitCode> {
+    let plan = Plan::new(&args.name, &args.path, &args.flags, context)?;
+    if args.supervised {
+        return supervised(plan, context);
+    }
+    if args.foreground {
+        return foreground(&plan, context);
+    }
+    let ready = background(args, &plan)?;
+    tell(context, &ready)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The mount table of this user.
+pub(crate) fn table(context: &Context) -> Result<MountTable> {
+    Ok(MountTable::open(context.paths()?.state())?)
+}
+
+fn background(args: &Mount, plan: &Plan) -> Result<Ready> {
+    let program = std::env::current_exe()
+        .map_err(|e| Failure::new(Code::Failed, format!("cannot find this program's file: {e}")))?;
+    let mut command = Command::new(program);
+    command
+        .args(["mount", "--supervised"])
+        .args(args.flags.to_words())
+        .args(["--", args.name.as_str()])
+        .arg(&plan.path);
+    let chosen = [variables::LOG, variables::RUST_LOG];
+    if chosen.into_iter().all(|name| variables::text(name).is_none()) {
+        command.env(variables::LOG, BACKGROUND_LOG);
+    }
+    Ok(supervise::launch(command, &plan.log)?)
+}
+
+fn tell(context: &Context, ready: &Ready) -> Result<()> {
+    for note in &ready.notes {
+        context.output.note(note);
+    }
+    let answer = json!({
+        "workspace": ready.workspace,
+        "mountpoint": ready.mountpoint,
+        "pid": ready.pid,
+        "read_only": ready.read_only,
+    });
+    context.output.data(&answer, || {
+        let how = if ready.read_only { " (read-only)" } else { "" };
+        format!("{} is mounted on {}{how}\n", ready.workspace, ready.mountpoint.display())
+    })
+}
+
+fn foreground(plan: &Plan, context: &Context) -> Result<ExitCode> {
+    context.block_on(async {
+        let mounted = serve::start(plan, None).await?;
+        tell(context, &plan.ready(&mounted))?;
+        let outcome = serve::until_unmounted(mounted).await?;
+        if outcome.is_complete() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(Failure::new(
+            Code::LeftUndone,
+            format!("{} stay in the journal on this machine", units::pending(&outcome)),
+        )
+        .with_hint(format!(
+            "they go up with the next: artifacts mount {} {}",
+            plan.name,
+            plan.path.display()
+        )))
+    })
+}
+
+fn supervised(plan: Plan, context: &Context) -> Result<ExitCode> {
+    let announcer = Announcer::detach()
+        .map_err(|e| Failure::new(Code::Failed, format!("cannot go to the background: {e}")))?;
+    context.block_on(async {
+        let mounted = match serve::start(&plan, Some(plan.log.clone())).await {
+            Ok(mounted) => mounted,
+            Err(failure) => {
+                // A parent that is gone has nobody to show it to; the log has it too.
+                let _ = announcer.announce(&Announcement::Failed(told(&failure)));
+                return Err(failure);
+            }
+        };
+        tokio::spawn(supervise::bound_log(plan.log.clone()));
+        let ready = Announcement::Ready(plan.ready(&mounted));
+        if announcer.announce(&ready).is_err() {
+            // The user gave up before it was ready.
+            let mount = mounted.mount();
+            tokio::spawn(async move { mount.stop().await });
+        }
+        serve::until_unmounted(mounted).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,97 @@
+//! `artifacts reference`: the pages of `docs/reference`, from the code.
+
+mod commands;
+mod tables;
+
+use clap::{Args, CommandFactory, ValueEnum};
+
+use crate::cli::Cli;
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+
+/// Prints one page.
+#[derive(Args)]
+pub(crate) struct Reference {
+    /// Which one.
+    page: Page,
+}
+
+/// The pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Page {
+    /// Every command with its options, in Markdown.
+    Commands,
+    /// Every environment variable, in Markdown.
+    Environment,
+    /// What each exit code means, in Markdown.
+    ExitCodes,
+    /// What each error code means and what to do, in Markdown.
+    ErrorCodes,
+    /// The manual page, in roff.
+    Man,
+}
+
+pub(crate) fn run(reference: &Reference, context: &Context) -> Result<()> {
+    context.output.text(&reference.page.text()?)
+}
+
+impl Page {
+    fn text(self) -> Result<String> {
+        Ok(match self {
+            Self::Commands => commands::page(Cli::command()),
+            Self::Environment => tables::environment(),
+            Self::ExitCodes => tables::exit_codes(),
+            Self::ErrorCodes => tables::error_codes(),
+            Self::Man => manual()?,
+        })
+    }
+}
+
+fn manual() -> Result<String> {
+    let mut roff = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut roff)
+        .map_err(|e| Failure::new(Code::Failed, format!("no manual page: {e}")))?;
+    Ok(String::from_utf8_lossy(&roff).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const FILES: [(Page, &str); 4] = [
+        (Page::Commands, "commands.md"),
+        (Page::Environment, "environment.md"),
+        (Page::ExitCodes, "exit-codes.md"),
+        (Page::ErrorCodes, "error-codes.md"),
+    ];
+
+    /// To renew the files: `ARTIFACTS_UPDATE_REFERENCE=1 cargo nextest run -p artifacts-cli reference`
+    #[test]
+    fn the_committed_pages_are_those_of_the_code() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/reference");
+        let renew = std::env::var_os("ARTIFACTS_UPDATE_REFERENCE").is_some();
+        for (page, file) in FILES {
+            let text = page.text().expect("a page");
+            let path = folder.join(file);
+            if renew {
+                std::fs::create_dir_all(&folder).expect("a folder");
+                std::fs::write(&path, &text).expect("written");
+            }
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                committed == text,
+                "docs/reference/{file} differs from the code; renew it with \
+                 ARTIFACTS_UPDATE_REFERENCE=1 cargo nextest run -p artifacts-cli reference"
+            );
+        }
+    }
+
+    #[test]
+    fn the_manual_page_is_roff() {
+        let text = Page::Man.text().expect("a page");
+        assert!(text.contains(".TH artifacts 1"), "{text}");
+    }
+}

@@ -1,0 +1,117 @@
+//! The page of all commands, from their definition.
+
+use clap::{Arg, ArgAction, Command};
+
+use super::tables::NOTICE;
+
+pub(super) fn page(mut root: Command) -> String {
+    root.build();
+    let mut text = format!("{NOTICE}\n# Commands\n\n");
+    text.push_str("Options of every command:\n\n");
+    for arg in root.get_arguments().filter(|arg| arg.is_global_set()) {
+        text.push_str(&item(arg));
+    }
+    section(&mut text, &root, "");
+    text
+}
+
+/// The command's section and those of the commands below it.
+fn section(text: &mut String, command: &Command, above: &str) {
+    let name = format!("{above}{}", command.get_name());
+    if command.get_subcommands().next().is_none() {
+        text.push_str(&format!("\n## `{name}`\n\n{}\n", about(command)));
+        text.push_str(&format!("\n```\n{}\n```\n", usage(command, &name)));
+        let own: String = command
+            .get_arguments()
+            .filter(|arg| !arg.is_global_set() && !arg.is_hide_set())
+            .filter(|arg| !matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpLong))
+            .map(item)
+            .collect();
+        if !own.is_empty() {
+            text.push_str(&format!("\n{own}"));
+        }
+    }
+    let below = command.get_subcommands();
+    for inner in below.filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+        section(text, inner, &format!("{name} "));
+    }
+}
+
+fn about(command: &Command) -> String {
+    let short = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    match command.get_long_about().map(ToString::to_string) {
+        Some(long) => long,
+        None if short.is_empty() => short,
+        None => format!("{short}."),
+    }
+}
+
+fn usage(command: &Command, name: &str) -> String {
+    let positional = command.get_positionals().map(|arg| {
+        let value = placeholder(arg);
+        if arg.is_required_set() {
+            format!(" {value}")
+        } else {
+            format!(" [{value}]")
+        }
+    });
+    let positional: String = positional.collect();
+    format!("{name} [OPTIONS]{positional}")
+}
+
+/// One option or argument as an item of a list.
+fn item(arg: &Arg) -> String {
+    let help = arg.get_long_help().or_else(|| arg.get_help());
+    let help = help.map(ToString::to_string).unwrap_or_default();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let values: Vec<String> = arg
+        .get_possible_values()
+        .iter()
+        .filter(|_| takes_value(arg))
+        .map(|value| format!("`{}`", value.get_name()))
+        .collect();
+    let values = match values.len() {
+        0 => String::new(),
+        _ => format!(" One of {}.", values.join(", ")),
+    };
+    let default: Vec<_> = arg
+        .get_default_values()
+        .iter()
+        .filter(|_| takes_value(arg))
+        .map(|value| format!("`{}`", value.to_string_lossy()))
+        .collect();
+    let default = match default.len() {
+        0 => String::new(),
+        _ => format!(" Default: {}.", default.join(", ")),
+    };
+    let stop = if help.ends_with('.') { "" } else { "." };
+    format!("- `{}`: {help}{stop}{values}{default}\n", spelling(arg))
+}
+
+fn spelling(arg: &Arg) -> String {
+    let value = takes_value(arg).then(|| placeholder(arg));
+    let flags = [
+        arg.get_short().map(|short| format!("-{short}")),
+        arg.get_long().map(|long| format!("--{long}")),
+    ];
+    let flags: Vec<String> = flags.into_iter().flatten().collect();
+    let parts = [Some(flags.join(", ")), value];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .flatten()
+        .filter(|p| !p.is_empty())
+        .collect();
+    parts.join(" ")
+}
+
+fn placeholder(arg: &Arg) -> String {
+    let name = arg.get_value_names().and_then(|names| names.first());
+    name.map_or_else(|| arg.get_id().as_str().to_uppercase(), ToString::to_string)
+}
+
+fn takes_value(arg: &Arg) -> bool {
+    arg.get_action().takes_values()
+}

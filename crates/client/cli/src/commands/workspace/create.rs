@@ -1,0 +1,182 @@
+//! `artifacts workspace create`.
+
+use bucket::Bucket;
+use clap::Args;
+use credentials::{Field, KeyFile, StorageKeys, WorkspaceConfig};
+use model::WorkspaceName;
+
+use super::target::{Target, check_free, nested};
+use super::view::{View, warn_of};
+use crate::commands::storage;
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+use crate::marker::{MARKER, Marker};
+use crate::workspace::{connect, first_page, place, probe};
+
+/// Makes a workspace. The bucket must exist; what is in it becomes the workspace's files.
+#[derive(Args)]
+pub(crate) struct Create {
+    /// The workspace's name on this machine.
+    name: WorkspaceName,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) fn run(create: Create, context: &Context) -> Result<()> {
+    let Create { name, target } = create;
+    let marker = Marker::new();
+    let mut config = target.into_config(marker.id)?;
+    check_free(context, &name, &config)?;
+    let chain = context.storage_keys(&config.profile)?;
+    context.block_on(make(context, &name, &mut config, &marker))?;
+
+    let output = context.output;
+    output.note(&format!("Created workspace {name} at {}.", place(&config)));
+    warn_of(&config, context);
+    cache_keys(&chain, &config, context);
+    if output.is_json() {
+        output.data(&View::new(&name, &config), String::new)?;
+    }
+    Ok(())
+}
+
+/// Asks the store, marks the bucket, remembers the workspace; undoes the mark where it
+/// cannot be remembered.
+async fn make(
+    context: &Context,
+    name: &WorkspaceName,
+    config: &mut WorkspaceConfig,
+    marker: &Marker,
+) -> Result<()> {
+    let bucket = connect(context, config)?;
+    let bucket = bucket.as_ref();
+    check_place(bucket, config).await?;
+    let capabilities = probe(bucket, config).await?;
+    if !capabilities.writable {
+        return Err(read_only(config));
+    }
+    config.capabilities = Some(capabilities);
+    match marker.write(bucket, &config.prefix).await {
+        Err(bucket::Error::Precondition { .. }) => return Err(taken(config)),
+        written => written?,
+    }
+    if let Err(error) = context.workspaces()?.create(name, config) {
+        let key = Marker::key(&config.prefix)?;
+        let undone = bucket.delete(&key, bucket::Condition::None).await;
+        return Err(match undone {
+            Ok(()) => error.into(),
+            Err(e) => Failure::new(
+                Code::LeftUndone,
+                format!("{error}; and {key} stayed in the bucket: {e}"),
+            )
+            .with_hint(format!("then run: artifacts workspace attach {name}")),
+        });
+    }
+    Ok(())
+}
+
+/// Whether the place answers, and is neither a workspace nor inside one nor around one.
+async fn check_place(bucket: &dyn Bucket, config: &WorkspaceConfig) -> Result<()> {
+    let page = first_page(bucket, config).await?;
+    if Marker::read(bucket, &config.prefix).await?.is_some() {
+        return Err(taken(config));
+    }
+    for outer in config.prefix.ancestors() {
+        let found = match Marker::read(bucket, &outer).await {
+            // Keys that may only see this prefix cannot tell, and need not know.
+            Err(failure) if failure.code == Code::PermissionDenied => None,
+            found => found?,
+        };
+        if found.is_some() {
+            let outer = format!("s3://{}/{outer}", config.bucket);
+            return Err(nested(format!(
+                "{} lies inside the workspace at {outer}",
+                place(config)
+            )));
+        }
+    }
+    // Of a large bucket this sees the first thousand keys only; whoever makes the inner
+    // workspace later sees this one.
+    let inner = format!("/{MARKER}");
+    let inside = page
+        .objects
+        .iter()
+        .find(|o| o.key.as_str().ends_with(&inner));
+    match inside {
+        Some(object) => Err(nested(format!(
+            "there is a workspace inside {}: {}",
+            place(config),
+            object.key
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn read_only(config: &WorkspaceConfig) -> Failure {
+    let text = format!("the keys may not write to {}", place(config));
+    Failure::new(Code::PermissionDenied, text)
+        .with_hint("give them the right to put and delete objects there, or attach a workspace that is made already")
+}
+
+fn taken(config: &WorkspaceConfig) -> Failure {
+    let prefix = match config.prefix.as_str() {
+        "" => String::new(),
+        prefix => format!(" --prefix {prefix}"),
+    };
+    Failure::new(
+        Code::WorkspaceExists,
+        format!("{} is a workspace already", place(config)),
+    )
+    .with_hint(format!(
+        "use it with: artifacts workspace attach NAME --bucket {}{prefix}",
+        config.bucket
+    ))
+}
+
+/// Saves the environment's keys, so that a new shell can mount without them. The workspace
+/// is made by now, so a failure is only told.
+fn cache_keys(chain: &StorageKeys, config: &WorkspaceConfig, context: &Context) {
+    if !chain.environment().has_keys() {
+        return;
+    }
+    match try_cache(chain, config, context) {
+        Ok(Some(path)) => context.output.note(&format!(
+            "Cached BYO credentials at {path} (mode 0600);\nfuture mounts will use them automatically."
+        )),
+        Ok(None) => context.output.warn(
+            "the session keys of this shell were not saved: they would replace long-lived keys that are saved already",
+            "to replace them anyway, run: artifacts storage set",
+        ),
+        Err(failure) => context.output.warn(
+            &format!("the keys of this shell were not saved: {}", failure.message),
+            "mend that, then run: artifacts storage set",
+        ),
+    }
+}
+
+/// Saves the keys and gives the file's path; `None` where saved long-lived keys would be
+/// lost to session keys.
+fn try_cache(
+    chain: &StorageKeys,
+    config: &WorkspaceConfig,
+    context: &Context,
+) -> Result<Option<String>> {
+    let paths = context.paths()?;
+    let changes = storage::from_environment(chain)?;
+    let temporary = changes
+        .iter()
+        .any(|(field, _)| *field == Field::SessionToken);
+    if temporary && has_lasting_keys(&paths, config)? {
+        return Ok(None);
+    }
+    storage::apply(&paths, &config.profile, &changes)?;
+    Ok(Some(paths.credentials_file().display().to_string()))
+}
+
+fn has_lasting_keys(paths: &credentials::Paths, config: &WorkspaceConfig) -> Result<bool> {
+    let Some(file) = KeyFile::load(paths.config())? else {
+        return Ok(false);
+    };
+    let has = |field| file.value(&config.profile, field).map(|v| v.is_some());
+    Ok(has(Field::SecretAccessKey)? && !has(Field::SessionToken)?)
+}

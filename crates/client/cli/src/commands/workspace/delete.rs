@@ -1,0 +1,219 @@
+//! `artifacts workspace delete`.
+
+use bucket::{Bucket, Condition, Key, ListRequest, ObjectMeta};
+use clap::Args;
+use credentials::Prefix;
+use model::WorkspaceName;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+use crate::input;
+use crate::marker::Marker;
+use crate::workspace::{Opened, open, place};
+
+/// Forgets a workspace on this machine. The bucket is left alone unless `--purge` is given.
+#[derive(Args)]
+pub(crate) struct Delete {
+    /// The workspace.
+    name: WorkspaceName,
+    /// Remove every object of the workspace from its bucket first, for good.
+    #[arg(long)]
+    purge: bool,
+    /// Do not ask before the purge.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What was done, for programs.
+#[derive(Serialize)]
+struct Answer<'a> {
+    name: &'a WorkspaceName,
+    #[serde(flatten)]
+    purged: Option<Counts>,
+}
+
+/// How the purge went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Counts {
+    /// Objects removed.
+    deleted: u64,
+    /// Objects that the store refused to remove.
+    failed: u64,
+    /// Objects that are still there, new ones included.
+    left: u64,
+    /// The first refusal's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
+    let name = &delete.name;
+    let purged = match delete.purge {
+        true => Some(purge(delete, context)?),
+        false => None,
+    };
+    if let Some(counts) = purged.as_ref().filter(|counts| counts.left > 0) {
+        return Err(undone(name, counts));
+    }
+    context.workspaces()?.delete(name)?;
+    context.output.note(&match &purged {
+        Some(counts) => format!(
+            "Removed {} objects and forgot workspace {name}.",
+            counts.deleted
+        ),
+        None => format!("Forgot workspace {name}. Its files are still in the bucket."),
+    });
+    if context.output.is_json() {
+        context.output.data(&Answer { name, purged }, String::new)?;
+    }
+    Ok(())
+}
+
+fn purge(delete: &Delete, context: &Context) -> Result<Counts> {
+    let opened = open(context, &delete.name)?;
+    let (count, bytes) = context.block_on(async {
+        opened.check_marker().await?;
+        survey(opened.bucket.as_ref(), &opened.config.prefix).await
+    })?;
+    if !delete.yes {
+        let question = format!(
+            "This removes {count} objects ({bytes} bytes) at {} for good, whoever put them there.",
+            place(&opened.config)
+        );
+        input::confirm(context, &question, delete.name.as_str(), "--yes")?;
+    }
+    context.block_on(sweep(&opened))
+}
+
+/// How many objects, and how many bytes.
+async fn survey(bucket: &dyn Bucket, prefix: &Prefix) -> Result<(u64, u64)> {
+    let (mut count, mut bytes) = (0, 0);
+    let mut pages = Pages::new(bucket, prefix);
+    while let Some(objects) = pages.next().await? {
+        count += objects.len() as u64;
+        bytes += objects.iter().map(|o| o.size).sum::<u64>();
+    }
+    Ok((count, bytes))
+}
+
+/// Removes everything, the marker last: what is interrupted can be run again.
+async fn sweep(opened: &Opened) -> Result<Counts> {
+    let (bucket, prefix) = (opened.bucket.as_ref(), &opened.config.prefix);
+    let marker = Marker::key(prefix)?;
+    let mut counts = Counts::default();
+    let mut pages = Pages::new(bucket, prefix);
+    while let Some(objects) = pages.next().await? {
+        let keys: Vec<Key> = objects.into_iter().map(|o| o.key).collect();
+        let keys: Vec<Key> = keys.into_iter().filter(|key| *key != marker).collect();
+        counts.remove(bucket, &keys).await;
+    }
+    let (left, _) = survey(bucket, prefix).await?;
+    if left > 1 {
+        counts.left = left;
+        return Ok(counts);
+    }
+    match bucket.delete(&marker, Condition::None).await {
+        Ok(()) => counts.deleted += 1,
+        Err(e) => counts.refused(1, &e),
+    }
+    (counts.left, _) = survey(bucket, prefix).await?;
+    Ok(counts)
+}
+
+impl Counts {
+    async fn remove(&mut self, bucket: &dyn Bucket, keys: &[Key]) {
+        if keys.is_empty() {
+            return;
+        }
+        match bucket.delete_many(keys).await {
+            Err(e) => self.refused(keys.len() as u64, &e),
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    match outcome.result {
+                        Ok(()) => self.deleted += 1,
+                        Err(e) => self.refused(1, &e),
+                    }
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, count: u64, error: &bucket::Error) {
+        self.failed += count;
+        self.reason.get_or_insert_with(|| error.to_string());
+    }
+}
+
+fn undone(name: &WorkspaceName, counts: &Counts) -> Failure {
+    let reason = match &counts.reason {
+        Some(reason) => format!(": {reason}"),
+        None => " (written while the purge ran)".to_owned(),
+    };
+    Failure::new(
+        Code::LeftUndone,
+        format!(
+            "{} objects removed, {} refused, {} still in the bucket{reason}",
+            counts.deleted, counts.failed, counts.left
+        ),
+    )
+    .with_hint(format!(
+        "remove the cause, then run again: artifacts workspace delete {name} --purge"
+    ))
+}
+
+/// All pages of a prefix. Goes on after the last key seen, so that deleting on the way
+/// does not make it lose its place.
+struct Pages<'a> {
+    bucket: &'a dyn Bucket,
+    request: ListRequest,
+    ended: bool,
+}
+
+impl<'a> Pages<'a> {
+    fn new(bucket: &'a dyn Bucket, prefix: &Prefix) -> Self {
+        let request = ListRequest {
+            prefix: prefix.as_str().to_owned(),
+            ..ListRequest::default()
+        };
+        Self {
+            bucket,
+            request,
+            ended: false,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<ObjectMeta>>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let page = self.bucket.list(&self.request).await?;
+        self.ended = page.next.is_none() || page.objects.is_empty();
+        self.request.start_after = page.objects.last().map(|o| o.key.as_str().to_owned());
+        Ok(Some(page.objects))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_counted_and_explained() {
+        let mut counts = Counts::default();
+        counts.deleted = 3;
+        counts.refused(
+            2,
+            &bucket::Error::PermissionDenied {
+                action: "delete a".into(),
+            },
+        );
+        counts.left = 2;
+        let failure = undone(&"w".parse().expect("a name"), &counts);
+        assert_eq!(failure.code.exit(), 8);
+        assert_eq!(
+            failure.message,
+            "3 objects removed, 2 refused, 2 still in the bucket: not permitted to delete a"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! `artifacts workspace show`.
+
+use clap::Args;
+use credentials::{FieldValue, StorageKeys, WorkspaceConfig};
+use model::WorkspaceName;
+use serde::Serialize;
+
+use super::view::{View, shortcomings};
+use crate::context::Context;
+use crate::failure::Result;
+use crate::output::pairs;
+use crate::workspace::{endpoint, place, region};
+
+/// Shows what this machine knows of a workspace; asks nothing of the store.
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The workspace.
+    name: WorkspaceName,
+}
+
+/// The view, and what the key chain adds.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    view: View<'a>,
+    path: String,
+    region_in_use: Option<String>,
+    access_key_id: Option<String>,
+    keys_from: Option<String>,
+}
+
+pub(crate) fn run(show: &Show, context: &Context) -> Result<()> {
+    let workspaces = context.workspaces()?;
+    let config = workspaces.load(&show.name)?;
+    let chain = context.storage_keys(&config.profile)?;
+    let path = workspaces.path(&show.name).display().to_string();
+    let shown = Shown::new(View::new(&show.name, &config), path, &chain, &config);
+    context.output.data(&shown, || shown.text(&config))
+}
+
+impl<'a> Shown<'a> {
+    fn new(view: View<'a>, path: String, chain: &StorageKeys, config: &WorkspaceConfig) -> Self {
+        let keys = chain.resolve().ok().map(|keys| keys.access_key_id);
+        Self {
+            view,
+            path,
+            region_in_use: region(chain, config).ok(),
+            access_key_id: keys.as_ref().map(|id| id.value.masked()),
+            keys_from: keys.map(|id| id.source.to_string()),
+        }
+    }
+
+    fn text(&self, config: &WorkspaceConfig) -> String {
+        let none = || "-".to_owned();
+        let keys = match (&self.access_key_id, &self.keys_from) {
+            (Some(id), Some(from)) if id != FieldValue::STARS => format!("{id}, from {from}"),
+            (_, Some(from)) => format!("from {from}"),
+            _ => format!(
+                "none; see: artifacts storage show --profile {}",
+                config.profile
+            ),
+        };
+        let lacks = match &config.capabilities {
+            None => "not known: it was never asked".to_owned(),
+            Some(capabilities) => {
+                let texts: Vec<_> = shortcomings(capabilities).iter().map(|l| l.0).collect();
+                match texts.len() {
+                    0 => "nothing".to_owned(),
+                    _ => texts.join("; "),
+                }
+            }
+        };
+        pairs(&[
+            ("name", self.view.name.to_string()),
+            ("id", config.id.to_string()),
+            ("place", place(config)),
+            ("store", endpoint(config)),
+            ("region", self.region_in_use.clone().unwrap_or_else(none)),
+            ("keys", keys),
+            ("store lacks", lacks),
+            ("file", self.path.clone()),
+        ])
+    }
+}

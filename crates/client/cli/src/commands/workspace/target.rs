@@ -1,0 +1,128 @@
+//! Where a workspace is or shall be, as the command line says it.
+
+use clap::Args;
+use credentials::{Backend, BucketName, Endpoint, FieldValue, KeyProfile, Prefix, WorkspaceConfig};
+use model::WorkspaceName;
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+use crate::variables;
+use crate::workspace::place;
+
+/// Options that say where a workspace is.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// The bucket [default: ARTIFACTS_S3_BUCKET].
+    #[arg(long, value_name = "BUCKET")]
+    bucket: Option<BucketName>,
+    /// The store's address, https://HOST or http://HOST:PORT [default:
+    /// ARTIFACTS_S3_ENDPOINT, else Amazon S3].
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<Endpoint>,
+    /// Pin the workspace to this region; otherwise that of the keys counts.
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// A folder in the bucket that shall be the workspace [default: ARTIFACTS_S3_PREFIX,
+    /// else the whole bucket].
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<Prefix>,
+    /// The set of storage keys to use.
+    #[arg(long, default_value_t, value_name = "PROFILE")]
+    profile: KeyProfile,
+}
+
+impl Target {
+    /// The file of the workspace that is meant, under an id, before anything is known of
+    /// the store.
+    pub(crate) fn into_config(self, id: Uuid) -> Result<WorkspaceConfig> {
+        let bucket = match self.bucket {
+            Some(bucket) => bucket,
+            None => parsed(variables::BUCKET)?.ok_or_else(no_bucket)?,
+        };
+        let endpoint = match self.endpoint {
+            Some(endpoint) => Some(endpoint),
+            None => parsed(variables::ENDPOINT)?,
+        };
+        let prefix = match self.prefix {
+            Some(prefix) => prefix,
+            None => parsed(variables::PREFIX)?.unwrap_or_default(),
+        };
+        if let Some(region) = &self.region {
+            FieldValue::new(region, "--region")?;
+        }
+        Ok(WorkspaceConfig {
+            id,
+            backend: Backend::S3,
+            bucket,
+            endpoint,
+            region: self.region,
+            prefix,
+            profile: self.profile,
+            capabilities: None,
+            mount: toml::Table::new(),
+            unknown: toml::Table::new(),
+        })
+    }
+}
+
+/// Refuses a name that is taken, and a place that overlaps that of another workspace of
+/// this machine.
+pub(crate) fn check_free(
+    context: &Context,
+    name: &WorkspaceName,
+    new: &WorkspaceConfig,
+) -> Result<()> {
+    let workspaces = context.workspaces()?;
+    if workspaces.contains(name)? {
+        return Err(credentials::Error::WorkspaceExists { name: name.clone() }.into());
+    }
+    for other in workspaces.names()? {
+        // A file that cannot be read says nothing about a place.
+        let Ok(known) = workspaces.load(&other) else {
+            continue;
+        };
+        let same_bucket = known.bucket == new.bucket && known.endpoint == new.endpoint;
+        if same_bucket && known.prefix.overlaps(&new.prefix) {
+            return Err(overlap(&other, &known, new));
+        }
+    }
+    Ok(())
+}
+
+fn overlap(other: &WorkspaceName, known: &WorkspaceConfig, new: &WorkspaceConfig) -> Failure {
+    let (theirs, ours) = (place(known), place(new));
+    if known.prefix == new.prefix {
+        let text = format!("{ours} is workspace {other} on this machine already");
+        let hint = format!("use that one; see: artifacts workspace show {other}");
+        return Failure::new(Code::WorkspaceExists, text).with_hint(hint);
+    }
+    let text = format!("{ours} overlaps with workspace {other} at {theirs}");
+    nested(text)
+}
+
+/// One workspace would lie inside another.
+pub(crate) fn nested(text: String) -> Failure {
+    Failure::new(Code::WorkspaceNested, text)
+        .with_hint("choose a --prefix beside it: a workspace inside another would be seen by both")
+}
+
+fn parsed<T>(variable: &str) -> Result<Option<T>>
+where
+    T: std::str::FromStr<Err = credentials::Error>,
+{
+    let Some(text) = variables::text(variable) else {
+        return Ok(None);
+    };
+    let parsed: std::result::Result<T, _> = text.parse();
+    parsed.map(Some).map_err(|e| {
+        let failure = Failure::from(e);
+        let message = format!("{variable}: {}", failure.message);
+        Failure { message, ..failure }
+    })
+}
+
+fn no_bucket() -> Failure {
+    Failure::new(Code::Usage, "no bucket is given")
+        .with_hint("add --bucket BUCKET, or set ARTIFACTS_S3_BUCKET")
+}

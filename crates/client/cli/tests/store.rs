@@ -1,0 +1,415 @@
+//! Workspaces in a real store, and other S3 tools as witnesses.
+
+mod support;
+
+use artifacts_testkit as testkit;
+use serde_json::Value;
+use support::{Machine, Said, mode};
+use testkit::seaweedfs::SeaweedFs;
+use testkit::tools::Tool;
+
+/// A server with a bucket, and a machine whose environment has its keys.
+struct Site {
+    server: SeaweedFs,
+    machine: Machine,
+}
+
+impl Site {
+    fn new() -> Self {
+        let server = SeaweedFs::start().expect("a server");
+        server.create_bucket("bucket").expect("a bucket");
+        let machine = Self::machine(&server);
+        Self { server, machine }
+    }
+
+    fn machine(server: &SeaweedFs) -> Machine {
+        let mut machine = Machine::new();
+        machine
+            .set_keys(server.access_key_id(), server.secret_access_key())
+            .set("ARTIFACTS_S3_ENDPOINT", &server.endpoint());
+        machine
+    }
+
+    /// Runs a command and looks for the server's secret in what it prints.
+    fn run(&self, line: &str) -> Said {
+        let said = self.machine.run(line);
+        let secret = self.server.secret_access_key();
+        assert!(
+            !said.out.contains(secret) && !said.err.contains(secret),
+            "{line}"
+        );
+        said
+    }
+
+    fn client(&self) -> aws_sdk_s3::Client {
+        testkit::s3::client(&self.server.endpoint())
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(work)
+    }
+
+    fn put(&self, key: &str, body: &str) {
+        let put = self.client().put_object().bucket("bucket").key(key);
+        let body = body.as_bytes().to_vec();
+        self.block_on(put.body(body.into()).send()).expect("put");
+    }
+
+    fn get(&self, key: &str) -> String {
+        self.block_on(async {
+            let get = self.client().get_object().bucket("bucket").key(key);
+            let body = get.send().await.expect("get").body.collect().await;
+            String::from_utf8(body.expect("a body").to_vec()).expect("UTF-8")
+        })
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let list = self.client().list_objects_v2().bucket("bucket");
+        let page = self.block_on(list.send()).expect("list");
+        page.contents()
+            .iter()
+            .filter_map(|o| o.key().map(str::to_owned))
+            .collect()
+    }
+}
+
+#[test]
+fn a_workspace_is_made_as_documented() {
+    testkit::require!(Tool::Weed);
+    let site = Site::new();
+    site.put("notes/a.md", "mine before");
+    let said = site.run("workspace create cases --bucket bucket");
+    let file = site.machine.credentials();
+    let cached = format!(
+        "Cached BYO credentials at {} (mode 0600);\nfuture mounts will use them automatically.\n",
+        file.display()
+    );
+    assert!(said.err.contains(&cached), "{}", said.err);
+    assert!(!said.err.contains("warning"), "{}", said.err);
+    assert_eq!(said.ok(), "");
+    assert_eq!(mode(&file), 0o600);
+
+    // The marker, and nothing else, was added; the scratch objects are gone.
+    assert_eq!(site.keys(), [".artifacts/workspace.json", "notes/a.md"]);
+    let marker: Value = serde_json::from_str(&site.get(".artifacts/workspace.json")).expect("JSON");
+    assert_eq!(marker["format"], 1);
+    let id = marker["id"].as_str().expect("an id");
+
+    // The file on this machine.
+    let path = site.machine.config().join("workspaces/cases.toml");
+    assert_eq!(mode(&path), 0o600);
+    let text = std::fs::read_to_string(&path).expect("read");
+    assert!(
+        text.contains(id) && text.contains("put_if_absent = true"),
+        "{text}"
+    );
+    assert!(!text.contains(site.server.secret_access_key()));
+
+    // Without the environment the cache is enough.
+    let mut site = site;
+    site.machine.unset_keys();
+    site.run("storage show").ok();
+    let shown: Value =
+        serde_json::from_str(&site.run("workspace show cases --format json").ok()).expect("JSON");
+    assert_eq!(shown["id"], id);
+    assert_eq!(shown["keys_from"], file.display().to_string());
+    let list = site.run("workspace list").ok();
+    assert!(
+        list.contains("cases") && list.contains("s3://bucket/"),
+        "{list}"
+    );
+}
+
+#[test]
+fn what_is_a_workspace_already_is_refused_and_attached() {
+    testkit::require!(Tool::Weed);
+    let site = Site::new();
+    site.run("workspace create cases --bucket bucket --prefix team/cases")
+        .ok();
+    site.run("workspace create cases --bucket other").refused(
+        6,
+        "workspace cases already exists on this machine",
+        "another name",
+    );
+    site.run("workspace create twice --bucket bucket --prefix team/cases/")
+        .refused(
+            6,
+            "is workspace cases on this machine already",
+            "workspace show cases",
+        );
+    site.run("workspace create inner --bucket bucket --prefix team/cases/inner")
+        .refused(6, "overlaps with workspace cases", "--prefix beside it");
+    site.run("workspace create beside --bucket bucket --prefix team/cases2")
+        .ok();
+
+    let other = Site {
+        machine: Site::machine(&site.server),
+        server: site.server,
+    };
+    other
+        .run("workspace create cases --bucket bucket --prefix team/cases")
+        .refused(
+            6,
+            "is a workspace already",
+            "artifacts workspace attach NAME --bucket bucket --prefix team/cases/",
+        );
+    other
+        .run("workspace create inner --bucket bucket --prefix team/cases/inner")
+        .refused(
+            6,
+            "lies inside the workspace at s3://bucket/team/cases/",
+            "--prefix beside it",
+        );
+    other.run("workspace create outer --bucket bucket").refused(
+        6,
+        "there is a workspace inside",
+        "--prefix beside it",
+    );
+    other
+        .run("workspace attach mine --bucket bucket --prefix nothing")
+        .refused(
+            5,
+            "is not a workspace",
+            "artifacts workspace create mine --bucket bucket",
+        );
+    let said = other.run("workspace attach mine --bucket bucket --prefix team/cases --format json");
+    let attached: Value = serde_json::from_str(&said.ok()).expect("JSON");
+    let marker: Value =
+        serde_json::from_str(&other.get("team/cases/.artifacts/workspace.json")).expect("JSON");
+    assert_eq!(attached["id"], marker["id"]);
+    assert_eq!(attached["name"], "mine");
+}
+
+#[test]
+fn each_refusal_of_the_store_has_its_exit_code() {
+    testkit::require!(Tool::Weed);
+    let mut site = Site::new();
+    site.run("workspace create w --bucket nobody-has-this")
+        .refused(5, "no bucket nobody-has-this", "--bucket");
+    site.machine.set("RUST_LOG", "trace");
+    site.machine
+        .set_keys(site.server.access_key_id(), support::SECRET);
+    let said = site.run("workspace create w --bucket bucket");
+    assert_eq!(said.code, 3, "{}", said.err);
+    site.machine.unset("RUST_LOG");
+    site.run("workspace create w --bucket bucket").refused(
+        3,
+        "the store refused the keys: SignatureDoesNotMatch",
+        "storage show",
+    );
+    site.machine.set_keys(support::ID, support::SECRET);
+    site.run("workspace create w --bucket bucket").refused(
+        3,
+        "the store refused the keys: InvalidAccessKeyId",
+        "storage show",
+    );
+    assert!(
+        site.keys().is_empty(),
+        "a refused workspace leaves nothing behind"
+    );
+    assert!(
+        !site.machine.credentials().exists(),
+        "refused keys are not saved"
+    );
+}
+
+#[test]
+fn deleting_forgets_and_purging_removes_all_pages() {
+    testkit::require!(Tool::Weed);
+    let site = Site::new();
+    site.run("workspace create cases --bucket bucket --prefix mine")
+        .ok();
+    site.put("beside/kept", "x");
+    site.block_on(async {
+        let client = site.client();
+        let puts = (0..1_050).map(|n| {
+            let put = client
+                .put_object()
+                .bucket("bucket")
+                .key(format!("mine/{n}"));
+            async { put.body(b"x".to_vec().into()).send().await.expect("put") }
+        });
+        let puts: Vec<_> = puts.collect();
+        for chunk in futures::stream::StreamExt::chunks(futures::stream::iter(puts), 32)
+            .collect::<Vec<_>>()
+            .await
+        {
+            futures::future::join_all(chunk).await;
+        }
+    });
+    site.run("workspace delete cases --purge")
+        .refused(2, "This removes 1051 objects", "--yes");
+    site.run("workspace delete cases").ok();
+    site.run("workspace show cases")
+        .refused(5, "no workspace cases", "attach");
+
+    site.run("workspace attach cases --bucket bucket --prefix mine")
+        .ok();
+    let said = site
+        .run("workspace delete cases --purge --yes --format json")
+        .ok();
+    let answer: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        (&answer["deleted"], &answer["left"]),
+        (&1051.into(), &0.into())
+    );
+    assert_eq!(site.keys(), ["beside/kept"]);
+    site.run("workspace list").ok();
+}
+
+#[test]
+fn another_workspace_in_the_same_place_is_not_purged() {
+    testkit::require!(Tool::Weed);
+    let site = Site::new();
+    site.run("workspace create cases --bucket bucket").ok();
+    site.put(
+        ".artifacts/workspace.json",
+        r#"{"format":1,"id":"0192f5a0-0000-7000-8000-000000000000","created":"","by":""}"#,
+    );
+    site.run("workspace delete cases --purge --yes").refused(
+        6,
+        "now holds workspace 0192f5a0-0000-7000-8000-000000000000",
+        "workspace attach",
+    );
+    assert_eq!(site.keys().len(), 1);
+}
+
+#[test]
+fn the_aws_command_line_works_with_env_and_with_credential_process() {
+    testkit::require!(Tool::Weed);
+    let aws = testkit::require!(Tool::Aws);
+    let site = Site::new();
+    site.run("workspace create cases --bucket bucket --prefix team")
+        .ok();
+    site.put("team/a.txt", "hello");
+    let script = format!(
+        "set -e; export AWS_SESSION_TOKEN=stale; eval \"$(artifacts env cases -f bash)\"; \
+         '{}' s3 cp \"s3://$ARTIFACTS_S3_BUCKET/${{ARTIFACTS_S3_PREFIX}}a.txt\" -",
+        aws.display()
+    );
+    let output = site
+        .machine
+        .command("/bin/bash")
+        .args(["-c", &script])
+        .output();
+    let said = Said::from(output.expect("bash"));
+    assert_eq!(said.ok(), "hello");
+
+    let folder = site.machine.home.path().join(".aws");
+    std::fs::create_dir_all(&folder).expect("made");
+    let config = format!(
+        "[default]\nregion = us-east-1\nendpoint_url = {}\ncredential_process = artifacts credential-process cases\n",
+        site.server.endpoint()
+    );
+    std::fs::write(folder.join("config"), config).expect("written");
+    let mut command = site.machine.command(&aws);
+    let said = Said::from(
+        command
+            .args(["s3", "cp", "s3://bucket/team/a.txt", "-"])
+            .output()
+            .expect("aws"),
+    );
+    assert_eq!(said.ok(), "hello");
+}
+
+#[test]
+fn boto3_works_with_credential_process() {
+    testkit::require!(Tool::Weed);
+    let python = testkit::require!(Tool::Python);
+    let site = Site::new();
+    site.run("workspace create cases --bucket bucket").ok();
+    site.put("a.txt", "hello");
+    if !site
+        .machine
+        .command(&python)
+        .args(["-c", "import boto3"])
+        .status()
+        .expect("python")
+        .success()
+    {
+        assert!(!testkit::tools::required(), "boto3 is not installed");
+        testkit::skip!("boto3 is not installed");
+    }
+    let script = "\
+import boto3, json, os, subprocess
+env = json.loads(subprocess.check_output(['artifacts', 'env', 'cases', '-f', 'json']))
+path = os.path.join(os.environ['HOME'], 'aws-config')
+with open(path, 'w') as f:
+    f.write('[default]\\ncredential_process = artifacts credential-process cases\\n')
+os.environ['AWS_CONFIG_FILE'] = path
+s3 = boto3.client('s3', endpoint_url=env['AWS_ENDPOINT_URL_S3'], region_name=env['AWS_REGION'])
+print(s3.get_object(Bucket=env['ARTIFACTS_S3_BUCKET'], Key='a.txt')['Body'].read().decode(), end='')
+";
+    let output = site.machine.command(&python).args(["-c", script]).output();
+    assert_eq!(Said::from(output.expect("python")).ok(), "hello");
+}
+
+#[test]
+fn rclone_works_with_the_section_printed_for_it() {
+    testkit::require!(Tool::Weed);
+    let rclone = testkit::require!(Tool::Rclone);
+    let site = Site::new();
+    site.run("workspace create cases --bucket bucket --prefix team")
+        .ok();
+    site.put("team/a.txt", "hello");
+    let section = site.machine.run_openly("env cases -f rclone").ok();
+    let config = site.machine.home.path().join("rclone.conf");
+    std::fs::write(&config, &section).expect("written");
+    let mut command = site.machine.command(&rclone);
+    command
+        .arg("--config")
+        .arg(&config)
+        .args(["cat", "cases:bucket/team/a.txt"]);
+    assert_eq!(Said::from(command.output().expect("rclone")).ok(), "hello");
+    let command = section.lines().next().expect("a line");
+    assert!(
+        command.ends_with("rclone ls cases:bucket/team/"),
+        "{command}"
+    );
+}
+
+#[test]
+fn github_masks_are_printed_for_the_runner_only() {
+    testkit::require!(Tool::Weed);
+    let mut site = Site::new();
+    site.run("workspace create cases --bucket bucket").ok();
+    let secret = site.server.secret_access_key();
+    let said = site.machine.run_openly("env cases -f github");
+    assert!(!said.err.contains(secret), "{}", said.err);
+    assert!(
+        said.out
+            .contains(&format!("AWS_SECRET_ACCESS_KEY={secret}\n"))
+    );
+    assert!(said.out.contains("AWS_SESSION_TOKEN=\n"), "{}", said.out);
+    site.machine.set("GITHUB_ACTIONS", "true");
+    let said = site.machine.run_openly("env cases -f github");
+    assert!(
+        said.err.contains(&format!("::add-mask::{secret}\n")),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn session_keys_do_not_replace_saved_lasting_ones() {
+    testkit::require!(Tool::Weed);
+    let mut site = Site::new();
+    site.run("storage set").ok();
+    let before = site.machine.cached();
+    // SeaweedFS without STS takes no token, so the chain is asked for what it would do.
+    site.machine
+        .set("ARTIFACTS_S3_SESSION_TOKEN", support::TOKEN);
+    let said = site.run("workspace create cases --bucket bucket");
+    if said.code == 0 {
+        assert!(
+            said.err
+                .contains("session keys of this shell were not saved"),
+            "{}",
+            said.err
+        );
+    }
+    assert_eq!(site.machine.cached(), before);
+}
