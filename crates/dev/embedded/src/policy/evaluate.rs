@@ -57,3 +57,190 @@ impl Context for Request<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::PolicyError;
+    use super::*;
+
+    fn policy(statements: &str) -> Policy {
+        Policy::parse(&format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#)).unwrap()
+    }
+
+    fn refusal(json: &str) -> PolicyError {
+        Policy::parse(json).err().unwrap_or_else(|| panic!("taken: {json}"))
+    }
+
+    fn ask<'a>(action: &'a str, resource: &str) -> Request<'a> {
+        Request { action, resource: resource.into(), ..Request::default() }
+    }
+
+    fn listing(prefix: Option<&str>) -> Request<'static> {
+        Request { prefix: prefix.map(Into::into), ..ask("s3:ListBucket", "arn:aws:s3:::b") }
+    }
+
+    const ALL: &str = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+
+    #[test]
+    fn nothing_is_allowed_unless_said() {
+        let policy = policy(r#"{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}"#);
+        assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/k")));
+        assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/x/y:z")));
+        assert!(!policy.allows(&ask("s3:PutObject", "arn:aws:s3:::b/k")));
+        assert!(!policy.allows(&ask("s3:GetObject", "arn:aws:s3:::bb/k")));
+        assert!(!policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b")));
+    }
+
+    #[test]
+    fn deny_wins_wherever_it_stands() {
+        let deny = r#"{"Effect":"Deny","Action":"s3:Delete*","Resource":"arn:aws:s3:::b/keep/*"}"#;
+        for policy in [policy(&format!("{deny},{ALL}")), policy(&format!("{ALL},{deny}"))] {
+            assert!(!policy.allows(&ask("s3:DeleteObject", "arn:aws:s3:::b/keep/k")));
+            assert!(policy.allows(&ask("s3:DeleteObject", "arn:aws:s3:::b/other/k")));
+            assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/keep/k")));
+        }
+    }
+
+    #[test]
+    fn only_a_deny_allows_nothing() {
+        let policy = policy(r#"{"Effect":"Deny","Action":"s3:PutObject","Resource":"*"}"#);
+        assert!(!policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/k")));
+    }
+
+    #[test]
+    fn actions_ignore_case_and_resources_do_not() {
+        let policy = policy(r#"{"Effect":"Allow","Action":"S3:getobject","Resource":"arn:aws:s3:::b/Key"}"#);
+        assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/Key")));
+        assert!(!policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/key")));
+    }
+
+    #[test]
+    fn wildcards_in_odd_places() {
+        let grants = |action: &str, resource: &str, request: &Request<'_>| {
+            policy(&format!(r#"{{"Effect":"Allow","Action":"{action}","Resource":"{resource}"}}"#)).allows(request)
+        };
+        let get = ask("s3:GetObject", "arn:aws:s3:::bucket/a/b.txt");
+        assert!(grants("s3:*Object", "*", &get));
+        assert!(grants("s3:?etObject", "arn:aws:s3:::b*/b.txt", &get), "a star spans slashes");
+        assert!(grants("s3:*", "arn:aws:s3:::*/*.txt", &get));
+        assert!(!grants("s3:*", "arn:aws:s3:::bucket/?/", &get));
+        assert!(!grants("s3:Get", "*", &get), "no match of a part");
+        assert!(!grants("s3:*Objects", "*", &get));
+        assert!(!grants("ec2:*", "*", &get));
+        // A key's own stars are plain characters of the request.
+        assert!(!grants("s3:*", "arn:aws:s3:::bucket/secret", &ask("s3:GetObject", "arn:aws:s3:::bucket/*")));
+    }
+
+    #[test]
+    fn the_not_forms_turn_the_match_round() {
+        let policy = policy(
+            r#"{"Effect":"Allow","NotAction":["s3:Delete*","s3:Put*"],"NotResource":"arn:aws:s3:::b/private/*"}"#,
+        );
+        assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/k")));
+        assert!(!policy.allows(&ask("s3:PutObject", "arn:aws:s3:::b/k")));
+        assert!(!policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/private/k")));
+    }
+
+    #[test]
+    fn a_prefix_condition_needs_the_prefix() {
+        let policy = policy(
+            r#"{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b",
+                "Condition":{"StringLike":{"s3:prefix":["home/me/*","home/me"]}}}"#,
+        );
+        assert!(policy.allows(&listing(Some("home/me/"))));
+        assert!(policy.allows(&listing(Some("home/me"))));
+        assert!(!policy.allows(&listing(Some("home/"))));
+        assert!(!policy.allows(&listing(Some(""))));
+        assert!(!policy.allows(&listing(None)), "an absent key fails a positive operator");
+        assert!(!policy.allows(&listing(Some("HOME/me/"))), "values are compared with their case");
+    }
+
+    #[test]
+    fn a_negated_condition_holds_for_an_absent_key() {
+        let policy = policy(
+            r#"{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*",
+                "Condition":{"StringNotLike":{"S3:Prefix":["secret/*","hidden/*"]}}}"#,
+        );
+        assert!(policy.allows(&listing(None)));
+        assert!(policy.allows(&listing(Some("open/"))));
+        assert!(!policy.allows(&listing(Some("secret/x"))));
+        assert!(!policy.allows(&listing(Some("hidden/x"))), "no value of the list may match");
+    }
+
+    #[test]
+    fn if_exists_null_and_numbers() {
+        let with = |condition: &str| {
+            policy(&format!(r#"{{"Effect":"Allow","Action":"*","Resource":"*","Condition":{condition}}}"#))
+        };
+        let if_exists = with(r#"{"StringEqualsIfExists":{"s3:prefix":"a/"}}"#);
+        assert!(if_exists.allows(&listing(None)) && if_exists.allows(&listing(Some("a/"))));
+        assert!(!if_exists.allows(&listing(Some("b/"))));
+        let null = with(r#"{"Null":{"s3:prefix":"true"}}"#);
+        assert!(null.allows(&listing(None)) && !null.allows(&listing(Some(""))));
+        let few = with(r#"{"NumericLessThanEquals":{"s3:max-keys":10}}"#);
+        let page = |n: &str| Request { max_keys: Some(n.into()), ..listing(None) };
+        assert!(few.allows(&page("10")) && !few.allows(&page("11")));
+        assert!(!few.allows(&page("ten")) && !few.allows(&listing(None)));
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let policy = policy(
+            r#"{"Effect":"Allow","Action":"*","Resource":"*",
+                "Condition":{"StringEquals":{"s3:prefix":"a/","s3:delimiter":"/"}}}"#,
+        );
+        assert!(!policy.allows(&listing(Some("a/"))));
+        assert!(policy.allows(&Request { delimiter: Some("/".into()), ..listing(Some("a/")) }));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_never_grants_and_always_denies() {
+        let unknown_key = r#""Condition":{"StringNotEquals":{"aws:SourceVpc":"vpc-1"}}"#;
+        let unknown_operator = r#""Condition":{"DateLessThan":{"s3:prefix":"2030-01-01T00:00:00Z"}}"#;
+        for condition in [unknown_key, unknown_operator] {
+            let allow = policy(&format!(r#"{{"Effect":"Allow","Action":"*","Resource":"*",{condition}}}"#));
+            assert!(!allow.allows(&listing(Some("a"))), "{condition}");
+            let deny = format!(r#"{{"Effect":"Deny","Action":"*","Resource":"*",{condition}}}"#);
+            assert!(!policy(&format!("{ALL},{deny}")).allows(&listing(Some("a"))), "{condition}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_at_load() {
+        let one = |rest: &str| format!(r#"{{"Statement":[{{"Effect":"Allow",{rest}}}]}}"#);
+        assert!(matches!(refusal("[]"), PolicyError::Shape(_)));
+        assert!(matches!(refusal("{}"), PolicyError::Shape(_)));
+        assert_eq!(refusal(r#"{"Statement":[]}"#), PolicyError::Empty);
+        let future = r#"{"Version":"2030-01-01","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+        assert_eq!(refusal(future), PolicyError::Version("2030-01-01".into()));
+        for (rest, expected) in [
+            (r#""Resource":"*""#, PolicyError::OneOf { index: 0, name: "Action" }),
+            (r#""Action":"*""#, PolicyError::OneOf { index: 0, name: "Resource" }),
+            (r#""NotAction":[],"Resource":"*""#, PolicyError::OneOf { index: 0, name: "Action" }),
+            (r#""Action":"*","NotAction":"*","Resource":"*""#, PolicyError::OneOf { index: 0, name: "Action" }),
+            (r#""Action":"GetObject","Resource":"*""#, PolicyError::Action("GetObject".into())),
+            (r#""Action":"*:GetObject","Resource":"*""#, PolicyError::Action("*:GetObject".into())),
+            (r#""Action":"*","Resource":"bucket/*""#, PolicyError::Resource("bucket/*".into())),
+            (r#""Action":"*","Resource":"arn:aws:s3::b""#, PolicyError::Resource("arn:aws:s3::b".into())),
+            (
+                r#""Action":"*","Resource":"arn:aws:s3:::b/${aws:username}/*""#,
+                PolicyError::Variable("arn:aws:s3:::b/${aws:username}/*".into()),
+            ),
+        ] {
+            assert_eq!(refusal(&one(rest)), expected, "{rest}");
+        }
+        for rest in [
+            r#""Action":"*","Resource":"*","Conditions":{}"#,
+            r#""Action":"*","Resource":"*","Principal":"*""#,
+            r#""Action":"*","Resource":"*","Condition":{"StringLike":"s3:prefix"}"#,
+            r#""Action":"*","Resource":"*","Condition":{"StringLike":{"s3:prefix":[]}}"#,
+            r#""Action":"*","Resource":"*","Condition":{"NumericLessThan":{"s3:max-keys":"ten"}}"#,
+        ] {
+            assert!(matches!(refusal(&one(rest)), PolicyError::Shape(_)), "{rest}");
+        }
+        assert!(matches!(
+            refusal(r#"{"Statement":[{"Effect":"allow","Action":"*","Resource":"*"}]}"#),
+            PolicyError::Shape(_)
+        ));
+    }
+}

@@ -29,9 +29,11 @@ impl Backend {
         let whole = range.is_none();
         let range = range.unwrap_or(0..object.size);
         let sums = sums_to_show(input.checksum_mode.as_ref(), whole, &object);
+        let parts_count = parts_count(input.part_number, &pieces);
         let described = object.attributes;
         let output = GetObjectOutput {
             accept_ranges: Some("bytes".into()),
+            parts_count,
             body: Some(send::send(pieces, range.clone(), reading)),
             content_length: Some(size(range.end - range.start)),
             content_range: content_range.clone(),
@@ -60,7 +62,10 @@ impl Backend {
 
     pub(super) fn head(&self, req: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
         let input = req.input;
-        let object = self.store.head(&input.bucket, &input.key)?;
+        let (object, pieces) = match input.part_number {
+            None => (self.store.head(&input.bucket, &input.key)?, Vec::new()),
+            Some(_) => self.store.open_object(&input.bucket, &input.key).map(|(object, pieces, _)| (object, pieces))?,
+        };
         ReadConditions {
             if_match: input.if_match.map(tag),
             if_none_match: input.if_none_match.map(tag),
@@ -68,10 +73,11 @@ impl Backend {
             if_unmodified_since: input.if_unmodified_since.map(seconds),
         }
         .check(&object)?;
-        let range = wanted_range(input.range, &object)?;
+        let range = part_range(input.part_number, &pieces, &object)?.or(wanted_range(input.range, &object)?);
         let sums = sums_to_show(input.checksum_mode.as_ref(), range.is_none(), &object);
         let length = range.as_ref().map_or(object.size, |range| range.end - range.start);
         let output = HeadObjectOutput {
+            parts_count: parts_count(input.part_number, &pieces),
             accept_ranges: Some("bytes".into()),
             content_length: Some(size(length)),
             content_range: range.as_ref().map(|range| content_range(range, &object)),
@@ -224,6 +230,11 @@ fn part_range(
     let part = pieces.get(before).ok_or_else(|| s3_error!(InvalidRange, "there is no part of this number"))?;
     let start: u64 = pieces[..before].iter().map(|piece| piece.size).sum();
     Ok((object.size > 0).then_some(start..start + part.size))
+}
+
+/// How many parts there are, for who asks for one.
+fn parts_count(number: Option<i32>, pieces: &[crate::store::Piece]) -> Option<i32> {
+    number.filter(|_| pieces.len() > 1).and_then(|_| i32::try_from(pieces.len()).ok())
 }
 
 fn content_range(range: &Range<u64>, object: &ObjectRow) -> String {

@@ -94,6 +94,14 @@ impl Draft {
     }
 }
 
+#[cfg(test)]
+impl NewBody {
+    /// A small body.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+        Self { size: bytes.len() as u64, place: Place::Index(bytes.to_vec()) }
+    }
+}
+
 /// Writes a new body's row, with one user.
 pub(super) fn insert(change: &mut Change<'_>, body: NewBody) -> Result<i64> {
     let sql = "INSERT INTO bodies (refs, size, file, bytes) VALUES (1, ?1, ?2, ?3)";

@@ -144,3 +144,6 @@ fn attributes_to_text(attributes: &Attributes) -> Option<String> {
 fn attributes_from_text(text: Option<&str>) -> Attributes {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

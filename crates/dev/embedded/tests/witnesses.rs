@@ -1,0 +1,100 @@
+//! Independent clients: the AWS command line, boto3, rclone.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{BUCKET, Lab};
+use testkit::tools::Tool;
+
+/// Runs a client with the store's keys in its environment, and shows what it said if it
+/// fails.
+fn run(lab: &Lab, program: &Path, arguments: &[&str]) -> Output {
+    let output = Command::new(program)
+        .args(arguments)
+        .env("AWS_ACCESS_KEY_ID", testkit::ACCESS_KEY_ID)
+        .env("AWS_SECRET_ACCESS_KEY", testkit::SECRET_ACCESS_KEY)
+        .env("AWS_DEFAULT_REGION", testkit::REGION)
+        .env("AWS_ENDPOINT_URL", lab.server.endpoint())
+        .env("AWS_CONFIG_FILE", lab.folder.path().join("none"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", lab.folder.path().join("none"))
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("RCLONE_CONFIG", lab.folder.path().join("none"))
+        .env("RCLONE_CONFIG_LAB_TYPE", "s3")
+        .env("RCLONE_CONFIG_LAB_PROVIDER", "Other")
+        .env("RCLONE_CONFIG_LAB_ENDPOINT", lab.server.endpoint())
+        .env("RCLONE_CONFIG_LAB_REGION", testkit::REGION)
+        .env("RCLONE_CONFIG_LAB_ENV_AUTH", "true")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{} {arguments:?}\n{out}\n{said}", program.display());
+    output
+}
+
+/// Files of all sizes, odd names among them.
+fn tree(folder: &Path) {
+    std::fs::create_dir_all(folder.join("deep/er")).unwrap();
+    std::fs::write(folder.join("empty"), "").unwrap();
+    std::fs::write(folder.join("deep/small é &+%.txt"), "small").unwrap();
+    std::fs::write(folder.join("deep/er/large"), vec![42; 20_000_000]).unwrap();
+}
+
+fn same(left: &Path, right: &Path) {
+    let output = Command::new("diff").arg("-r").arg(left).arg(right).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_aws_command_line() {
+    let aws = testkit::require!(Tool::Aws);
+    let lab = Lab::start().await;
+    let here = tempfile::tempdir().unwrap();
+    let (up, down) = (here.path().join("up"), here.path().join("down"));
+    tree(&up);
+    let url = format!("s3://{BUCKET}/tree");
+    let (up, down) = (up.to_str().unwrap(), down.to_str().unwrap());
+    run(&lab, &aws, &["s3", "sync", "--only-show-errors", up, &url]);
+    run(&lab, &aws, &["s3", "sync", "--only-show-errors", &url, down]);
+    same(Path::new(up), Path::new(down));
+    let moved = format!("s3://{BUCKET}/moved");
+    run(&lab, &aws, &["s3", "mv", "--only-show-errors", "--recursive", &url, &moved]);
+    let listed = run(&lab, &aws, &["s3", "ls", "--recursive", &format!("s3://{BUCKET}/")]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    assert!(listed.contains("20000000 moved/deep/er/large"), "{listed}");
+    run(&lab, &aws, &["s3", "rm", "--only-show-errors", "--recursive", &moved]);
+    run(&lab, &aws, &["s3", "rb", &format!("s3://{BUCKET}")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3() {
+    let python = testkit::require!(Tool::Python);
+    let lab = Lab::start().await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witnesses/boto3_witness.py");
+    let output = run(&lab, &python, &[script, BUCKET]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "all well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rclone() {
+    let rclone = testkit::require!(Tool::Rclone);
+    let lab = Lab::start().await;
+    let here = tempfile::tempdir().unwrap();
+    let (up, down) = (here.path().join("up"), here.path().join("down"));
+    tree(&up);
+    let remote = format!("lab:{BUCKET}/tree");
+    let (up, down) = (up.to_str().unwrap(), down.to_str().unwrap());
+    run(&lab, &rclone, &["copy", up, &remote]);
+    run(&lab, &rclone, &["check", "--download", up, &remote]);
+    run(&lab, &rclone, &["copy", &remote, down]);
+    same(Path::new(up), Path::new(down));
+    run(&lab, &rclone, &["moveto", &format!("{remote}/deep"), &format!("{remote}/deeper")]);
+    let listed = run(&lab, &rclone, &["lsf", "-R", "--files-only", &remote]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.lines().any(|line| line == "deeper/small é &+%.txt"), "{listed}");
+    run(&lab, &rclone, &["purge", &remote]);
+    run(&lab, &rclone, &["rmdir", &format!("lab:{BUCKET}")]);
+}
