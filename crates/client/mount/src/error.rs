@@ -8,8 +8,7 @@ use crate::holders::Holder;
 
 /// Why a mount or an operation on one was refused or failed.
 ///
-/// Each has a stable [`code`](Self::code), an [`exit code`](Self::exit_code) and mostly a
-/// [`hint`](Self::hint): the next step.
+/// Most have a [`hint`](Self::hint): the next step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum MountError {
@@ -117,6 +116,14 @@ pub enum MountError {
         /// The last failure, when there was one.
         reason: Option<String>,
     },
+    /// The background process ended before the mount was ready.
+    #[error("the background process ended before the mount was ready ({how})")]
+    Died {
+        /// How it ended.
+        how: String,
+        /// Where its last words are.
+        log: PathBuf,
+    },
     /// The operating system failed at something local.
     #[error("cannot {action}: {reason}")]
     Local {
@@ -128,44 +135,6 @@ pub enum MountError {
 }
 
 impl MountError {
-    /// A stable word for scripts.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound { .. } => "not_found",
-            Self::NotADirectory { .. } => "not_a_directory",
-            Self::NotEmpty { .. } => "not_empty",
-            Self::AlreadyMounted { .. } => "already_mounted",
-            Self::ForeignMount { .. } => "foreign_mount",
-            Self::InsideMount { .. } => "inside_mount",
-            Self::WorkspaceBusy { .. } => "workspace_busy",
-            Self::FuseMissing { .. } => "fuse_missing",
-            Self::NotPermitted { .. } => "not_permitted",
-            Self::Busy { .. } => "busy",
-            Self::NotMounted { .. } => "not_mounted",
-            Self::Stale { .. } => "stale",
-            Self::Unresponsive { .. } => "unresponsive",
-            Self::LeftPending { .. } => "left_pending",
-            Self::Local { .. } => "local",
-        }
-    }
-
-    /// The exit code of the program (formats §1).
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::FuseMissing { .. } | Self::Local { .. } => 1,
-            Self::NotPermitted { .. } => 4,
-            Self::NotFound { .. } | Self::NotMounted { .. } => 5,
-            Self::NotADirectory { .. }
-            | Self::NotEmpty { .. }
-            | Self::AlreadyMounted { .. }
-            | Self::ForeignMount { .. }
-            | Self::InsideMount { .. }
-            | Self::WorkspaceBusy { .. } => 6,
-            Self::Busy { .. } | Self::Unresponsive { .. } => 7,
-            Self::Stale { .. } | Self::LeftPending { .. } => 8,
-        }
-    }
-
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -213,6 +182,7 @@ impl MountError {
                  bucket can be reached and the workspace is mounted"
                     .into()
             }
+            Self::Died { log, .. } => format!("its last words are in {}", log.display()),
             Self::Local { .. } => return None,
         })
     }

@@ -24,7 +24,7 @@ pub mod supervise;
 mod table;
 pub mod units;
 
-pub use claim::Claim;
+pub use claim::{Claim, clear_stale};
 pub use error::MountError;
 pub use holders::{Holder, holders};
 pub use kernel::{Changes, Passthrough, watcher};

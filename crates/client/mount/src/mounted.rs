@@ -316,13 +316,14 @@ async fn drain(
     stall: Option<Duration>,
     progress: &mut (dyn FnMut(&Status) + Send),
 ) -> Result<Outcome, MountError> {
-    let everything = tree.drain();
+    // Patience is ours: the tree cannot see that one large upload goes on.
+    let everything = tree.drain(Duration::MAX, |_| {});
     tokio::pin!(everything);
     let mut tick = tokio::time::interval(TICK);
     let mut still = Stillness::new();
     loop {
         tokio::select! {
-            () = &mut everything => return Ok(Outcome::of(&tree.status())),
+            status = &mut everything => return Ok(Outcome::of(&status)),
             _ = tick.tick() => {
                 let status = tree.status();
                 progress(&status);

@@ -9,10 +9,14 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::MountError;
+
+/// How often the size of a running mount's log is looked at.
+const LOG_CHECK: Duration = Duration::from_secs(60);
 
 /// A log that has grown past this is set aside when the next mount starts, and by the
 /// mount itself while it runs.
@@ -43,11 +47,9 @@ pub struct Ready {
     pub notes: Vec<String>,
 }
 
-/// An error, ready to be shown by another process.
+/// An error of the child, to be shown by the parent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The exit code (formats §1).
-    pub exit: u8,
     /// A stable word for scripts.
     pub code: String,
     /// What happened.
@@ -56,15 +58,13 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
-impl From<&MountError> for Failure {
-    fn from(error: &MountError) -> Self {
-        Self {
-            exit: error.exit_code(),
-            code: error.code().to_owned(),
-            message: error.to_string(),
-            hint: error.hint(),
-        }
-    }
+/// Why there is no background mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaunchError {
+    /// The child said so.
+    Told(Failure),
+    /// The child could not be started, or died.
+    Child(MountError),
 }
 
 /// Starts `command` as a background mount and waits until it is ready or has failed.
@@ -73,7 +73,7 @@ impl From<&MountError> for Failure {
 ///
 /// # Errors
 /// The child's own failure, or one that says where its log is.
-pub fn launch(mut command: Command, log: &Path) -> Result<Ready, Failure> {
+pub fn launch(mut command: Command, log: &Path) -> Result<Ready, LaunchError> {
     let child = open_log(log).and_then(|log| {
         command
             .stdin(Stdio::null())
@@ -82,16 +82,16 @@ pub fn launch(mut command: Command, log: &Path) -> Result<Ready, Failure> {
             .spawn()
     });
     let mut child = child.map_err(|error| {
-        Failure::from(&MountError::local("start the background process", error))
+        LaunchError::Child(MountError::local("start the background process", error))
     })?;
     match announcement(&mut child) {
         Some(Announcement::Ready(ready)) => Ok(ready),
         Some(Announcement::Failed(failure)) => {
             // It ends by itself after it has spoken.
             let _ = child.wait();
-            Err(failure)
+            Err(LaunchError::Told(failure))
         }
-        None => Err(died(&mut child, log)),
+        None => Err(LaunchError::Child(died(&mut child, log))),
     }
 }
 
@@ -152,42 +152,19 @@ pub fn open_log(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// A log of a running mount that never takes more than twice [`MAX_LOG_BYTES`].
-#[derive(Debug)]
-pub struct BoundedLog {
-    path: PathBuf,
-    file: File,
-    written: u64,
-}
-
-impl BoundedLog {
-    /// Opens the log at its end.
-    ///
-    /// # Errors
-    /// As [`open_log`].
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = open_log(path)?;
-        let written = file.metadata()?.len();
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            written,
-        })
-    }
-}
-
-impl Write for BoundedLog {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.written > MAX_LOG_BYTES {
-            *self = Self::open(&self.path)?;
+/// Keeps the log of a running mount small: standard error goes to `path` anew each time
+/// the file has grown past [`MAX_LOG_BYTES`]; the one before is kept as `NAME.1`. Never
+/// returns.
+pub async fn bound_log(path: PathBuf) {
+    loop {
+        tokio::time::sleep(LOG_CHECK).await;
+        if !fs::metadata(&path).is_ok_and(|found| found.len() > MAX_LOG_BYTES) {
+            continue;
         }
-        let count = self.file.write(bytes)?;
-        self.written += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        // On failure the old file goes on growing, which beats losing the words.
+        if let Ok(fresh) = open_log(&path) {
+            let _ = rustix::stdio::dup2_stderr(&fresh);
+        }
     }
 }
 
@@ -198,15 +175,12 @@ fn announcement(child: &mut Child) -> Option<Announcement> {
     serde_json::from_str(&line).ok()
 }
 
-fn died(child: &mut Child, log: &Path) -> Failure {
-    let how = child
-        .wait()
-        .map_or_else(|error| error.to_string(), |status| status.to_string());
-    Failure {
-        exit: 1,
-        code: "mount_died".into(),
-        message: format!("the background process ended before the mount was ready ({how})"),
-        hint: Some(format!("its log is {}", log.display())),
+fn died(child: &mut Child, log: &Path) -> MountError {
+    MountError::Died {
+        how: child
+            .wait()
+            .map_or_else(|error| error.to_string(), |status| status.to_string()),
+        log: log.to_owned(),
     }
 }
 
@@ -224,9 +198,13 @@ mod tests {
     fn the_child_says_how_it_went() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("logs/cases.log");
-        let failed = r#"echo '{"failed":{"exit":4,"code":"c","message":"m","hint":null}}'; exit 4"#;
-        let failure = launch(shell(failed), &log).expect_err("failed");
-        assert_eq!((failure.exit, failure.code.as_str()), (4, "c"));
+        let failed = r#"echo '{"failed":{"code":"c","message":"m","hint":null}}'; exit 4"#;
+        let failure = Failure {
+            code: "c".into(),
+            message: "m".into(),
+            hint: None,
+        };
+        assert_eq!(launch(shell(failed), &log), Err(LaunchError::Told(failure)));
         let ready = r#"echo '{"ready":{"workspace":"w","mountpoint":"/m","pid":1,"read_only":false,"notes":[]}}'"#;
         assert_eq!(launch(shell(ready), &log).expect("ready").workspace, "w");
     }
@@ -235,20 +213,25 @@ mod tests {
     fn a_child_that_dies_points_to_its_log() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("cases.log");
-        let failure = launch(shell("echo oh no >&2; exit 3"), &log).expect_err("died");
-        assert_eq!(failure.code, "mount_died");
-        assert_eq!(failure.hint, Some(format!("its log is {}", log.display())));
+        let died = MountError::Died {
+            how: "exit status: 3".into(),
+            log: log.clone(),
+        };
+        let result = launch(shell("echo oh no >&2; exit 3"), &log);
+        assert_eq!(result, Err(LaunchError::Child(died)));
         assert_eq!(fs::read_to_string(&log).expect("log"), "oh no\n");
     }
 
     #[test]
-    fn a_log_is_bounded() {
+    fn a_log_that_is_too_large_is_set_aside() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.log");
-        let mut log = BoundedLog::open(&path).expect("open");
         let block = vec![b'x'; 1 << 20];
         for _ in 0..20 {
-            log.write_all(&block).expect("write");
+            open_log(&path)
+                .expect("open")
+                .write_all(&block)
+                .expect("write");
         }
         let total: u64 = fs::read_dir(folder.path())
             .expect("list")

@@ -9,13 +9,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use filesystem::{Access, Entry, Filesystem as Tree, FsError, Opened, Owner, SetAttr, XattrMode};
+use filesystem::{
+    Access, DirEntry, Entry, Filesystem as Tree, FsError, Opened, Owner, SetAttr, XattrMode,
+};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
     Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
     ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
+
+use futures::FutureExt;
 
 use super::convert::{
     attributes, errno, file_type, name, nothing, open_mode, rename_mode, time, without_privileges,
@@ -39,12 +43,16 @@ impl Filesystem for Kernel {
     fn lookup(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
         let tree = self.tree.clone();
         let name = name(name_);
-        let negative_ttl = self.tree.negative_ttl();
         self.answer(
-            async move { tree.lookup(parent.0, &name?).await },
-            move |result| match result {
-                Err(FsError::NotFound) => reply.entry(&negative_ttl, &nothing(), GENERATION),
-                result => entry(reply, result),
+            async move {
+                let found = tree.lookup(parent.0, &name?).await;
+                let absent = matches!(found, Err(FsError::NotFound));
+                Ok((absent.then(|| tree.absence_ttl(parent.0)), found))
+            },
+            move |result: Result<_, FsError>| match result {
+                Ok((Some(ttl), _)) => reply.entry(&ttl, &nothing(), GENERATION),
+                Ok((None, found)) => entry(reply, found),
+                Err(error) => reply.error(errno(&error)),
             },
         );
     }
@@ -416,7 +424,8 @@ impl Filesystem for Kernel {
         reply: ReplyDirectory,
     ) {
         let tree = self.tree.clone();
-        self.answer(names(tree, fh.0, offset, reply), |()| ());
+        let _runtime = self.runtime.enter();
+        names(&tree, fh.0, offset, reply);
     }
 
     fn readdirplus(
@@ -428,7 +437,8 @@ impl Filesystem for Kernel {
         reply: ReplyDirectoryPlus,
     ) {
         let tree = self.tree.clone();
-        self.answer(names_and_attributes(tree, fh.0, offset, reply), |()| ());
+        let _runtime = self.runtime.enter();
+        names_and_attributes(&tree, fh.0, offset, reply);
     }
 
     fn releasedir(
@@ -505,7 +515,7 @@ impl Filesystem for Kernel {
         let mode = match flags {
             libc::XATTR_CREATE => XattrMode::Create,
             libc::XATTR_REPLACE => XattrMode::Replace,
-            _ => XattrMode::Set,
+            _ => XattrMode::Any,
         };
         self.answer(
             async move { tree.setxattr(ino.0, &name?, &value, mode).await },
@@ -700,11 +710,23 @@ async fn drop_privileges(tree: &Tree, ino: INodeNo) -> Result<(), FsError> {
     Ok(())
 }
 
+/// Names are gathered when a directory is opened, so reading them never waits.
+fn batch(tree: &Tree, handle: u64, offset: u64) -> Result<Vec<DirEntry>, FsError> {
+    let waited = || {
+        Err(FsError::Local(
+            "reading an open directory had to wait".into(),
+        ))
+    };
+    tree.readdir(handle, offset, BATCH)
+        .now_or_never()
+        .unwrap_or_else(waited)
+}
+
 /// Fills the reply until it is full or the directory ends.
-async fn names(tree: Tree, handle: u64, mut offset: u64, mut reply: ReplyDirectory) {
+fn names(tree: &Tree, handle: u64, mut offset: u64, mut reply: ReplyDirectory) {
     let start = offset;
     loop {
-        let batch = match tree.readdir(handle, offset, BATCH).await {
+        let batch = match batch(tree, handle, offset) {
             Ok(batch) if batch.is_empty() => return reply.ok(),
             Ok(batch) => batch,
             // What was gathered counts first; the error comes again with the next call.
@@ -728,15 +750,10 @@ async fn names(tree: Tree, handle: u64, mut offset: u64, mut reply: ReplyDirecto
 
 /// The same with attributes; each entry put into the reply counts as looked up, except the
 /// two that name the directory itself and its parent.
-async fn names_and_attributes(
-    tree: Tree,
-    handle: u64,
-    mut offset: u64,
-    mut reply: ReplyDirectoryPlus,
-) {
+fn names_and_attributes(tree: &Tree, handle: u64, mut offset: u64, mut reply: ReplyDirectoryPlus) {
     let start = offset;
     loop {
-        let batch = match tree.readdir(handle, offset, BATCH).await {
+        let batch = match batch(tree, handle, offset) {
             Ok(batch) if batch.is_empty() => return reply.ok(),
             Ok(batch) => batch,
             // What was gathered counts first; the error comes again with the next call.
