@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# `make docs`: docs/reference from the code, and the API documentation in target/doc.
+. "$(dirname "$0")/lib.sh"
+
+require_rust
+cargo build --locked -p artifacts-cli
+use_profile dev
+mkdir -p docs/reference
+for page in commands environment exit-codes error-codes; do
+    say "docs/reference/$page.md"
+    "$artifacts" reference "$page" >"docs/reference/$page.md"
+done
+cargo doc --locked --workspace --no-deps
