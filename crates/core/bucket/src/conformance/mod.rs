@@ -43,6 +43,8 @@ pub struct Gap {
     pub case: &'static str,
     /// What the store does instead.
     pub reason: &'static str,
+    /// The case may hold by luck: a lost race does not show every time.
+    pub sometimes: bool,
 }
 
 /// One case.
@@ -99,10 +101,14 @@ cases! {
         keys_with_empty_segments
         keys_with_dot_segments
         keys_that_end_in_a_slash
+        a_key_that_ends_in_a_slash_can_be_copied
+        a_key_that_ends_in_a_slash_can_have_a_body
         keys_with_control_characters
         keys_with_reserved_characters
         keys_in_every_script
+        keys_with_backslashes
         keys_of_1024_bytes
+        a_segment_of_1000_bytes
         a_key_that_is_another_ones_folder;
     listing:
         a_prefix_need_not_end_at_a_slash
@@ -175,7 +181,8 @@ async fn run_case(subject: Subject, case: Case, gaps: &[Gap]) -> (&'static str, 
     let gap = gaps.iter().find(|gap| gap.case == case.name);
     let ending = match (outcome, gap) {
         (Ok(()), None) => Ending::Held,
-        (Ok(()), Some(_)) => Ending::GapClosed,
+        (Ok(()), Some(gap)) if !gap.sometimes => Ending::GapClosed,
+        (Ok(()), Some(_)) => Ending::Held,
         (Err(_), Some(gap)) => Ending::KnownGap(gap.reason),
         (Err(error), None) => Ending::Failed(words(error)),
     };

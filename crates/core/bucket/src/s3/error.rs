@@ -57,6 +57,8 @@ where
             }
             asked.refused(&answer)
         }
+        // The answer began and the connection died.
+        SdkError::ResponseError(_) if broke_off(error) => asked.unreachable(error),
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
             if status >= 500 {
@@ -299,6 +301,12 @@ fn final_error(error: Error) -> Failure {
         error,
         remedy: Remedy::None,
     }
+}
+
+/// Whether the connection is among the causes, rather than what came through it.
+fn broke_off(error: &(dyn StdError + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|cause| cause.is::<hyper::Error>() || cause.is::<std::io::Error>())
 }
 
 /// The words of the cause behind all causes: "Connection refused", not "dispatch failure".

@@ -87,15 +87,14 @@ impl S3 {
         if let Some(known) = Plus::from_code(self.plus.load(Ordering::Relaxed)) {
             return Ok(known);
         }
-        let names = || texts(page);
-        let found = if names().any(|name| name.contains("%20")) {
-            Plus::Plus
-        } else if names().any(|name| name.contains("%2B") || name.contains("%2b")) {
+        let found = if texts(page).any(|name| name.contains("%2B") || name.contains("%2b")) {
+            // Where a plus is escaped, a bare one is a space. (The reverse does not hold:
+            // SeaweedFS writes `%20` in folders and `+` in names.)
             Plus::Space
-        } else if names().any(|name| name.contains('+')) {
+        } else if texts(page).any(|name| name.contains('+')) {
             self.ask_plus(request, page).await?
         } else {
-            return Ok(Plus::Plus);
+            return Ok(Plus::Space);
         };
         self.plus.store(found.code(), Ordering::Relaxed);
         Ok(found)
@@ -109,12 +108,11 @@ impl S3 {
             Err(Error::NotS3 { .. }) => return Ok(Plus::Space),
             Err(error) => return Err(error),
         };
-        let spaced = |name: &&str| name.contains('+');
-        let encoded = texts(page)
-            .find(spaced)
-            .map(|name| Plus::Space.decode(name).into_owned());
-        let is_space = encoded.is_some_and(|name| texts(&plain).any(|plain| plain == name));
-        Ok(if is_space { Plus::Space } else { Plus::Plus })
+        let is_plus = |(encoded, plain): (&str, &str)| {
+            encoded.contains('+') && Plus::Plus.decode(encoded) == plain
+        };
+        let plus = texts(page).zip(texts(&plain)).any(is_plus);
+        Ok(if plus { Plus::Plus } else { Plus::Space })
     }
 
     fn page(
