@@ -4,6 +4,8 @@
 //! Edges are normal and build dependencies with the features that the workspace turns on.
 //! Development dependencies do not count: tests may look from any side.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! The real servers come up, answer, and are gone with the value that holds them.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::net::TcpStream;
 
 use artifacts_testkit::juicefs::Gateway;
