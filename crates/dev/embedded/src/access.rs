@@ -48,24 +48,39 @@ impl S3Access for Access {
 impl Caller {
     /// The caller that [`Access`] put into the request.
     pub(crate) fn of(extensions: &hyper::http::Extensions) -> S3Result<Self> {
-        extensions.get().cloned().ok_or_else(|| s3_error!(AccessDenied))
+        extensions
+            .get()
+            .cloned()
+            .ok_or_else(|| s3_error!(AccessDenied))
     }
 
     /// Whether the source of a copy may be read.
     pub(crate) fn may_read(&self, bucket: &str, key: &str) -> S3Result<()> {
-        self.may(&Request { action: "s3:GetObject", resource: object_arn(bucket, key), ..Request::default() })
+        self.may(&Request {
+            action: "s3:GetObject",
+            resource: object_arn(bucket, key),
+            ..Request::default()
+        })
     }
 
     /// Whether one key of many may be deleted.
     pub(crate) fn may_delete(&self, bucket: &str, key: &str) -> S3Result<()> {
-        self.may(&Request { action: "s3:DeleteObject", resource: object_arn(bucket, key), ..Request::default() })
+        self.may(&Request {
+            action: "s3:DeleteObject",
+            resource: object_arn(bucket, key),
+            ..Request::default()
+        })
     }
 
     fn may(&self, request: &Request<'_>) -> S3Result<()> {
         match &self.0.policy {
             None => Ok(()),
             Some(policy) if policy.allows(request) => Ok(()),
-            Some(_) => Err(s3_error!(AccessDenied, "the key's policy does not allow {}", request.action)),
+            Some(_) => Err(s3_error!(
+                AccessDenied,
+                "the key's policy does not allow {}",
+                request.action
+            )),
         }
     }
 }
@@ -76,7 +91,10 @@ fn find(keys: &Keys, id: &str) -> S3Result<Arc<Identity>> {
         S3Error::internal_error(error)
     };
     keys.identity(id).map_err(unusable)?.ok_or_else(|| {
-        s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records.")
+        s3_error!(
+            InvalidAccessKeyId,
+            "The AWS Access Key Id you provided does not exist in our records."
+        )
     })
 }
 
@@ -88,15 +106,26 @@ fn asked<'a>(context: &'a S3AccessContext<'_>) -> S3Result<Vec<Request<'a>>> {
     }
     let Some(action) = action(operation) else {
         // Not in this store: only the root key hears "not implemented".
-        return Ok(vec![Request { action: "s3:*", resource: "*".into(), ..Request::default() }]);
+        return Ok(vec![Request {
+            action: "s3:*",
+            resource: "*".into(),
+            ..Request::default()
+        }]);
     };
     let resource = match context.s3_path() {
         S3Path::Root => "*".to_owned(),
         S3Path::Bucket { bucket } => format!("arn:aws:s3:::{bucket}"),
         S3Path::Object { bucket, key } => object_arn(bucket, key),
     };
-    let mut request = Request { action, resource, ..Request::default() };
-    if matches!(operation, "ListObjects" | "ListObjectsV2" | "ListMultipartUploads") {
+    let mut request = Request {
+        action,
+        resource,
+        ..Request::default()
+    };
+    if matches!(
+        operation,
+        "ListObjects" | "ListObjectsV2" | "ListMultipartUploads"
+    ) {
         read_listing(context.uri().query().unwrap_or_default(), &mut request)?;
     }
     Ok(vec![request])
@@ -112,7 +141,11 @@ fn action(operation: &str) -> Option<&'static str> {
         "GetBucketLocation" => "s3:GetBucketLocation",
         "GetBucketVersioning" => "s3:GetBucketVersioning",
         "GetObject" | "HeadObject" => "s3:GetObject",
-        "PutObject" | "CopyObject" | "CreateMultipartUpload" | "UploadPart" | "UploadPartCopy"
+        "PutObject"
+        | "CopyObject"
+        | "CreateMultipartUpload"
+        | "UploadPart"
+        | "UploadPartCopy"
         | "CompleteMultipartUpload" => "s3:PutObject",
         "DeleteObject" => "s3:DeleteObject",
         "AbortMultipartUpload" => "s3:AbortMultipartUpload",

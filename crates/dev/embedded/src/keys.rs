@@ -58,7 +58,9 @@ pub enum KeysError {
         mode: u32,
     },
     /// The file is not what this program writes.
-    #[error("{path} cannot be understood: {reason}\nhint: mend it, or move it away and let a new one be made")]
+    #[error(
+        "{path} cannot be understood: {reason}\nhint: mend it, or move it away and let a new one be made"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -80,7 +82,9 @@ pub enum KeysError {
         id: String,
     },
     /// The root key is not revoked but replaced.
-    #[error("{id} is the root key and cannot be revoked\nhint: stop the server, remove the file, and start it for a new one")]
+    #[error(
+        "{id} is the root key and cannot be revoked\nhint: stop the server, remove the file, and start it for a new one"
+    )]
     Root {
         /// The key.
         id: String,
@@ -133,12 +137,17 @@ impl Keys {
     /// Opens the keys of a data folder; makes the file with a random root key when there
     /// is none. `root` replaces the root key.
     pub fn open(data: &Path, root: Option<&AccessKey>) -> Result<Self> {
-        let keys = Self { path: data.join(FILE), loaded: Mutex::default() };
+        let keys = Self {
+            path: data.join(FILE),
+            loaded: Mutex::default(),
+        };
         let _alone = keys.lock()?;
         let mut document = keys.read_or_new()?;
         let is_new = document.keys.is_empty();
         if let Some(root) = root {
-            document.keys.retain(|key| key.policy.is_some() && key.access_key_id != root.id);
+            document
+                .keys
+                .retain(|key| key.policy.is_some() && key.access_key_id != root.id);
             document.keys.insert(0, Entry::root(root));
         } else if is_new {
             document.keys.push(Entry::root(&AccessKey::random()));
@@ -159,7 +168,8 @@ impl Keys {
     pub fn root(&self) -> Result<AccessKey> {
         let document = self.read()?;
         let root = document.keys.into_iter().find(|key| key.policy.is_none());
-        root.map(Entry::into_key).ok_or_else(|| self.malformed("there is no root key"))
+        root.map(Entry::into_key)
+            .ok_or_else(|| self.malformed("there is no root key"))
     }
 
     /// The keys, without secrets, in the file's order.
@@ -173,19 +183,32 @@ impl Keys {
 
     /// A key with its secret.
     pub fn show(&self, id: &str) -> Result<AccessKey> {
-        let found = self.read()?.keys.into_iter().find(|key| key.access_key_id == id);
-        found.map(Entry::into_key).ok_or_else(|| KeysError::Unknown { id: id.to_owned() })
+        let found = self
+            .read()?
+            .keys
+            .into_iter()
+            .find(|key| key.access_key_id == id);
+        found
+            .map(Entry::into_key)
+            .ok_or_else(|| KeysError::Unknown { id: id.to_owned() })
     }
 
     /// Makes a key that may do what the policy (JSON) says.
     pub fn add(&self, policy: &str) -> Result<AccessKey> {
         let key = AccessKey::random();
-        let refused = |source| KeysError::Policy { id: key.id.clone(), source };
+        let refused = |source| KeysError::Policy {
+            id: key.id.clone(),
+            source,
+        };
         Policy::parse(policy).map_err(refused)?;
-        let value = serde_json::from_str(policy).map_err(|error| refused(PolicyError::from(error)))?;
+        let value =
+            serde_json::from_str(policy).map_err(|error| refused(PolicyError::from(error)))?;
         let _alone = self.lock()?;
         let mut document = self.read()?;
-        document.keys.push(Entry { policy: Some(value), ..Entry::root(&key) });
+        document.keys.push(Entry {
+            policy: Some(value),
+            ..Entry::root(&key)
+        });
         self.write(&document)?;
         Ok(key)
     }
@@ -212,8 +235,16 @@ impl Keys {
         let stamp = Stamp::of(&fs::metadata(&self.path).map_err(|source| self.io(source))?);
         let mut loaded = self.loaded.lock();
         if loaded.stamp != Some(stamp) {
-            let by_id = self.read()?.keys.into_iter().map(Entry::into_identity).collect::<Result<_>>()?;
-            *loaded = Loaded { stamp: Some(stamp), by_id: Arc::new(by_id) };
+            let by_id = self
+                .read()?
+                .keys
+                .into_iter()
+                .map(Entry::into_identity)
+                .collect::<Result<_>>()?;
+            *loaded = Loaded {
+                stamp: Some(stamp),
+                by_id: Arc::new(by_id),
+            };
         }
         Ok(Arc::clone(&loaded.by_id))
     }
@@ -221,7 +252,10 @@ impl Keys {
     fn read_or_new(&self) -> Result<Document> {
         match self.read() {
             Err(KeysError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(Document { version: 1, keys: Vec::new() })
+                Ok(Document {
+                    version: 1,
+                    keys: Vec::new(),
+                })
             }
             other => other,
         }
@@ -231,11 +265,15 @@ impl Keys {
         let file = File::open(&self.path).map_err(|source| self.io(source))?;
         let mode = file.metadata().map_err(|source| self.io(source))?.mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(KeysError::Exposed { path: self.path.clone(), mode });
+            return Err(KeysError::Exposed {
+                path: self.path.clone(),
+                mode,
+            });
         }
         let text = io::read_to_string(file).map_err(|source| self.io(source))?;
-        let document: Document = serde_json::from_str(&text)
-            .map_err(|error| self.malformed(&format!("line {}, column {}", error.line(), error.column())))?;
+        let document: Document = serde_json::from_str(&text).map_err(|error| {
+            self.malformed(&format!("line {}, column {}", error.line(), error.column()))
+        })?;
         if document.version != 1 {
             return Err(self.malformed("it is of a newer version"));
         }
@@ -261,19 +299,32 @@ impl Keys {
     fn lock(&self) -> Result<File> {
         let path = self.path.with_extension("lock");
         let open = || {
-            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(&path)?;
             file.lock()?;
             Ok(file)
         };
-        open().map_err(|source| KeysError::Io { path: path.clone(), source })
+        open().map_err(|source| KeysError::Io {
+            path: path.clone(),
+            source,
+        })
     }
 
     fn io(&self, source: io::Error) -> KeysError {
-        KeysError::Io { path: self.path.clone(), source }
+        KeysError::Io {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     fn malformed(&self, reason: &str) -> KeysError {
-        KeysError::Malformed { path: self.path.clone(), reason: reason.to_owned() }
+        KeysError::Malformed {
+            path: self.path.clone(),
+            reason: reason.to_owned(),
+        }
     }
 }
 
@@ -283,13 +334,22 @@ impl AccessKey {
         let random = || uuid::Uuid::new_v4().simple().to_string();
         let id = format!("ART{}", &random().to_uppercase()[..17]);
         let secret = format!("{}{}", &random()[..20], &random()[..20]);
-        Self { id, secret: secret.into() }
+        Self {
+            id,
+            secret: secret.into(),
+        }
     }
 }
 
 impl Stamp {
     fn of(file: &fs::Metadata) -> Self {
-        Self(file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec())
+        Self(
+            file.dev(),
+            file.ino(),
+            file.size(),
+            file.ctime(),
+            file.ctime_nsec(),
+        )
     }
 }
 
@@ -303,18 +363,28 @@ impl Entry {
     }
 
     fn into_key(self) -> AccessKey {
-        AccessKey { id: self.access_key_id, secret: self.secret_access_key.into() }
+        AccessKey {
+            id: self.access_key_id,
+            secret: self.secret_access_key.into(),
+        }
     }
 
     fn into_identity(self) -> Result<(String, Arc<Identity>)> {
         let policy = match &self.policy {
             None => None,
-            Some(value) => Some(
-                Policy::parse(&value.to_string())
-                    .map_err(|source| KeysError::Policy { id: self.access_key_id.clone(), source })?,
-            ),
+            Some(value) => {
+                Some(
+                    Policy::parse(&value.to_string()).map_err(|source| KeysError::Policy {
+                        id: self.access_key_id.clone(),
+                        source,
+                    })?,
+                )
+            }
         };
-        let identity = Identity { secret: self.secret_access_key.into(), policy };
+        let identity = Identity {
+            secret: self.secret_access_key.into(),
+            policy,
+        };
         Ok((self.access_key_id, Arc::new(identity)))
     }
 }
@@ -343,7 +413,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::open(folder.path(), None).unwrap();
         let other = keys.add(READ_ALL).unwrap();
-        let fixed = AccessKey { id: "fixed".into(), secret: "s3cret".to_owned().into() };
+        let fixed = AccessKey {
+            id: "fixed".into(),
+            secret: "s3cret".to_owned().into(),
+        };
         let keys = Keys::open(folder.path(), Some(&fixed)).unwrap();
         let ids: Vec<_> = keys.list().unwrap().into_iter().map(|key| key.id).collect();
         assert_eq!(ids, ["fixed".to_owned(), other.id]);
@@ -367,14 +440,20 @@ mod tests {
         let path = folder.path().join(FILE);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let refused = Keys::open(folder.path(), None).err().unwrap();
-        assert!(matches!(refused, KeysError::Exposed { mode: 0o640, .. }), "{refused}");
+        assert!(
+            matches!(refused, KeysError::Exposed { mode: 0o640, .. }),
+            "{refused}"
+        );
     }
 
     #[test]
     fn a_policy_that_cannot_be_understood_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::open(folder.path(), None).unwrap();
-        let refused = keys.add(r#"{"Statement":[{"Effect":"Permit"}]}"#).err().unwrap();
+        let refused = keys
+            .add(r#"{"Statement":[{"Effect":"Permit"}]}"#)
+            .err()
+            .unwrap();
         assert!(matches!(refused, KeysError::Policy { .. }), "{refused}");
         assert_eq!(keys.list().unwrap().len(), 1);
     }
@@ -385,7 +464,10 @@ mod tests {
         let keys = Keys::open(folder.path(), None).unwrap();
         let root = keys.root().unwrap();
         assert!(matches!(keys.revoke(&root.id), Err(KeysError::Root { .. })));
-        assert!(matches!(keys.revoke("nobody"), Err(KeysError::Unknown { .. })));
+        assert!(matches!(
+            keys.revoke("nobody"),
+            Err(KeysError::Unknown { .. })
+        ));
     }
 
     #[test]

@@ -54,13 +54,19 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is not of this machine only.
-    #[error("{0} can be reached from other machines, and this store speaks plain HTTP\nhint: listen on 127.0.0.1, or say --allow-remote if the network is yours alone")]
+    #[error(
+        "{0} can be reached from other machines, and this store speaks plain HTTP\nhint: listen on 127.0.0.1, or say --allow-remote if the network is yours alone"
+    )]
     Remote(SocketAddr),
     /// Somebody has the port.
-    #[error("{0} is taken by another program\nhint: choose another port with --listen, or 127.0.0.1:0 for a free one")]
+    #[error(
+        "{0} is taken by another program\nhint: choose another port with --listen, or 127.0.0.1:0 for a free one"
+    )]
     PortTaken(SocketAddr),
     /// Listening failed otherwise.
-    #[error("cannot listen on {address}: {source}\nhint: check the address; ports below 1024 need root")]
+    #[error(
+        "cannot listen on {address}: {source}\nhint: check the address; ports below 1024 need root"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -68,10 +74,14 @@ pub enum StartError {
         source: io::Error,
     },
     /// Another server works on the folder.
-    #[error("{0} is in use by another server\nhint: stop that one, or choose another --data folder")]
+    #[error(
+        "{0} is in use by another server\nhint: stop that one, or choose another --data folder"
+    )]
     Locked(PathBuf),
     /// The folder is someone else's.
-    #[error("{path} belongs to user {owner}, not to you\nhint: choose a folder of your own with --data")]
+    #[error(
+        "{path} belongs to user {owner}, not to you\nhint: choose a folder of your own with --data"
+    )]
     Foreign {
         /// The folder.
         path: PathBuf,
@@ -79,7 +89,9 @@ pub enum StartError {
         owner: u32,
     },
     /// The folder cannot be made or written.
-    #[error("the data folder {path} cannot be used: {source}\nhint: choose a folder that you may write to with --data")]
+    #[error(
+        "the data folder {path} cannot be used: {source}\nhint: choose a folder that you may write to with --data"
+    )]
     Data {
         /// The folder.
         path: PathBuf,
@@ -90,7 +102,9 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeysError),
     /// The index or the bodies cannot be used.
-    #[error("the store in {path} cannot be opened: {reason}\nhint: nothing was changed; keep a copy of the folder before trying anything")]
+    #[error(
+        "the store in {path} cannot be opened: {reason}\nhint: nothing was changed; keep a copy of the folder before trying anything"
+    )]
     Store {
         /// The folder.
         path: PathBuf,
@@ -125,14 +139,30 @@ impl Server {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let signals = (stop.clone(), abort.clone());
         let data = options.data.clone();
-        let lost = |source| StartError::Data { path: data.clone(), source };
+        let lost = |source| StartError::Data {
+            path: data.clone(),
+            source,
+        };
         let thread = std::thread::Builder::new()
             .name("embedded".into())
             .spawn(move || run(&options, tell, &signals.0, &signals.1))
             .map_err(&lost)?;
-        let started = told.await.map_err(|_| lost(io::Error::other("the server's thread ended")))?;
-        let Started { address, keys, root } = started?;
-        Ok(Self { address, keys, root, stop, abort, thread: Some(thread) })
+        let started = told
+            .await
+            .map_err(|_| lost(io::Error::other("the server's thread ended")))?;
+        let Started {
+            address,
+            keys,
+            root,
+        } = started?;
+        Ok(Self {
+            address,
+            keys,
+            root,
+            stop,
+            abort,
+            thread: Some(thread),
+        })
     }
 
     /// The URL to give to clients.
@@ -202,7 +232,10 @@ fn run(
         .thread_name("embedded-worker")
         .enable_all()
         .build()
-        .map_err(|source| StartError::Data { path: options.data.clone(), source });
+        .map_err(|source| StartError::Data {
+            path: options.data.clone(),
+            source,
+        });
     let prepared = runtime.and_then(|runtime| Ok((runtime, prepare(options)?)));
     let (runtime, (ready, started)) = match prepared {
         Ok(prepared) => prepared,
@@ -219,7 +252,10 @@ fn run(
                 serve(listener, ready.service, stop, abort).await;
             }
             Err(source) => {
-                let _ = tell.send(Err(StartError::Listen { address: started.address, source }));
+                let _ = tell.send(Err(StartError::Listen {
+                    address: started.address,
+                    source,
+                }));
             }
         }
     });
@@ -234,39 +270,79 @@ fn prepare(options: &Options) -> Result<(Ready, Started), StartError> {
     prepare_folder(&options.data)?;
     let lock = lock(&options.data)?;
     let listener = bind(options.listen)?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen { address: options.listen, source })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen {
+        address: options.listen,
+        source,
+    })?;
     let keys = Arc::new(Keys::open(&options.data, options.root.as_ref())?);
-    let store = Store::open(&options.data, options.durability).map_err(|error| unusable(&options.data, &error))?;
+    let store = Store::open(&options.data, options.durability)
+        .map_err(|error| unusable(&options.data, &error))?;
     let store = Arc::new(store);
     let mut builder = S3ServiceBuilder::new(Backend::new(Arc::clone(&store)));
     builder.set_auth(Auth(Arc::clone(&keys)));
     builder.set_access(Access(Arc::clone(&keys)));
     let root = keys.root()?;
-    let ready = Ready { store, listener, service: builder.build(), _lock: lock };
-    Ok((ready, Started { address, keys, root }))
+    let ready = Ready {
+        store,
+        listener,
+        service: builder.build(),
+        _lock: lock,
+    };
+    Ok((
+        ready,
+        Started {
+            address,
+            keys,
+            root,
+        },
+    ))
 }
 
 fn unusable(data: &Path, error: &store::Error) -> StartError {
-    StartError::Store { path: data.to_owned(), reason: error.to_string() }
+    StartError::Store {
+        path: data.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 fn prepare_folder(data: &Path) -> Result<(), StartError> {
-    let wrong = |source| StartError::Data { path: data.to_owned(), source };
+    let wrong = |source| StartError::Data {
+        path: data.to_owned(),
+        source,
+    };
     if data.as_os_str().is_empty() {
-        return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "no folder was named")));
+        return Err(wrong(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "no folder was named",
+        )));
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(wrong)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .map_err(wrong)?;
     let owner = fs::metadata(data).map_err(wrong)?.uid();
     let me = rustix::process::geteuid().as_raw();
     if owner != me {
-        return Err(StartError::Foreign { path: data.to_owned(), owner });
+        return Err(StartError::Foreign {
+            path: data.to_owned(),
+            owner,
+        });
     }
     tempfile::tempfile_in(data).map(drop).map_err(wrong)
 }
 
 fn lock(data: &Path) -> Result<File, StartError> {
-    let wrong = |source| StartError::Data { path: data.to_owned(), source };
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(data.join("lock")).map_err(wrong)?;
+    let wrong = |source| StartError::Data {
+        path: data.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(data.join("lock"))
+        .map_err(wrong)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(StartError::Locked(data.to_owned())),
@@ -286,7 +362,12 @@ fn bind(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
     })
 }
 
-async fn serve(listener: TcpListener, service: S3Service, stop: &CancellationToken, abort: &CancellationToken) {
+async fn serve(
+    listener: TcpListener,
+    service: S3Service,
+    stop: &CancellationToken,
+    abort: &CancellationToken,
+) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {

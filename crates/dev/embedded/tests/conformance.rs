@@ -11,7 +11,11 @@ use common::{BUCKET, Lab};
 fn unfinished(lab: &Lab) -> UnfinishedUploads {
     let client = lab.client.clone();
     Arc::new(move |prefix| {
-        let list = client.list_multipart_uploads().bucket(BUCKET).prefix(prefix).send();
+        let list = client
+            .list_multipart_uploads()
+            .bucket(BUCKET)
+            .prefix(prefix)
+            .send();
         Box::pin(async move { list.await.unwrap().uploads().len() })
     })
 }

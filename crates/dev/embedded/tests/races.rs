@@ -42,7 +42,9 @@ where
 fn status<T, E>(result: Result<T, aws_sdk_s3::error::SdkError<E>>) -> Result<(), u16> {
     match result {
         Ok(_) => Ok(()),
-        Err(error) => Err(error.raw_response().map_or(0, |response| response.status().as_u16())),
+        Err(error) => Err(error
+            .raw_response()
+            .map_or(0, |response| response.status().as_u16())),
     }
 }
 
@@ -51,7 +53,12 @@ async fn one_creates() {
     let lab = Lab::start().await;
     for round in 0..ROUNDS {
         let won = winners(|writer| {
-            let put = lab.client.put_object().bucket(BUCKET).key(format!("k{round}")).if_none_match("*");
+            let put = lab
+                .client
+                .put_object()
+                .bucket(BUCKET)
+                .key(format!("k{round}"))
+                .if_none_match("*");
             let put = put.body(vec![u8::try_from(writer).unwrap(); 50_000].into());
             async move { status(put.send().await) }
         });
@@ -65,7 +72,12 @@ async fn one_replaces() {
     for round in 0..ROUNDS {
         let base = lab.put("k", b"base").await;
         let won = winners(|writer| {
-            let put = lab.client.put_object().bucket(BUCKET).key("k").if_match(&base);
+            let put = lab
+                .client
+                .put_object()
+                .bucket(BUCKET)
+                .key("k")
+                .if_match(&base);
             let put = put.body(format!("{round} {writer}").into_bytes().into());
             async move { status(put.send().await) }
         });
@@ -79,7 +91,12 @@ async fn one_deletes() {
     for round in 0..ROUNDS {
         let base = lab.put("k", b"base").await;
         let won = winners(|_| {
-            let delete = lab.client.delete_object().bucket(BUCKET).key("k").if_match(&base);
+            let delete = lab
+                .client
+                .delete_object()
+                .bucket(BUCKET)
+                .key("k")
+                .if_match(&base);
             async move { status(delete.send().await) }
         });
         assert_eq!(won.await, 1, "round {round}");
@@ -87,10 +104,27 @@ async fn one_deletes() {
 }
 
 async fn upload(client: &Client, key: &str) -> (String, CompletedMultipartUpload) {
-    let created = client.create_multipart_upload().bucket(BUCKET).key(key).send().await.unwrap();
+    let created = client
+        .create_multipart_upload()
+        .bucket(BUCKET)
+        .key(key)
+        .send()
+        .await
+        .unwrap();
     let id = created.upload_id.unwrap();
-    let part = client.upload_part().bucket(BUCKET).key(key).upload_id(&id).part_number(1);
-    let etag = part.body(b"part".to_vec().into()).send().await.unwrap().e_tag.unwrap();
+    let part = client
+        .upload_part()
+        .bucket(BUCKET)
+        .key(key)
+        .upload_id(&id)
+        .part_number(1);
+    let etag = part
+        .body(b"part".to_vec().into())
+        .send()
+        .await
+        .unwrap()
+        .e_tag
+        .unwrap();
     let part = CompletedPart::builder().part_number(1).e_tag(etag).build();
     (id, CompletedMultipartUpload::builder().parts(part).build())
 }
@@ -106,7 +140,12 @@ async fn one_completes() {
         }
         let won = winners(|writer| {
             let (id, parts) = uploads[writer].clone();
-            let complete = lab.client.complete_multipart_upload().bucket(BUCKET).key(&key).upload_id(id);
+            let complete = lab
+                .client
+                .complete_multipart_upload()
+                .bucket(BUCKET)
+                .key(&key)
+                .upload_id(id);
             let complete = complete.multipart_upload(parts).if_none_match("*");
             async move { status(complete.send().await) }
         });

@@ -18,7 +18,10 @@ fn run(lab: &Lab, program: &Path, arguments: &[&str]) -> Output {
         .env("AWS_DEFAULT_REGION", testkit::REGION)
         .env("AWS_ENDPOINT_URL", lab.server.endpoint())
         .env("AWS_CONFIG_FILE", lab.folder.path().join("none"))
-        .env("AWS_SHARED_CREDENTIALS_FILE", lab.folder.path().join("none"))
+        .env(
+            "AWS_SHARED_CREDENTIALS_FILE",
+            lab.folder.path().join("none"),
+        )
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("RCLONE_CONFIG", lab.folder.path().join("none"))
         .env("RCLONE_CONFIG_LAB_TYPE", "s3")
@@ -30,7 +33,11 @@ fn run(lab: &Lab, program: &Path, arguments: &[&str]) -> Output {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     let out = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{} {arguments:?}\n{out}\n{said}", program.display());
+    assert!(
+        output.status.success(),
+        "{} {arguments:?}\n{out}\n{said}",
+        program.display()
+    );
     output
 }
 
@@ -43,8 +50,17 @@ fn tree(folder: &Path) {
 }
 
 fn same(left: &Path, right: &Path) {
-    let output = Command::new("diff").arg("-r").arg(left).arg(right).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = Command::new("diff")
+        .arg("-r")
+        .arg(left)
+        .arg(right)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,15 +73,38 @@ async fn the_aws_command_line() {
     let url = format!("s3://{BUCKET}/tree");
     let (up, down) = (up.to_str().unwrap(), down.to_str().unwrap());
     run(&lab, &aws, &["s3", "sync", "--only-show-errors", up, &url]);
-    run(&lab, &aws, &["s3", "sync", "--only-show-errors", &url, down]);
+    run(
+        &lab,
+        &aws,
+        &["s3", "sync", "--only-show-errors", &url, down],
+    );
     same(Path::new(up), Path::new(down));
     let moved = format!("s3://{BUCKET}/moved");
-    run(&lab, &aws, &["s3", "mv", "--only-show-errors", "--recursive", &url, &moved]);
-    let listed = run(&lab, &aws, &["s3", "ls", "--recursive", &format!("s3://{BUCKET}/")]);
+    run(
+        &lab,
+        &aws,
+        &[
+            "s3",
+            "mv",
+            "--only-show-errors",
+            "--recursive",
+            &url,
+            &moved,
+        ],
+    );
+    let listed = run(
+        &lab,
+        &aws,
+        &["s3", "ls", "--recursive", &format!("s3://{BUCKET}/")],
+    );
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert_eq!(listed.lines().count(), 3, "{listed}");
     assert!(listed.contains("20000000 moved/deep/er/large"), "{listed}");
-    run(&lab, &aws, &["s3", "rm", "--only-show-errors", "--recursive", &moved]);
+    run(
+        &lab,
+        &aws,
+        &["s3", "rm", "--only-show-errors", "--recursive", &moved],
+    );
     run(&lab, &aws, &["s3", "rb", &format!("s3://{BUCKET}")]);
 }
 
@@ -73,7 +112,10 @@ async fn the_aws_command_line() {
 async fn boto3() {
     let python = testkit::require!(Tool::Python);
     let lab = Lab::start().await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witnesses/boto3_witness.py");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/witnesses/boto3_witness.py"
+    );
     let output = run(&lab, &python, &[script, BUCKET]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "all well");
 }
@@ -91,10 +133,21 @@ async fn rclone() {
     run(&lab, &rclone, &["check", "--download", up, &remote]);
     run(&lab, &rclone, &["copy", &remote, down]);
     same(Path::new(up), Path::new(down));
-    run(&lab, &rclone, &["moveto", &format!("{remote}/deep"), &format!("{remote}/deeper")]);
+    run(
+        &lab,
+        &rclone,
+        &[
+            "moveto",
+            &format!("{remote}/deep"),
+            &format!("{remote}/deeper"),
+        ],
+    );
     let listed = run(&lab, &rclone, &["lsf", "-R", "--files-only", &remote]);
     let listed = String::from_utf8(listed.stdout).unwrap();
-    assert!(listed.lines().any(|line| line == "deeper/small é &+%.txt"), "{listed}");
+    assert!(
+        listed.lines().any(|line| line == "deeper/small é &+%.txt"),
+        "{listed}"
+    );
     run(&lab, &rclone, &["purge", &remote]);
     run(&lab, &rclone, &["rmdir", &format!("lab:{BUCKET}")]);
 }

@@ -148,7 +148,12 @@ fn root_from_environment() -> std::result::Result<Option<AccessKey>, String> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     match (variable(ROOT_ID), variable(ROOT_SECRET)) {
         (None, None) => Ok(None),
-        (Some(id), Some(secret)) => Ok(Some(AccessKey { id, secret: secret.into() })),
-        _ => Err(format!("only one of {ROOT_ID} and {ROOT_SECRET} is set\nhint: set both or neither")),
+        (Some(id), Some(secret)) => Ok(Some(AccessKey {
+            id,
+            secret: secret.into(),
+        })),
+        _ => Err(format!(
+            "only one of {ROOT_ID} and {ROOT_SECRET} is set\nhint: set both or neither"
+        )),
     }
 }

@@ -35,23 +35,43 @@ fn program(data: &Path) -> Command {
         .args(["dev", "--listen", "127.0.0.1:0", "--data"])
         .arg(data)
         .env("ARTIFACTS_DEV_ACCESS_KEY_ID", testkit::ACCESS_KEY_ID)
-        .env("ARTIFACTS_DEV_SECRET_ACCESS_KEY", testkit::SECRET_ACCESS_KEY)
+        .env(
+            "ARTIFACTS_DEV_SECRET_ACCESS_KEY",
+            testkit::SECRET_ACCESS_KEY,
+        )
         .stdin(Stdio::null());
     command
 }
 
 fn start(data: &Path) -> Running {
-    let mut child = program(data).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = program(data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert!(!line.contains(testkit::SECRET_ACCESS_KEY), "the line holds no secret");
-    Running { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned() }
+    assert!(
+        !line.contains(testkit::SECRET_ACCESS_KEY),
+        "the line holds no secret"
+    );
+    Running {
+        child,
+        endpoint: ready["endpoint"].as_str().unwrap().to_owned(),
+    }
 }
 
 fn keys(data: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(PROGRAM);
-    command.args(["dev", "keys", "--data"]).arg(data).args(arguments).output().unwrap()
+    command
+        .args(["dev", "keys", "--data"])
+        .arg(data)
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 /// The body of a version of an object: it names itself, at one of several sizes so that
@@ -70,7 +90,12 @@ struct Known {
 }
 
 /// Overwrites a hundred keys again and again until the server is gone.
-async fn write(client: Client, writer: u64, known: Arc<Mutex<HashMap<u64, Known>>>, puts: Arc<AtomicU64>) {
+async fn write(
+    client: Client,
+    writer: u64,
+    known: Arc<Mutex<HashMap<u64, Known>>>,
+    puts: Arc<AtomicU64>,
+) {
     for turn in 0.. {
         let key = writer * 25 + turn % 25;
         let version = {
@@ -79,7 +104,11 @@ async fn write(client: Client, writer: u64, known: Arc<Mutex<HashMap<u64, Known>
             known.tried += 1;
             known.tried
         };
-        let put = client.put_object().bucket(BUCKET).key(key.to_string()).body(body(key, version).into());
+        let put = client
+            .put_object()
+            .bucket(BUCKET)
+            .key(key.to_string())
+            .body(body(key, version).into());
         if put.send().await.is_err() {
             return;
         }
@@ -92,16 +121,35 @@ async fn write(client: Client, writer: u64, known: Arc<Mutex<HashMap<u64, Known>
 /// way, possibly of that one.
 async fn verify(client: &Client, known: &HashMap<u64, Known>) {
     for (key, known) in known {
-        let got = client.get_object().bucket(BUCKET).key(key.to_string()).send().await;
+        let got = client
+            .get_object()
+            .bucket(BUCKET)
+            .key(key.to_string())
+            .send()
+            .await;
         let Ok(got) = got else {
-            assert_eq!(known.answered, 0, "object {key} was answered and is not there");
+            assert_eq!(
+                known.answered, 0,
+                "object {key} was answered and is not there"
+            );
             continue;
         };
         let etag = got.e_tag.unwrap();
         let bytes = got.body.collect().await.unwrap().to_vec();
         let found = (known.answered..=known.tried).find(|version| body(*key, *version) == bytes);
-        assert!(found.is_some(), "object {key} is neither old nor new: {} bytes", bytes.len());
-        let again = client.put_object().bucket("proof").key("etag").body(bytes.into()).send().await.unwrap();
+        assert!(
+            found.is_some(),
+            "object {key} is neither old nor new: {} bytes",
+            bytes.len()
+        );
+        let again = client
+            .put_object()
+            .bucket("proof")
+            .key("etag")
+            .body(bytes.into())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(again.e_tag.unwrap(), etag, "object {key}");
     }
 }
@@ -120,7 +168,14 @@ async fn kill_9_in_the_middle_of_1000_puts_leaves_old_or_new() {
         }
         verify(&client, &known.lock().clone()).await;
         let writers: Vec<_> = (0..4)
-            .map(|writer| tokio::spawn(write(client.clone(), writer, Arc::clone(&known), Arc::clone(&puts))))
+            .map(|writer| {
+                tokio::spawn(write(
+                    client.clone(),
+                    writer,
+                    Arc::clone(&known),
+                    Arc::clone(&puts),
+                ))
+            })
             .collect();
         let deadline = Instant::now() + Duration::from_secs(60);
         while puts.load(Ordering::Relaxed) < round * 230 {
@@ -143,8 +198,15 @@ fn a_key_is_added_listed_and_revoked_without_a_server() {
     let folder = tempfile::tempdir().unwrap();
     drop(start(folder.path()));
     let policy = folder.path().join("policy.json");
-    std::fs::write(&policy, r#"{"Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#).unwrap();
-    let added = keys(folder.path(), &["add", "--policy", policy.to_str().unwrap()]);
+    std::fs::write(
+        &policy,
+        r#"{"Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#,
+    )
+    .unwrap();
+    let added = keys(
+        folder.path(),
+        &["add", "--policy", policy.to_str().unwrap()],
+    );
     let added: serde_json::Value = serde_json::from_slice(&added.stdout).unwrap();
     let id = added["access_key_id"].as_str().unwrap();
     let listed = String::from_utf8(keys(folder.path(), &["list"]).stdout).unwrap();
@@ -154,16 +216,28 @@ fn a_key_is_added_listed_and_revoked_without_a_server() {
     let again = keys(folder.path(), &["revoke", id]);
     assert!(!again.status.success());
     let said = String::from_utf8(again.stderr).unwrap();
-    assert!(said.starts_with(&format!("error: there is no key {id}\nhint: ")), "{said}");
+    assert!(
+        said.starts_with(&format!("error: there is no key {id}\nhint: ")),
+        "{said}"
+    );
 }
 
 #[test]
 fn half_a_root_key_and_a_remote_address_are_refused_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
-    let half = program(folder.path()).env_remove("ARTIFACTS_DEV_SECRET_ACCESS_KEY").output().unwrap();
+    let half = program(folder.path())
+        .env_remove("ARTIFACTS_DEV_SECRET_ACCESS_KEY")
+        .output()
+        .unwrap();
     let said = String::from_utf8(half.stderr).unwrap();
-    assert!(!half.status.success() && said.contains("hint: set both or neither"), "{said}");
-    let remote = Command::new(PROGRAM).args(["dev", "--listen", "0.0.0.0:0", "--data"]).arg(folder.path()).output();
+    assert!(
+        !half.status.success() && said.contains("hint: set both or neither"),
+        "{said}"
+    );
+    let remote = Command::new(PROGRAM)
+        .args(["dev", "--listen", "0.0.0.0:0", "--data"])
+        .arg(folder.path())
+        .output();
     let said = String::from_utf8(remote.unwrap().stderr).unwrap();
     assert!(said.contains("--allow-remote"), "{said}");
 }

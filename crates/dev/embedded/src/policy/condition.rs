@@ -68,7 +68,9 @@ impl Condition {
     pub(super) fn parse_all(block: &Map<String, Value>) -> Result<Vec<Self>, PolicyError> {
         let mut all = Vec::new();
         for (operator, keys) in block {
-            let keys = keys.as_object().ok_or_else(|| shape("an operator needs an object of keys"))?;
+            let keys = keys
+                .as_object()
+                .ok_or_else(|| shape("an operator needs an object of keys"))?;
             for (key, values) in keys {
                 all.push(Self::parse(operator, key, values)?);
             }
@@ -82,12 +84,19 @@ impl Condition {
             return Verdict::Unknown;
         };
         let holds = match (operator, value) {
-            (Operator::Null, value) => self.values.iter().any(|wanted| (wanted == "true") == value.is_none()),
+            (Operator::Null, value) => self
+                .values
+                .iter()
+                .any(|wanted| (wanted == "true") == value.is_none()),
             (_, None) if self.if_exists => true,
             (operator, None) => operator.passes_without_key(),
             (operator, Some(value)) => operator.holds(&self.values, value),
         };
-        if holds { Verdict::Holds } else { Verdict::Fails }
+        if holds {
+            Verdict::Holds
+        } else {
+            Verdict::Fails
+        }
     }
 
     fn parse(operator: &str, key: &str, values: &Value) -> Result<Self, PolicyError> {
@@ -107,7 +116,12 @@ impl Condition {
         if let Some(operator) = operator {
             values.iter().try_for_each(|value| operator.check(value))?;
         }
-        Ok(Self { operator, if_exists, key: key.to_ascii_lowercase(), values })
+        Ok(Self {
+            operator,
+            if_exists,
+            key: key.to_ascii_lowercase(),
+            values,
+        })
     }
 }
 
@@ -140,18 +154,29 @@ impl Operator {
             Self::Number(_) => value.parse::<i64>().is_ok(),
             Self::Bool | Self::Null => matches!(value, "true" | "false"),
         };
-        if good { Ok(()) } else { Err(shape("a condition's value does not fit its operator")) }
+        if good {
+            Ok(())
+        } else {
+            Err(shape("a condition's value does not fit its operator"))
+        }
     }
 
     fn passes_without_key(self) -> bool {
-        matches!(self, Self::Text { negated: true, .. } | Self::Number(Number::NotEquals))
+        matches!(
+            self,
+            Self::Text { negated: true, .. } | Self::Number(Number::NotEquals)
+        )
     }
 
     fn holds(self, values: &[String], found: &str) -> bool {
         match self {
-            Self::Text { how, negated } => values.iter().any(|wanted| how.fits(wanted, found)) != negated,
+            Self::Text { how, negated } => {
+                values.iter().any(|wanted| how.fits(wanted, found)) != negated
+            }
             Self::Number(how) => how.holds(values, found),
-            Self::Bool => values.iter().any(|wanted| wanted.eq_ignore_ascii_case(found)),
+            Self::Bool => values
+                .iter()
+                .any(|wanted| wanted.eq_ignore_ascii_case(found)),
             // Judged before, because it looks at whether the key is there.
             Self::Null => false,
         }
@@ -170,7 +195,9 @@ impl Text {
 
 impl Number {
     fn holds(self, values: &[String], found: &str) -> bool {
-        let Ok(found) = found.parse::<i64>() else { return false };
+        let Ok(found) = found.parse::<i64>() else {
+            return false;
+        };
         let mut wanted = values.iter().filter_map(|value| value.parse::<i64>().ok());
         match self {
             Self::Equals => wanted.any(|wanted| found == wanted),
@@ -188,7 +215,9 @@ fn scalar(value: &Value) -> Result<String, PolicyError> {
         Value::String(text) => Ok(text.clone()),
         Value::Bool(value) => Ok(value.to_string()),
         Value::Number(value) => Ok(value.to_string()),
-        _ => Err(shape("a condition's value is a text, a number or a truth value")),
+        _ => Err(shape(
+            "a condition's value is a text, a number or a truth value",
+        )),
     }
 }
 

@@ -62,7 +62,9 @@ pub enum PolicyError {
     #[error("{0:?} is not an action\nhint: actions have the form s3:GetObject, s3:Get* or *")]
     Action(String),
     /// A resource that is neither `*` nor an S3 ARN.
-    #[error("{0:?} is not a resource\nhint: resources have the form arn:aws:s3:::bucket, arn:aws:s3:::bucket/key or *")]
+    #[error(
+        "{0:?} is not a resource\nhint: resources have the form arn:aws:s3:::bucket, arn:aws:s3:::bucket/key or *"
+    )]
     Resource(String),
     /// `${…}` is not evaluated here.
     #[error("{0:?} has a policy variable, which this store does not evaluate")]
@@ -133,19 +135,48 @@ impl Policy {
         if raw.is_empty() {
             return Err(PolicyError::Empty);
         }
-        let statements = raw.into_iter().enumerate().map(Statement::parse).collect::<Result<_, _>>()?;
+        let statements = raw
+            .into_iter()
+            .enumerate()
+            .map(Statement::parse)
+            .collect::<Result<_, _>>()?;
         Ok(Self { statements })
     }
 }
 
 impl Statement {
     fn parse((index, raw): (usize, RawStatement)) -> Result<Self, PolicyError> {
-        let action = Patterns::parse(raw.action, raw.not_action, PolicyError::OneOf { index, name: "Action" })?;
-        let resource = Patterns::parse(raw.resource, raw.not_resource, PolicyError::OneOf { index, name: "Resource" })?;
-        action.any_of.iter().try_for_each(|text| check_action(text))?;
-        resource.any_of.iter().try_for_each(|text| check_resource(text))?;
+        let action = Patterns::parse(
+            raw.action,
+            raw.not_action,
+            PolicyError::OneOf {
+                index,
+                name: "Action",
+            },
+        )?;
+        let resource = Patterns::parse(
+            raw.resource,
+            raw.not_resource,
+            PolicyError::OneOf {
+                index,
+                name: "Resource",
+            },
+        )?;
+        action
+            .any_of
+            .iter()
+            .try_for_each(|text| check_action(text))?;
+        resource
+            .any_of
+            .iter()
+            .try_for_each(|text| check_resource(text))?;
         let conditions = Condition::parse_all(&raw.condition)?;
-        Ok(Self { effect: raw.effect, action, resource, conditions })
+        Ok(Self {
+            effect: raw.effect,
+            action,
+            resource,
+            conditions,
+        })
     }
 }
 
@@ -156,12 +187,22 @@ impl Patterns {
         wrong: PolicyError,
     ) -> Result<Self, PolicyError> {
         let patterns = match (plain, negated) {
-            (Some(any_of), None) => Self { negated: false, any_of: any_of.into_vec() },
-            (None, Some(any_of)) => Self { negated: true, any_of: any_of.into_vec() },
+            (Some(any_of), None) => Self {
+                negated: false,
+                any_of: any_of.into_vec(),
+            },
+            (None, Some(any_of)) => Self {
+                negated: true,
+                any_of: any_of.into_vec(),
+            },
             _ => return Err(wrong),
         };
         // An empty list would make "NotAction": [] mean everything.
-        if patterns.any_of.is_empty() { Err(wrong) } else { Ok(patterns) }
+        if patterns.any_of.is_empty() {
+            Err(wrong)
+        } else {
+            Ok(patterns)
+        }
     }
 }
 
@@ -171,20 +212,41 @@ fn check_action(action: &str) -> Result<(), PolicyError> {
         return Ok(());
     }
     let (service, name) = action.split_once(':').ok_or_else(wrong)?;
-    let letters = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "*?-".contains(c));
+    let letters = |text: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "*?-".contains(c))
+    };
     // A wildcard in the service's name is not allowed by IAM either.
-    let plain_service = service.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if plain_service && letters(service) && letters(name) { Ok(()) } else { Err(wrong()) }
+    let plain_service = service
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if plain_service && letters(service) && letters(name) {
+        Ok(())
+    } else {
+        Err(wrong())
+    }
 }
 
 fn check_resource(resource: &str) -> Result<(), PolicyError> {
     check_variable(resource)?;
     let is_s3 = resource.split(':').count() >= 6
-        && resource.strip_prefix("arn:").is_some_and(|rest| rest.split(':').nth(1) == Some("s3"));
-    if resource == "*" || is_s3 { Ok(()) } else { Err(PolicyError::Resource(resource.to_owned())) }
+        && resource
+            .strip_prefix("arn:")
+            .is_some_and(|rest| rest.split(':').nth(1) == Some("s3"));
+    if resource == "*" || is_s3 {
+        Ok(())
+    } else {
+        Err(PolicyError::Resource(resource.to_owned()))
+    }
 }
 
 /// A variable taken for plain text would grant or refuse something else than was meant.
 pub(super) fn check_variable(text: &str) -> Result<(), PolicyError> {
-    if text.contains("${") { Err(PolicyError::Variable(text.to_owned())) } else { Ok(()) }
+    if text.contains("${") {
+        Err(PolicyError::Variable(text.to_owned()))
+    } else {
+        Ok(())
+    }
 }

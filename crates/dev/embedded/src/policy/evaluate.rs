@@ -23,7 +23,9 @@ impl Policy {
     /// Whether the policy grants the request.
     pub(crate) fn allows(&self, request: &Request<'_>) -> bool {
         let applying = |effect| {
-            self.statements.iter().any(move |statement| statement.effect == effect && statement.applies(request))
+            self.statements
+                .iter()
+                .any(move |statement| statement.effect == effect && statement.applies(request))
         };
         !applying(Effect::Deny) && applying(Effect::Allow)
     }
@@ -31,13 +33,19 @@ impl Policy {
 
 impl Statement {
     fn applies(&self, request: &Request<'_>) -> bool {
-        self.action.fit(|wanted| pattern::fits_any_case(wanted, request.action))
-            && self.resource.fit(|wanted| pattern::fits(wanted, &request.resource))
-            && self.conditions.iter().all(|condition| match condition.judge(request) {
-                Verdict::Holds => true,
-                Verdict::Fails => false,
-                Verdict::Unknown => self.effect == Effect::Deny,
-            })
+        self.action
+            .fit(|wanted| pattern::fits_any_case(wanted, request.action))
+            && self
+                .resource
+                .fit(|wanted| pattern::fits(wanted, &request.resource))
+            && self
+                .conditions
+                .iter()
+                .all(|condition| match condition.judge(request) {
+                    Verdict::Holds => true,
+                    Verdict::Fails => false,
+                    Verdict::Unknown => self.effect == Effect::Deny,
+                })
     }
 }
 
@@ -64,26 +72,39 @@ mod tests {
     use super::*;
 
     fn policy(statements: &str) -> Policy {
-        Policy::parse(&format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#)).unwrap()
+        Policy::parse(&format!(
+            r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#
+        ))
+        .unwrap()
     }
 
     fn refusal(json: &str) -> PolicyError {
-        Policy::parse(json).err().unwrap_or_else(|| panic!("taken: {json}"))
+        Policy::parse(json)
+            .err()
+            .unwrap_or_else(|| panic!("taken: {json}"))
     }
 
     fn ask<'a>(action: &'a str, resource: &str) -> Request<'a> {
-        Request { action, resource: resource.into(), ..Request::default() }
+        Request {
+            action,
+            resource: resource.into(),
+            ..Request::default()
+        }
     }
 
     fn listing(prefix: Option<&str>) -> Request<'static> {
-        Request { prefix: prefix.map(Into::into), ..ask("s3:ListBucket", "arn:aws:s3:::b") }
+        Request {
+            prefix: prefix.map(Into::into),
+            ..ask("s3:ListBucket", "arn:aws:s3:::b")
+        }
     }
 
     const ALL: &str = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
 
     #[test]
     fn nothing_is_allowed_unless_said() {
-        let policy = policy(r#"{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}"#);
+        let policy =
+            policy(r#"{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}"#);
         assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/k")));
         assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/x/y:z")));
         assert!(!policy.allows(&ask("s3:PutObject", "arn:aws:s3:::b/k")));
@@ -94,7 +115,10 @@ mod tests {
     #[test]
     fn deny_wins_wherever_it_stands() {
         let deny = r#"{"Effect":"Deny","Action":"s3:Delete*","Resource":"arn:aws:s3:::b/keep/*"}"#;
-        for policy in [policy(&format!("{deny},{ALL}")), policy(&format!("{ALL},{deny}"))] {
+        for policy in [
+            policy(&format!("{deny},{ALL}")),
+            policy(&format!("{ALL},{deny}")),
+        ] {
             assert!(!policy.allows(&ask("s3:DeleteObject", "arn:aws:s3:::b/keep/k")));
             assert!(policy.allows(&ask("s3:DeleteObject", "arn:aws:s3:::b/other/k")));
             assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/keep/k")));
@@ -109,7 +133,8 @@ mod tests {
 
     #[test]
     fn actions_ignore_case_and_resources_do_not() {
-        let policy = policy(r#"{"Effect":"Allow","Action":"S3:getobject","Resource":"arn:aws:s3:::b/Key"}"#);
+        let policy =
+            policy(r#"{"Effect":"Allow","Action":"S3:getobject","Resource":"arn:aws:s3:::b/Key"}"#);
         assert!(policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/Key")));
         assert!(!policy.allows(&ask("s3:GetObject", "arn:aws:s3:::b/key")));
     }
@@ -117,18 +142,28 @@ mod tests {
     #[test]
     fn wildcards_in_odd_places() {
         let grants = |action: &str, resource: &str, request: &Request<'_>| {
-            policy(&format!(r#"{{"Effect":"Allow","Action":"{action}","Resource":"{resource}"}}"#)).allows(request)
+            policy(&format!(
+                r#"{{"Effect":"Allow","Action":"{action}","Resource":"{resource}"}}"#
+            ))
+            .allows(request)
         };
         let get = ask("s3:GetObject", "arn:aws:s3:::bucket/a/b.txt");
         assert!(grants("s3:*Object", "*", &get));
-        assert!(grants("s3:?etObject", "arn:aws:s3:::b*/b.txt", &get), "a star spans slashes");
+        assert!(
+            grants("s3:?etObject", "arn:aws:s3:::b*/b.txt", &get),
+            "a star spans slashes"
+        );
         assert!(grants("s3:*", "arn:aws:s3:::*/*.txt", &get));
         assert!(!grants("s3:*", "arn:aws:s3:::bucket/?/", &get));
         assert!(!grants("s3:Get", "*", &get), "no match of a part");
         assert!(!grants("s3:*Objects", "*", &get));
         assert!(!grants("ec2:*", "*", &get));
         // A key's own stars are plain characters of the request.
-        assert!(!grants("s3:*", "arn:aws:s3:::bucket/secret", &ask("s3:GetObject", "arn:aws:s3:::bucket/*")));
+        assert!(!grants(
+            "s3:*",
+            "arn:aws:s3:::bucket/secret",
+            &ask("s3:GetObject", "arn:aws:s3:::bucket/*")
+        ));
     }
 
     #[test]
@@ -151,8 +186,14 @@ mod tests {
         assert!(policy.allows(&listing(Some("home/me"))));
         assert!(!policy.allows(&listing(Some("home/"))));
         assert!(!policy.allows(&listing(Some(""))));
-        assert!(!policy.allows(&listing(None)), "an absent key fails a positive operator");
-        assert!(!policy.allows(&listing(Some("HOME/me/"))), "values are compared with their case");
+        assert!(
+            !policy.allows(&listing(None)),
+            "an absent key fails a positive operator"
+        );
+        assert!(
+            !policy.allows(&listing(Some("HOME/me/"))),
+            "values are compared with their case"
+        );
     }
 
     #[test]
@@ -164,13 +205,18 @@ mod tests {
         assert!(policy.allows(&listing(None)));
         assert!(policy.allows(&listing(Some("open/"))));
         assert!(!policy.allows(&listing(Some("secret/x"))));
-        assert!(!policy.allows(&listing(Some("hidden/x"))), "no value of the list may match");
+        assert!(
+            !policy.allows(&listing(Some("hidden/x"))),
+            "no value of the list may match"
+        );
     }
 
     #[test]
     fn if_exists_null_and_numbers() {
         let with = |condition: &str| {
-            policy(&format!(r#"{{"Effect":"Allow","Action":"*","Resource":"*","Condition":{condition}}}"#))
+            policy(&format!(
+                r#"{{"Effect":"Allow","Action":"*","Resource":"*","Condition":{condition}}}"#
+            ))
         };
         let if_exists = with(r#"{"StringEqualsIfExists":{"s3:prefix":"a/"}}"#);
         assert!(if_exists.allows(&listing(None)) && if_exists.allows(&listing(Some("a/"))));
@@ -178,7 +224,10 @@ mod tests {
         let null = with(r#"{"Null":{"s3:prefix":"true"}}"#);
         assert!(null.allows(&listing(None)) && !null.allows(&listing(Some(""))));
         let few = with(r#"{"NumericLessThanEquals":{"s3:max-keys":10}}"#);
-        let page = |n: &str| Request { max_keys: Some(n.into()), ..listing(None) };
+        let page = |n: &str| Request {
+            max_keys: Some(n.into()),
+            ..listing(None)
+        };
         assert!(few.allows(&page("10")) && !few.allows(&page("11")));
         assert!(!few.allows(&page("ten")) && !few.allows(&listing(None)));
     }
@@ -190,18 +239,27 @@ mod tests {
                 "Condition":{"StringEquals":{"s3:prefix":"a/","s3:delimiter":"/"}}}"#,
         );
         assert!(!policy.allows(&listing(Some("a/"))));
-        assert!(policy.allows(&Request { delimiter: Some("/".into()), ..listing(Some("a/")) }));
+        assert!(policy.allows(&Request {
+            delimiter: Some("/".into()),
+            ..listing(Some("a/"))
+        }));
     }
 
     #[test]
     fn what_cannot_be_judged_never_grants_and_always_denies() {
         let unknown_key = r#""Condition":{"StringNotEquals":{"aws:SourceVpc":"vpc-1"}}"#;
-        let unknown_operator = r#""Condition":{"DateLessThan":{"s3:prefix":"2030-01-01T00:00:00Z"}}"#;
+        let unknown_operator =
+            r#""Condition":{"DateLessThan":{"s3:prefix":"2030-01-01T00:00:00Z"}}"#;
         for condition in [unknown_key, unknown_operator] {
-            let allow = policy(&format!(r#"{{"Effect":"Allow","Action":"*","Resource":"*",{condition}}}"#));
+            let allow = policy(&format!(
+                r#"{{"Effect":"Allow","Action":"*","Resource":"*",{condition}}}"#
+            ));
             assert!(!allow.allows(&listing(Some("a"))), "{condition}");
             let deny = format!(r#"{{"Effect":"Deny","Action":"*","Resource":"*",{condition}}}"#);
-            assert!(!policy(&format!("{ALL},{deny}")).allows(&listing(Some("a"))), "{condition}");
+            assert!(
+                !policy(&format!("{ALL},{deny}")).allows(&listing(Some("a"))),
+                "{condition}"
+            );
         }
     }
 
@@ -214,14 +272,50 @@ mod tests {
         let future = r#"{"Version":"2030-01-01","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
         assert_eq!(refusal(future), PolicyError::Version("2030-01-01".into()));
         for (rest, expected) in [
-            (r#""Resource":"*""#, PolicyError::OneOf { index: 0, name: "Action" }),
-            (r#""Action":"*""#, PolicyError::OneOf { index: 0, name: "Resource" }),
-            (r#""NotAction":[],"Resource":"*""#, PolicyError::OneOf { index: 0, name: "Action" }),
-            (r#""Action":"*","NotAction":"*","Resource":"*""#, PolicyError::OneOf { index: 0, name: "Action" }),
-            (r#""Action":"GetObject","Resource":"*""#, PolicyError::Action("GetObject".into())),
-            (r#""Action":"*:GetObject","Resource":"*""#, PolicyError::Action("*:GetObject".into())),
-            (r#""Action":"*","Resource":"bucket/*""#, PolicyError::Resource("bucket/*".into())),
-            (r#""Action":"*","Resource":"arn:aws:s3::b""#, PolicyError::Resource("arn:aws:s3::b".into())),
+            (
+                r#""Resource":"*""#,
+                PolicyError::OneOf {
+                    index: 0,
+                    name: "Action",
+                },
+            ),
+            (
+                r#""Action":"*""#,
+                PolicyError::OneOf {
+                    index: 0,
+                    name: "Resource",
+                },
+            ),
+            (
+                r#""NotAction":[],"Resource":"*""#,
+                PolicyError::OneOf {
+                    index: 0,
+                    name: "Action",
+                },
+            ),
+            (
+                r#""Action":"*","NotAction":"*","Resource":"*""#,
+                PolicyError::OneOf {
+                    index: 0,
+                    name: "Action",
+                },
+            ),
+            (
+                r#""Action":"GetObject","Resource":"*""#,
+                PolicyError::Action("GetObject".into()),
+            ),
+            (
+                r#""Action":"*:GetObject","Resource":"*""#,
+                PolicyError::Action("*:GetObject".into()),
+            ),
+            (
+                r#""Action":"*","Resource":"bucket/*""#,
+                PolicyError::Resource("bucket/*".into()),
+            ),
+            (
+                r#""Action":"*","Resource":"arn:aws:s3::b""#,
+                PolicyError::Resource("arn:aws:s3::b".into()),
+            ),
             (
                 r#""Action":"*","Resource":"arn:aws:s3:::b/${aws:username}/*""#,
                 PolicyError::Variable("arn:aws:s3:::b/${aws:username}/*".into()),
@@ -236,7 +330,10 @@ mod tests {
             r#""Action":"*","Resource":"*","Condition":{"StringLike":{"s3:prefix":[]}}"#,
             r#""Action":"*","Resource":"*","Condition":{"NumericLessThan":{"s3:max-keys":"ten"}}"#,
         ] {
-            assert!(matches!(refusal(&one(rest)), PolicyError::Shape(_)), "{rest}");
+            assert!(
+                matches!(refusal(&one(rest)), PolicyError::Shape(_)),
+                "{rest}"
+            );
         }
         assert!(matches!(
             refusal(r#"{"Statement":[{"Effect":"allow","Action":"*","Resource":"*"}]}"#),

@@ -27,7 +27,9 @@ fn fits_chars(pattern: &[char], text: &[char]) -> bool {
                 t += 1;
             }
             _ => {
-                let Some((after_star, taken)) = retry else { return false };
+                let Some((after_star, taken)) = retry else {
+                    return false;
+                };
                 retry = Some((after_star, taken + 1));
                 p = after_star;
                 t = taken + 1;
@@ -63,7 +65,11 @@ mod tests {
             ("a[b]", "ab", false),
             ("a.c", "abc", false),
         ] {
-            assert_eq!(fits(pattern, text), expected, "{pattern:?} against {text:?}");
+            assert_eq!(
+                fits(pattern, text),
+                expected,
+                "{pattern:?} against {text:?}"
+            );
         }
     }
 

@@ -11,11 +11,19 @@ use crate::store::{Entry, ListQuery, Listing};
 const PAGE: i32 = 1000;
 
 /// What S3 leaves as it is in a name when `encoding-type=url`.
-const KEPT: percent_encoding::AsciiSet =
-    percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'*');
+const KEPT: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'*');
 
 impl Backend {
-    pub(super) async fn list_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+    pub(super) async fn list_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = req.input;
         let limit = page_size(input.max_keys)?;
         let encoding = Encoding::of(input.encoding_type.as_ref())?;
@@ -23,7 +31,10 @@ impl Backend {
             prefix: input.prefix.clone().unwrap_or_default(),
             delimiter: input.delimiter.clone().filter(|text| !text.is_empty()),
             after: input.start_after.clone().filter(|text| !text.is_empty()),
-            token: input.continuation_token.clone().filter(|text| !text.is_empty()),
+            token: input
+                .continuation_token
+                .clone()
+                .filter(|text| !text.is_empty()),
             limit: usize::try_from(limit).unwrap_or(0),
         };
         let listing = self.page(input.bucket.clone(), query).await?;
@@ -48,7 +59,10 @@ impl Backend {
         }))
     }
 
-    pub(super) async fn list_v1(&self, req: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
+    pub(super) async fn list_v1(
+        &self,
+        req: S3Request<ListObjectsInput>,
+    ) -> S3Result<S3Response<ListObjectsOutput>> {
         let input = req.input;
         let limit = page_size(input.max_keys)?;
         let encoding = Encoding::of(input.encoding_type.as_ref())?;
@@ -61,7 +75,10 @@ impl Backend {
         };
         let listing = self.page(input.bucket.clone(), query).await?;
         let truncated = listing.next.is_some();
-        let last = listing.entries.last().map(|entry| encoding.name(entry.name().to_owned()));
+        let last = listing
+            .entries
+            .last()
+            .map(|entry| encoding.name(entry.name().to_owned()));
         let owner = super::owner();
         let (contents, prefixes) = lines(listing, encoding, Some(&owner));
         Ok(S3Response::new(ListObjectsOutput {
@@ -117,18 +134,31 @@ pub(super) fn page_size(asked: Option<i32>) -> S3Result<i32> {
     }
 }
 
-fn lines(listing: Listing, encoding: Encoding, owner: Option<&Owner>) -> (Vec<Object>, Vec<CommonPrefix>) {
+fn lines(
+    listing: Listing,
+    encoding: Encoding,
+    owner: Option<&Owner>,
+) -> (Vec<Object>, Vec<CommonPrefix>) {
     let (mut contents, mut prefixes) = (Vec::new(), Vec::new());
     for entry in listing.entries {
         match entry {
-            Entry::Prefix(prefix) => prefixes.push(CommonPrefix { prefix: Some(encoding.name(prefix)) }),
-            Entry::Object { key, size: bytes, etag: tag, modified } => contents.push(Object {
+            Entry::Prefix(prefix) => prefixes.push(CommonPrefix {
+                prefix: Some(encoding.name(prefix)),
+            }),
+            Entry::Object {
+                key,
+                size: bytes,
+                etag: tag,
+                modified,
+            } => contents.push(Object {
                 key: Some(encoding.name(key)),
                 size: Some(size(bytes)),
                 e_tag: Some(etag(&tag)),
                 last_modified: Some(timestamp(modified)),
                 owner: owner.cloned(),
-                storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+                storage_class: Some(ObjectStorageClass::from_static(
+                    ObjectStorageClass::STANDARD,
+                )),
                 ..Default::default()
             }),
         }

@@ -33,7 +33,10 @@ impl Backend {
 
 /// The one owner of everything.
 fn owner() -> Owner {
-    Owner { id: Some("artifacts".into()), display_name: Some("artifacts".into()) }
+    Owner {
+        id: Some("artifacts".into()),
+        display_name: Some("artifacts".into()),
+    }
 }
 
 type Answer<T> = S3Result<S3Response<T>>;
@@ -42,34 +45,57 @@ type Answer<T> = S3Result<S3Response<T>>;
 impl S3 for Backend {
     async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> Answer<ListBucketsOutput> {
         let prefix = req.input.prefix;
-        let wanted = |name: &str| prefix.as_deref().is_none_or(|prefix| name.starts_with(prefix));
-        let named = self.store.list_buckets()?.into_iter().filter(|(name, _)| wanted(name));
+        let wanted = |name: &str| {
+            prefix
+                .as_deref()
+                .is_none_or(|prefix| name.starts_with(prefix))
+        };
+        let named = self
+            .store
+            .list_buckets()?
+            .into_iter()
+            .filter(|(name, _)| wanted(name));
         let buckets = named.map(|(name, created)| Bucket {
             name: Some(name),
             creation_date: Some(convert::timestamp(created)),
             bucket_region: None,
         });
-        let output = ListBucketsOutput { buckets: Some(buckets.collect()), owner: Some(owner()), ..Default::default() };
+        let output = ListBucketsOutput {
+            buckets: Some(buckets.collect()),
+            owner: Some(owner()),
+            ..Default::default()
+        };
         Ok(S3Response::new(output))
     }
 
     async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
         let location = format!("/{}", req.input.bucket);
         self.store.create_bucket(req.input.bucket).await?;
-        Ok(S3Response::new(CreateBucketOutput { location: Some(location) }))
+        Ok(S3Response::new(CreateBucketOutput {
+            location: Some(location),
+        }))
     }
 
     async fn delete_bucket(&self, req: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
         self.store.delete_bucket(req.input.bucket).await?;
-        Ok(S3Response::with_status(DeleteBucketOutput::default(), hyper::StatusCode::NO_CONTENT))
+        Ok(S3Response::with_status(
+            DeleteBucketOutput::default(),
+            hyper::StatusCode::NO_CONTENT,
+        ))
     }
 
     async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {
         self.store.head_bucket(&req.input.bucket)?;
-        Ok(S3Response::new(HeadBucketOutput { bucket_region: Some(REGION.into()), ..Default::default() }))
+        Ok(S3Response::new(HeadBucketOutput {
+            bucket_region: Some(REGION.into()),
+            ..Default::default()
+        }))
     }
 
-    async fn get_bucket_location(&self, req: S3Request<GetBucketLocationInput>) -> Answer<GetBucketLocationOutput> {
+    async fn get_bucket_location(
+        &self,
+        req: S3Request<GetBucketLocationInput>,
+    ) -> Answer<GetBucketLocationOutput> {
         self.store.head_bucket(&req.input.bucket)?;
         // us-east-1 is written as nothing (S3 API, GetBucketLocation).
         Ok(S3Response::new(GetBucketLocationOutput::default()))
@@ -84,7 +110,10 @@ impl S3 for Backend {
         Ok(S3Response::new(GetBucketVersioningOutput::default()))
     }
 
-    async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
+    async fn list_objects_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> Answer<ListObjectsV2Output> {
         self.list_v2(req).await
     }
 
@@ -112,7 +141,10 @@ impl S3 for Backend {
         self.delete(req).await
     }
 
-    async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
+    async fn delete_objects(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> Answer<DeleteObjectsOutput> {
         self.delete_many(req).await
     }
 
@@ -127,7 +159,10 @@ impl S3 for Backend {
         self.part(req).await
     }
 
-    async fn upload_part_copy(&self, req: S3Request<UploadPartCopyInput>) -> Answer<UploadPartCopyOutput> {
+    async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> Answer<UploadPartCopyOutput> {
         self.part_copy(req).await
     }
 

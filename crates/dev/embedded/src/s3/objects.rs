@@ -24,7 +24,8 @@ impl Backend {
             if_unmodified_since: input.if_unmodified_since.map(seconds),
         }
         .check(&object)?;
-        let range = part_range(input.part_number, &pieces, &object)?.or(wanted_range(input.range, &object)?);
+        let range = part_range(input.part_number, &pieces, &object)?
+            .or(wanted_range(input.range, &object)?);
         let content_range = range.as_ref().map(|range| content_range(range, &object));
         let whole = range.is_none();
         let range = range.unwrap_or(0..object.size);
@@ -39,10 +40,19 @@ impl Backend {
             content_range: content_range.clone(),
             e_tag: Some(etag(&object.etag)),
             last_modified: Some(timestamp(object.modified)),
-            content_type: input.response_content_type.or(described.content_type).or_else(default_type),
-            content_encoding: input.response_content_encoding.or(described.content_encoding),
-            content_language: input.response_content_language.or(described.content_language),
-            content_disposition: input.response_content_disposition.or(described.content_disposition),
+            content_type: input
+                .response_content_type
+                .or(described.content_type)
+                .or_else(default_type),
+            content_encoding: input
+                .response_content_encoding
+                .or(described.content_encoding),
+            content_language: input
+                .response_content_language
+                .or(described.content_language),
+            content_disposition: input
+                .response_content_disposition
+                .or(described.content_disposition),
             cache_control: input.response_cache_control.or(described.cache_control),
             expires: input.response_expires.or(described.expires.map(expires)),
             metadata: metadata_out(described.metadata),
@@ -64,7 +74,10 @@ impl Backend {
         let input = req.input;
         let (object, pieces) = match input.part_number {
             None => (self.store.head(&input.bucket, &input.key)?, Vec::new()),
-            Some(_) => self.store.open_object(&input.bucket, &input.key).map(|(object, pieces, _)| (object, pieces))?,
+            Some(_) => self
+                .store
+                .open_object(&input.bucket, &input.key)
+                .map(|(object, pieces, _)| (object, pieces))?,
         };
         ReadConditions {
             if_match: input.if_match.map(tag),
@@ -73,9 +86,12 @@ impl Backend {
             if_unmodified_since: input.if_unmodified_since.map(seconds),
         }
         .check(&object)?;
-        let range = part_range(input.part_number, &pieces, &object)?.or(wanted_range(input.range, &object)?);
+        let range = part_range(input.part_number, &pieces, &object)?
+            .or(wanted_range(input.range, &object)?);
         let sums = sums_to_show(input.checksum_mode.as_ref(), range.is_none(), &object);
-        let length = range.as_ref().map_or(object.size, |range| range.end - range.start);
+        let length = range
+            .as_ref()
+            .map_or(object.size, |range| range.end - range.start);
         let output = HeadObjectOutput {
             parts_count: parts_count(input.part_number, &pieces),
             accept_ranges: Some("bytes".into()),
@@ -129,10 +145,19 @@ impl Backend {
             content_disposition: input.content_disposition,
             cache_control: input.cache_control,
             expires: input.expires.map(seconds),
-            metadata: metadata_in(input.metadata),
+            metadata: metadata_in(&req.headers),
             checksums: sums.clone(),
         };
-        self.store.put(input.bucket, input.key, received.body, tag.clone(), attributes, conditions).await?;
+        self.store
+            .put(
+                input.bucket,
+                input.key,
+                received.body,
+                tag.clone(),
+                attributes,
+                conditions,
+            )
+            .await?;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(etag(&tag)),
             checksum_crc32: sums.crc32,
@@ -144,7 +169,10 @@ impl Backend {
         }))
     }
 
-    pub(super) async fn delete(&self, req: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
+    pub(super) async fn delete(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> Answer<DeleteObjectOutput> {
         let input = req.input;
         let conditions = Conditions {
             if_match: input.if_match.map(tag),
@@ -152,11 +180,19 @@ impl Backend {
             size: input.if_match_size.map(i64::unsigned_abs),
             modified: input.if_match_last_modified_time.map(seconds),
         };
-        self.store.delete(input.bucket, input.key, conditions).await?;
-        Ok(S3Response::with_status(DeleteObjectOutput::default(), hyper::StatusCode::NO_CONTENT))
+        self.store
+            .delete(input.bucket, input.key, conditions)
+            .await?;
+        Ok(S3Response::with_status(
+            DeleteObjectOutput::default(),
+            hyper::StatusCode::NO_CONTENT,
+        ))
     }
 
-    pub(super) async fn delete_many(&self, req: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
+    pub(super) async fn delete_many(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> Answer<DeleteObjectsOutput> {
         let caller = Caller::of(&req.extensions)?;
         let input = req.input;
         let quiet = input.delete.quiet.unwrap_or(false);
@@ -164,7 +200,11 @@ impl Backend {
             return Err(s3_error!(MalformedXML, "between 1 and 1,000 keys"));
         }
         let mut allowed = Vec::new();
-        let mut output = DeleteObjectsOutput { deleted: Some(Vec::new()), errors: Some(Vec::new()), ..Default::default() };
+        let mut output = DeleteObjectsOutput {
+            deleted: Some(Vec::new()),
+            errors: Some(Vec::new()),
+            ..Default::default()
+        };
         for object in input.delete.objects {
             match caller.may_delete(&input.bucket, &object.key) {
                 Ok(()) => allowed.push(named(object)),
@@ -215,8 +255,17 @@ fn not_modified(object: &ObjectRow) -> s3s::S3Error {
     error
 }
 
-fn wanted_range(range: Option<s3s::dto::Range>, object: &ObjectRow) -> S3Result<Option<Range<u64>>> {
-    range.map(|range| range.check(object.size).map_err(|_| s3_error!(InvalidRange))).transpose()
+fn wanted_range(
+    range: Option<s3s::dto::Range>,
+    object: &ObjectRow,
+) -> S3Result<Option<Range<u64>>> {
+    range
+        .map(|range| {
+            range
+                .check(object.size)
+                .map_err(|_| s3_error!(InvalidRange))
+        })
+        .transpose()
 }
 
 /// The bytes of one part, where the client asks for a part by its number.
@@ -225,25 +274,41 @@ fn part_range(
     pieces: &[crate::store::Piece],
     object: &ObjectRow,
 ) -> S3Result<Option<Range<u64>>> {
-    let Some(number) = number else { return Ok(None) };
-    let before = usize::try_from(number - 1).map_err(|_| s3_error!(InvalidArgument, "parts count from 1"))?;
-    let part = pieces.get(before).ok_or_else(|| s3_error!(InvalidRange, "there is no part of this number"))?;
+    let Some(number) = number else {
+        return Ok(None);
+    };
+    let before = usize::try_from(number - 1)
+        .map_err(|_| s3_error!(InvalidArgument, "parts count from 1"))?;
+    let part = pieces
+        .get(before)
+        .ok_or_else(|| s3_error!(InvalidRange, "there is no part of this number"))?;
     let start: u64 = pieces[..before].iter().map(|piece| piece.size).sum();
     Ok((object.size > 0).then_some(start..start + part.size))
 }
 
 /// How many parts there are, for who asks for one.
 fn parts_count(number: Option<i32>, pieces: &[crate::store::Piece]) -> Option<i32> {
-    number.filter(|_| pieces.len() > 1).and_then(|_| i32::try_from(pieces.len()).ok())
+    number
+        .filter(|_| pieces.len() > 1)
+        .and_then(|_| i32::try_from(pieces.len()).ok())
 }
 
 fn content_range(range: &Range<u64>, object: &ObjectRow) -> String {
-    format!("bytes {}-{}/{}", range.start, range.end.saturating_sub(1), object.size)
+    format!(
+        "bytes {}-{}/{}",
+        range.start,
+        range.end.saturating_sub(1),
+        object.size
+    )
 }
 
 fn sums_to_show(mode: Option<&ChecksumMode>, whole: bool, object: &ObjectRow) -> Checksums {
     let asked = mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
-    if asked && whole { object.attributes.checksums.clone() } else { Checksums::default() }
+    if asked && whole {
+        object.attributes.checksums.clone()
+    } else {
+        Checksums::default()
+    }
 }
 
 fn default_type() -> Option<String> {
@@ -256,12 +321,32 @@ fn expires(seconds: i64) -> Timestamp {
 
 /// `aws-chunked` is how the body travelled, not what it is.
 pub(super) fn without_chunking(encoding: String) -> Option<String> {
-    let kept: Vec<_> = encoding.split(',').map(str::trim).filter(|name| *name != "aws-chunked" && !name.is_empty()).collect();
+    let kept: Vec<_> = encoding
+        .split(',')
+        .map(str::trim)
+        .filter(|name| *name != "aws-chunked" && !name.is_empty())
+        .collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
-pub(super) fn metadata_in(metadata: Option<Metadata>) -> std::collections::BTreeMap<String, String> {
-    metadata.unwrap_or_default().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
+/// User metadata as it stands in the headers. (s3s would decode RFC 2047 words: then a
+/// client that encodes its values by itself would not get back what it sent.)
+pub(super) fn metadata_in(
+    headers: &hyper::HeaderMap,
+) -> std::collections::BTreeMap<String, String> {
+    let mut metadata = std::collections::BTreeMap::new();
+    for (name, value) in headers {
+        let Some(name) = name.as_str().strip_prefix("x-amz-meta-") else {
+            continue;
+        };
+        let value = String::from_utf8_lossy(value.as_bytes());
+        // Several headers of one name are one list (RFC 9110 §5.3).
+        let entry = metadata.entry(name.to_owned());
+        entry
+            .and_modify(|all: &mut String| *all = format!("{all},{value}"))
+            .or_insert_with(|| value.into_owned());
+    }
+    metadata
 }
 
 fn metadata_out(metadata: std::collections::BTreeMap<String, String>) -> Option<Metadata> {
@@ -286,7 +371,10 @@ fn report(output: &mut DeleteObjectsOutput, key: String, result: S3Result<()>, q
     match result {
         Ok(()) if quiet => {}
         Ok(()) => {
-            let line = DeletedObject { key: Some(key), ..Default::default() };
+            let line = DeletedObject {
+                key: Some(key),
+                ..Default::default()
+            };
             output.deleted.get_or_insert_default().push(line);
         }
         Err(error) => {

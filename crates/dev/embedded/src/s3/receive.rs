@@ -39,16 +39,30 @@ struct Intake {
 }
 
 /// Takes a body in. A body that is short, long or wrong leaves nothing behind.
-pub(super) async fn receive(draft: Draft, body: Option<StreamingBlob>, promised: Promised) -> S3Result<Received> {
-    let mut intake = Intake { draft, md5: Md5::new(), hasher: promised.hasher(), size: 0 };
+pub(super) async fn receive(
+    draft: Draft,
+    body: Option<StreamingBlob>,
+    promised: Promised,
+) -> S3Result<Received> {
+    let mut intake = Intake {
+        draft,
+        md5: Md5::new(),
+        hasher: promised.hasher(),
+        size: 0,
+    };
     if let Some(body) = body {
         intake = fill(intake, body).await?;
     }
-    if promised.size.is_some_and(|size| u64::try_from(size).ok() != Some(intake.size)) {
+    if promised
+        .size
+        .is_some_and(|size| u64::try_from(size).ok() != Some(intake.size))
+    {
         return Err(s3_error!(IncompleteBody));
     }
     let size = intake.size;
-    let Intake { draft, md5, hasher, .. } = intake;
+    let Intake {
+        draft, md5, hasher, ..
+    } = intake;
     let md5 = md5.finalize();
     let checksums = Checksums::from(hasher.finalize());
     promised.compare(&md5, &checksums)?;
@@ -57,7 +71,11 @@ pub(super) async fn receive(draft: Draft, body: Option<StreamingBlob>, promised:
     } else {
         off_thread(move || draft.finish()).await?
     };
-    Ok(Received { body: body.map_err(S3Error::internal_error)?, md5, checksums })
+    Ok(Received {
+        body: body.map_err(S3Error::internal_error)?,
+        md5,
+        checksums,
+    })
 }
 
 async fn fill(mut intake: Intake, mut body: StreamingBlob) -> S3Result<Intake> {
@@ -88,12 +106,18 @@ fn broken(error: s3s::StdError) -> S3Error {
 }
 
 async fn write_off_thread(mut intake: Intake, batch: Vec<Bytes>) -> S3Result<Intake> {
-    off_thread(move || intake.write(&batch).map(|()| intake)).await?.map_err(S3Error::internal_error)
+    off_thread(move || intake.write(&batch).map(|()| intake))
+        .await?
+        .map_err(S3Error::internal_error)
 }
 
 /// Runs what may block on the disk where it blocks nobody else.
-pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> S3Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(S3Error::internal_error)
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> S3Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(S3Error::internal_error)
 }
 
 impl Intake {
@@ -111,26 +135,42 @@ impl Intake {
 impl Promised {
     /// A hasher for the checksums that will have to be compared, and no other.
     fn hasher(&self) -> ChecksumHasher {
-        let follows = |name: &str| self.trailer.as_deref().is_some_and(|names| lists(names, name));
+        let follows = |name: &str| {
+            self.trailer
+                .as_deref()
+                .is_some_and(|names| lists(names, name))
+        };
         let sums = &self.checksums;
         ChecksumHasher {
             crc32: (sums.crc32.is_some() || follows("x-amz-checksum-crc32")).then(Crc32::new),
             crc32c: (sums.crc32c.is_some() || follows("x-amz-checksum-crc32c")).then(Crc32c::new),
             sha1: (sums.sha1.is_some() || follows("x-amz-checksum-sha1")).then(Sha1::new),
             sha256: (sums.sha256.is_some() || follows("x-amz-checksum-sha256")).then(Sha256::new),
-            crc64nvme: (sums.crc64nvme.is_some() || follows("x-amz-checksum-crc64nvme")).then(Crc64Nvme::new),
+            crc64nvme: (sums.crc64nvme.is_some() || follows("x-amz-checksum-crc64nvme"))
+                .then(Crc64Nvme::new),
         }
     }
 
     fn compare(&self, md5: &[u8; 16], found: &Checksums) -> S3Result<()> {
-        if self.md5.as_ref().is_some_and(|promised| *promised != base64(md5)) {
-            return Err(s3_error!(BadDigest, "the Content-MD5 does not fit the body"));
+        if self
+            .md5
+            .as_ref()
+            .is_some_and(|promised| *promised != base64(md5))
+        {
+            return Err(s3_error!(
+                BadDigest,
+                "the Content-MD5 does not fit the body"
+            ));
         }
         let sums = &self.checksums;
         let pairs = [
             ("x-amz-checksum-crc32", &sums.crc32, &found.crc32),
             ("x-amz-checksum-crc32c", &sums.crc32c, &found.crc32c),
-            ("x-amz-checksum-crc64nvme", &sums.crc64nvme, &found.crc64nvme),
+            (
+                "x-amz-checksum-crc64nvme",
+                &sums.crc64nvme,
+                &found.crc64nvme,
+            ),
             ("x-amz-checksum-sha1", &sums.sha1, &found.sha1),
             ("x-amz-checksum-sha256", &sums.sha256, &found.sha256),
         ];
@@ -168,5 +208,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 }
 
 fn lists(names: &str, name: &str) -> bool {
-    names.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(name))
+    names
+        .split(',')
+        .any(|listed| listed.trim().eq_ignore_ascii_case(name))
 }

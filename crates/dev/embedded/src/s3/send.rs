@@ -19,7 +19,11 @@ const CHUNK: u64 = 256 * 1024;
 /// A range of a body as a stream. The [`Reading`] keeps its files until the stream ends.
 pub(super) fn send(pieces: Vec<Piece>, range: Range<u64>, reading: Reading) -> StreamingBlob {
     let runs = cut(pieces, range);
-    StreamingBlob::wrap(read(Sending { runs, open: None, _reading: reading }))
+    StreamingBlob::wrap(read(Sending {
+        runs,
+        open: None,
+        _reading: reading,
+    }))
 }
 
 /// Reads a range of a body, chunk by chunk, from a thread that may block.
@@ -57,7 +61,10 @@ fn cut(pieces: Vec<Piece>, range: Range<u64>) -> VecDeque<Run> {
         let end = start + piece.size;
         let left = range.start.clamp(start, end) - start..range.end.clamp(start, end) - start;
         if !left.is_empty() {
-            runs.push_back(Run { source: piece.source, left });
+            runs.push_back(Run {
+                source: piece.source,
+                left,
+            });
         }
         start = end;
     }
@@ -66,7 +73,9 @@ fn cut(pieces: Vec<Piece>, range: Range<u64>) -> VecDeque<Run> {
 
 fn read(sending: Sending) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync {
     stream::try_unfold(sending, |mut sending| async move {
-        let Some(run) = sending.runs.front() else { return Ok(None) };
+        let Some(run) = sending.runs.front() else {
+            return Ok(None);
+        };
         if let Source::Bytes(bytes) = &run.source {
             let bytes = bytes.slice(index(run.left.start)..index(run.left.end));
             sending.runs.pop_front();

@@ -24,7 +24,10 @@ pub(super) struct UploadPage {
 pub(super) fn page(store: &Store, query: &UploadQuery<'_>) -> Result<UploadPage> {
     // An id is hexadecimal, so "~" is after every id: without an upload marker the whole
     // key of the marker is passed over.
-    let after = (query.marker.to_owned(), query.upload_marker.unwrap_or("~").to_owned());
+    let after = (
+        query.marker.to_owned(),
+        query.upload_marker.unwrap_or("~").to_owned(),
+    );
     let mut page = UploadPage::default();
     let mut last = None;
     for upload in store.list_uploads(query.bucket, query.prefix, &after, usize::MAX)? {

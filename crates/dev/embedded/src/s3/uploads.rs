@@ -19,7 +19,10 @@ type Answer<T> = S3Result<S3Response<T>>;
 const MOST_PARTS: i32 = 10_000;
 
 impl Backend {
-    pub(super) async fn create(&self, req: S3Request<CreateMultipartUploadInput>) -> Answer<CreateMultipartUploadOutput> {
+    pub(super) async fn create(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> Answer<CreateMultipartUploadOutput> {
         let input = req.input;
         let attributes = Attributes {
             content_type: input.content_type,
@@ -28,10 +31,13 @@ impl Backend {
             content_disposition: input.content_disposition,
             cache_control: input.cache_control,
             expires: input.expires.map(seconds),
-            metadata: metadata_in(input.metadata),
+            metadata: metadata_in(&req.headers),
             checksums: Checksums::default(),
         };
-        let id = self.store.create_upload(input.bucket.clone(), input.key.clone(), attributes).await?;
+        let id = self
+            .store
+            .create_upload(input.bucket.clone(), input.key.clone(), attributes)
+            .await?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -59,11 +65,17 @@ impl Backend {
             trailer,
             trailing: req.trailing_headers,
         };
-        let upload = UploadName { bucket: input.bucket, key: input.key, id: input.upload_id };
+        let upload = UploadName {
+            bucket: input.bucket,
+            key: input.key,
+            id: input.upload_id,
+        };
         self.store.list_parts(&upload, MOST_PARTS)?;
         let received = receive(self.store.draft(), input.body, promised).await?;
         let (tag, sums) = (hex::encode(received.md5), received.checksums);
-        self.store.put_part(upload, number, received.body, tag.clone(), sums.clone()).await?;
+        self.store
+            .put_part(upload, number, received.body, tag.clone(), sums.clone())
+            .await?;
         Ok(S3Response::new(UploadPartOutput {
             e_tag: Some(etag(&tag)),
             checksum_crc32: sums.crc32,
@@ -75,7 +87,10 @@ impl Backend {
         }))
     }
 
-    pub(super) async fn part_copy(&self, req: S3Request<UploadPartCopyInput>) -> Answer<UploadPartCopyOutput> {
+    pub(super) async fn part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> Answer<UploadPartCopyOutput> {
         let caller = Caller::of(&req.extensions)?;
         let input = req.input;
         let number = part_number(input.part_number)?;
@@ -100,15 +115,27 @@ impl Backend {
             drop(reading);
             Ok((draft.finish()?, hex::encode(md5.finalize())))
         });
-        let (body, tag) = copied.await?.map_err(|error: std::io::Error| S3Error::internal_error(error))?;
-        let upload = UploadName { bucket: input.bucket, key: input.key, id: input.upload_id };
-        let modified = self.store.put_part(upload, number, body, tag.clone(), Checksums::default()).await?;
+        let (body, tag) = copied
+            .await?
+            .map_err(|error: std::io::Error| S3Error::internal_error(error))?;
+        let upload = UploadName {
+            bucket: input.bucket,
+            key: input.key,
+            id: input.upload_id,
+        };
+        let modified = self
+            .store
+            .put_part(upload, number, body, tag.clone(), Checksums::default())
+            .await?;
         let result = CopyPartResult {
             e_tag: Some(etag(&tag)),
             last_modified: Some(timestamp(modified)),
             ..Default::default()
         };
-        Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
+        Ok(S3Response::new(UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            ..Default::default()
+        }))
     }
 
     pub(super) async fn complete(
@@ -117,13 +144,29 @@ impl Backend {
     ) -> Answer<CompleteMultipartUploadOutput> {
         let input = req.input;
         let conditions = write_conditions(input.if_match, input.if_none_match)?;
-        let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let parts = input
+            .multipart_upload
+            .and_then(|upload| upload.parts)
+            .unwrap_or_default();
         if parts.is_empty() {
-            return Err(s3_error!(MalformedXML, "an upload is completed with one part at least"));
+            return Err(s3_error!(
+                MalformedXML,
+                "an upload is completed with one part at least"
+            ));
         }
-        let wanted = parts.into_iter().map(wanted).collect::<S3Result<Vec<_>>>()?;
-        let upload = UploadName { bucket: input.bucket.clone(), key: input.key.clone(), id: input.upload_id };
-        let object = self.store.complete_upload(upload, wanted, conditions, joined_tag).await?;
+        let wanted = parts
+            .into_iter()
+            .map(wanted)
+            .collect::<S3Result<Vec<_>>>()?;
+        let upload = UploadName {
+            bucket: input.bucket.clone(),
+            key: input.key.clone(),
+            id: input.upload_id,
+        };
+        let object = self
+            .store
+            .complete_upload(upload, wanted, conditions, joined_tag)
+            .await?;
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             location: Some(format!("/{}/{}", input.bucket, input.key)),
             bucket: Some(input.bucket),
@@ -133,19 +176,32 @@ impl Backend {
         }))
     }
 
-    pub(super) async fn abort(&self, req: S3Request<AbortMultipartUploadInput>) -> Answer<AbortMultipartUploadOutput> {
+    pub(super) async fn abort(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> Answer<AbortMultipartUploadOutput> {
         let input = req.input;
-        let upload = UploadName { bucket: input.bucket, key: input.key, id: input.upload_id };
+        let upload = UploadName {
+            bucket: input.bucket,
+            key: input.key,
+            id: input.upload_id,
+        };
         self.store.abort_upload(upload).await?;
-        Ok(S3Response::with_status(AbortMultipartUploadOutput::default(), hyper::StatusCode::NO_CONTENT))
+        Ok(S3Response::with_status(
+            AbortMultipartUploadOutput::default(),
+            hyper::StatusCode::NO_CONTENT,
+        ))
     }
 
     pub(super) fn parts(&self, req: S3Request<ListPartsInput>) -> Answer<ListPartsOutput> {
         let input = req.input;
         let limit = page_size(input.max_parts)?;
         let after = input.part_number_marker.unwrap_or(0);
-        let upload =
-            UploadName { bucket: input.bucket.clone(), key: input.key.clone(), id: input.upload_id.clone() };
+        let upload = UploadName {
+            bucket: input.bucket.clone(),
+            key: input.key.clone(),
+            id: input.upload_id.clone(),
+        };
         let all = self.store.list_parts(&upload, after)?;
         let shown = usize::try_from(limit).unwrap_or(0).min(all.len());
         let truncated = shown < all.len();
@@ -165,21 +221,27 @@ impl Backend {
         }))
     }
 
-    pub(super) fn uploads(&self, req: S3Request<ListMultipartUploadsInput>) -> Answer<ListMultipartUploadsOutput> {
+    pub(super) fn uploads(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> Answer<ListMultipartUploadsOutput> {
         let input = req.input;
         let limit = page_size(input.max_uploads)?;
         let encoding = Encoding::of(input.encoding_type.as_ref())?;
         let prefix = input.prefix.clone().unwrap_or_default();
         let marker = input.key_marker.clone().unwrap_or_default();
         let upload_marker = input.upload_id_marker.clone();
-        let page = super::upload_page::page(&self.store, &super::upload_page::UploadQuery {
-            bucket: &input.bucket,
-            prefix: &prefix,
-            delimiter: input.delimiter.as_deref().filter(|text| !text.is_empty()),
-            marker: &marker,
-            upload_marker: upload_marker.as_deref(),
-            limit: usize::try_from(limit).unwrap_or(0),
-        })?;
+        let page = super::upload_page::page(
+            &self.store,
+            &super::upload_page::UploadQuery {
+                bucket: &input.bucket,
+                prefix: &prefix,
+                delimiter: input.delimiter.as_deref().filter(|text| !text.is_empty()),
+                marker: &marker,
+                upload_marker: upload_marker.as_deref(),
+                limit: usize::try_from(limit).unwrap_or(0),
+            },
+        )?;
         let (next_key, next_upload) = page.next.unzip();
         Ok(S3Response::new(ListMultipartUploadsOutput {
             bucket: Some(input.bucket),
@@ -192,9 +254,19 @@ impl Backend {
             is_truncated: Some(next_key.is_some()),
             next_key_marker: next_key.map(|text| encoding.name(text)),
             next_upload_id_marker: next_upload,
-            uploads: Some(page.uploads.into_iter().map(|upload| upload_line(upload, encoding)).collect()),
+            uploads: Some(
+                page.uploads
+                    .into_iter()
+                    .map(|upload| upload_line(upload, encoding))
+                    .collect(),
+            ),
             common_prefixes: Some(
-                page.prefixes.into_iter().map(|it| CommonPrefix { prefix: Some(encoding.name(it)) }).collect(),
+                page.prefixes
+                    .into_iter()
+                    .map(|it| CommonPrefix {
+                        prefix: Some(encoding.name(it)),
+                    })
+                    .collect(),
             ),
             ..Default::default()
         }))
@@ -204,23 +276,39 @@ impl Backend {
 fn part_number(number: i32) -> S3Result<i32> {
     match number {
         1..=MOST_PARTS => Ok(number),
-        _ => Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive")),
+        _ => Err(s3_error!(
+            InvalidArgument,
+            "Part number must be an integer between 1 and 10000, inclusive"
+        )),
     }
 }
 
 /// `bytes=first-last`, both needed, inside the source (S3 API, `x-amz-copy-source-range`).
 fn copied_range(range: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>> {
-    let Some(text) = range else { return Ok(0..size) };
+    let Some(text) = range else {
+        return Ok(0..size);
+    };
     match Range::parse(text) {
-        Ok(Range::Int { first, last: Some(last) }) if first <= last && last < size => Ok(first..last + 1),
+        Ok(Range::Int {
+            first,
+            last: Some(last),
+        }) if first <= last && last < size => Ok(first..last + 1),
         Ok(Range::Int { last: Some(_), .. }) => Err(s3_error!(InvalidRange)),
-        _ => Err(s3_error!(InvalidArgument, "x-amz-copy-source-range has the form bytes=first-last")),
+        _ => Err(s3_error!(
+            InvalidArgument,
+            "x-amz-copy-source-range has the form bytes=first-last"
+        )),
     }
 }
 
 fn wanted(part: CompletedPart) -> S3Result<Wanted> {
-    let number = part.part_number.ok_or_else(|| s3_error!(MalformedXML, "a part without a number"))?;
-    Ok(Wanted { number, etag: part.e_tag.map(ETag::into_value) })
+    let number = part
+        .part_number
+        .ok_or_else(|| s3_error!(MalformedXML, "a part without a number"))?;
+    Ok(Wanted {
+        number,
+        etag: part.e_tag.map(ETag::into_value),
+    })
 }
 
 /// MD5 of the parts' MD5s, then how many they are.

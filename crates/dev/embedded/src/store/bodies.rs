@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::Result;
 use super::files::{Files, NewFile};
 use super::writer::Change;
-use super::Result;
 
 /// Bodies up to this many bytes live in the index: no file to create, open or flush.
 pub(crate) const INLINE: usize = 32 * 1024;
@@ -54,7 +54,12 @@ pub(crate) enum Source {
 
 impl Draft {
     pub(crate) fn new(files: Files) -> Self {
-        Self { files, small: Vec::new(), file: None, size: 0 }
+        Self {
+            files,
+            small: Vec::new(),
+            file: None,
+            size: 0,
+        }
     }
 
     /// Whether the next `more` bytes still stay in memory (so that writing cannot block).
@@ -90,7 +95,10 @@ impl Draft {
                 Place::File(file)
             }
         };
-        Ok(NewBody { size: self.size, place })
+        Ok(NewBody {
+            size: self.size,
+            place,
+        })
     }
 }
 
@@ -98,7 +106,10 @@ impl Draft {
 impl NewBody {
     /// A small body.
     pub(super) fn of_bytes(bytes: &[u8]) -> Self {
-        Self { size: bytes.len() as u64, place: Place::Index(bytes.to_vec()) }
+        Self {
+            size: bytes.len() as u64,
+            place: Place::Index(bytes.to_vec()),
+        }
     }
 }
 
@@ -127,7 +138,8 @@ pub(super) fn join(change: &Change<'_>, bodies: &[(i64, u64)]) -> Result<i64> {
         .prepare_cached("INSERT INTO bodies (refs, size, file, bytes) VALUES (1, ?1, NULL, NULL)")?
         .execute([signed(size)])?;
     let whole = index.last_insert_rowid();
-    let mut add = index.prepare_cached("INSERT INTO pieces (whole, seq, body, size) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut add = index
+        .prepare_cached("INSERT INTO pieces (whole, seq, body, size) VALUES (?1, ?2, ?3, ?4)")?;
     for (seq, (body, size)) in (0_i64..).zip(bodies) {
         add.execute(params![whole, seq, body, signed(*size)])?;
         share(index, *body)?;
@@ -137,7 +149,9 @@ pub(super) fn join(change: &Change<'_>, bodies: &[(i64, u64)]) -> Result<i64> {
 
 /// Counts one more user of a body.
 pub(super) fn share(index: &Connection, body: i64) -> Result<()> {
-    index.prepare_cached("UPDATE bodies SET refs = refs + 1 WHERE id = ?1")?.execute([body])?;
+    index
+        .prepare_cached("UPDATE bodies SET refs = refs + 1 WHERE id = ?1")?
+        .execute([body])?;
     Ok(())
 }
 
@@ -146,18 +160,24 @@ pub(super) fn release(change: &mut Change<'_>, body: i64) -> Result<()> {
     let index = change.index;
     let (refs, file) = index
         .prepare_cached("UPDATE bodies SET refs = refs - 1 WHERE id = ?1 RETURNING refs, file")?
-        .query_row([body], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)))?;
+        .query_row([body], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?))
+        })?;
     if refs > 0 {
         return Ok(());
     }
-    index.prepare_cached("DELETE FROM bodies WHERE id = ?1")?.execute([body])?;
+    index
+        .prepare_cached("DELETE FROM bodies WHERE id = ?1")?
+        .execute([body])?;
     if let Some(file) = file {
         change.free(&file);
     }
     for piece in pieces_of(index, body)? {
         release(change, piece)?;
     }
-    index.prepare_cached("DELETE FROM pieces WHERE whole = ?1")?.execute([body])?;
+    index
+        .prepare_cached("DELETE FROM pieces WHERE whole = ?1")?
+        .execute([body])?;
     Ok(())
 }
 
@@ -182,7 +202,9 @@ pub(super) fn locate(index: &Connection, files: &Files, body: i64) -> Result<Vec
     for (piece, id) in all {
         // A piece that is itself joined has neither file nor bytes of its own.
         match &piece.source {
-            Source::Bytes(bytes) if bytes.len() as u64 != piece.size => flat.extend(locate(index, files, id)?),
+            Source::Bytes(bytes) if bytes.len() as u64 != piece.size => {
+                flat.extend(locate(index, files, id)?)
+            }
             _ => flat.push(piece),
         }
     }
@@ -192,7 +214,9 @@ pub(super) fn locate(index: &Connection, files: &Files, body: i64) -> Result<Vec
 /// Removes body files that no row names.
 pub(super) fn sweep(index: &Connection, files: &Files) -> Result<usize> {
     let mut statement = index.prepare("SELECT file FROM bodies WHERE file IS NOT NULL")?;
-    let known = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
+    let known = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<HashSet<String>>>()?;
     Ok(files.sweep(|name| known.contains(name))?)
 }
 
@@ -212,6 +236,8 @@ fn piece(row: &rusqlite::Row<'_>, files: &Files) -> rusqlite::Result<Piece> {
 
 fn pieces_of(index: &Connection, whole: i64) -> Result<Vec<i64>> {
     let mut statement = index.prepare_cached("SELECT body FROM pieces WHERE whole = ?1")?;
-    let ids = statement.query_map([whole], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let ids = statement
+        .query_map([whole], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     Ok(ids)
 }

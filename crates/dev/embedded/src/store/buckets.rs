@@ -11,9 +11,15 @@ impl Store {
             .change(move |change| {
                 let added = change
                     .index
-                    .prepare_cached("INSERT OR IGNORE INTO buckets (name, created) VALUES (?1, ?2)")?
+                    .prepare_cached(
+                        "INSERT OR IGNORE INTO buckets (name, created) VALUES (?1, ?2)",
+                    )?
                     .execute(params![name, now()])?;
-                if added == 0 { Err(Error::BucketExists) } else { Ok(()) }
+                if added == 0 {
+                    Err(Error::BucketExists)
+                } else {
+                    Ok(())
+                }
             })
             .await
     }
@@ -45,7 +51,8 @@ impl Store {
     /// All buckets by name, with the time they were made in nanoseconds.
     pub(crate) fn list_buckets(&self) -> Result<Vec<(String, i64)>> {
         self.readers.read(|index| {
-            let mut statement = index.prepare_cached("SELECT name, created FROM buckets ORDER BY name")?;
+            let mut statement =
+                index.prepare_cached("SELECT name, created FROM buckets ORDER BY name")?;
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })

@@ -36,8 +36,18 @@ impl Files {
     pub(crate) fn create(&self) -> io::Result<NewFile> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let path = self.path(&id);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(NewFile { file, path, id, sync: self.durability != Durability::Process, kept: false })
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(NewFile {
+            file,
+            path,
+            id,
+            sync: self.durability != Durability::Process,
+            kept: false,
+        })
     }
 
     /// Where the body of this id is.
@@ -97,7 +107,9 @@ impl Write for NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if !self.kept && let Err(error) = fs::remove_file(&self.path) {
+        if !self.kept
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!(file = %self.path.display(), %error, "an unused body stays until the next start");
         }
     }

@@ -29,7 +29,12 @@ pub(crate) struct Listing {
 /// A line of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    Object { key: String, size: u64, etag: String, modified: i64 },
+    Object {
+        key: String,
+        size: u64,
+        etag: String,
+        modified: i64,
+    },
     Prefix(String),
 }
 
@@ -60,7 +65,8 @@ pub(super) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(bound)
 }
 
-fn page(index: &Connection, bucket: i64, query: &ListQuery) -> Result<Listing> {
+/// Lists a page of a bucket by its number.
+pub(super) fn page(index: &Connection, bucket: i64, query: &ListQuery) -> Result<Listing> {
     let mut from = start(query)?;
     let end = after_prefix(query.prefix.as_bytes());
     let mut listing = Listing::default();
@@ -113,7 +119,15 @@ fn scan(
             return Ok(after_prefix(prefix.as_bytes()));
         }
         let size = row.get::<_, i64>(1)?.unsigned_abs();
-        listing.add(Entry::Object { key, size, etag: row.get(2)?, modified: row.get(3)? }, query.limit);
+        listing.add(
+            Entry::Object {
+                key,
+                size,
+                etag: row.get(2)?,
+                modified: row.get(3)?,
+            },
+            query.limit,
+        );
         if listing.next.is_some() {
             return Ok(None);
         }

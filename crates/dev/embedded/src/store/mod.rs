@@ -105,7 +105,11 @@ impl Store {
         match schema::version(&index)? {
             0 => schema::set_version(&index)?,
             schema::VERSION => {}
-            other => return Err(Error::Commit(format!("index format {other} is newer than this program"))),
+            other => {
+                return Err(Error::Commit(format!(
+                    "index format {other} is newer than this program"
+                )));
+            }
         }
         let files = files::Files::open(root.join("bodies"), durability)?;
         let swept = bodies::sweep(&index, &files)?;
@@ -114,7 +118,12 @@ impl Store {
         }
         let reclaimer = Arc::new(reclaim::Reclaimer::new());
         let writer = writer::Writer::start(index, files.clone(), Arc::clone(&reclaimer))?;
-        Ok(Self { files, reclaimer, readers: readers::Readers::new(index_path), writer })
+        Ok(Self {
+            files,
+            reclaimer,
+            readers: readers::Readers::new(index_path),
+            writer,
+        })
     }
 
     /// Starts a body of unknown length.
@@ -130,7 +139,9 @@ impl Store {
 
 /// Now, in nanoseconds since the Unix epoch.
 pub(crate) fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -142,7 +153,8 @@ fn attributes_to_text(attributes: &Attributes) -> Option<String> {
 }
 
 fn attributes_from_text(text: Option<&str>) -> Attributes {
-    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::bodies::{self, NewBody, Piece};
 use super::writer::Change;
-use super::{Attributes, Error, Reading, Result, Store, attributes_from_text, attributes_to_text, buckets, now};
+use super::{
+    Attributes, Error, Reading, Result, Store, attributes_from_text, attributes_to_text, buckets,
+    now,
+};
 
 /// An object without its bytes.
 #[derive(Debug, Clone)]
@@ -53,14 +56,31 @@ impl Conditions {
     /// as S3 answers it.
     pub(crate) fn check(&self, there: Option<&ObjectRow>) -> Result<()> {
         let Some(object) = there else {
-            let wants_object = self.if_match.is_some() || self.size.is_some() || self.modified.is_some();
-            return if wants_object { Err(Error::NoSuchKey) } else { Ok(()) };
+            let wants_object =
+                self.if_match.is_some() || self.size.is_some() || self.modified.is_some();
+            return if wants_object {
+                Err(Error::NoSuchKey)
+            } else {
+                Ok(())
+            };
         };
-        let holds = self.if_match.as_ref().is_none_or(|tag| tag.fits(&object.etag))
-            && !self.if_none_match.as_ref().is_some_and(|tag| tag.fits(&object.etag))
+        let holds = self
+            .if_match
+            .as_ref()
+            .is_none_or(|tag| tag.fits(&object.etag))
+            && !self
+                .if_none_match
+                .as_ref()
+                .is_some_and(|tag| tag.fits(&object.etag))
             && self.size.is_none_or(|size| size == object.size)
-            && self.modified.is_none_or(|seconds| seconds == object.modified / 1_000_000_000);
-        if holds { Ok(()) } else { Err(Error::Precondition) }
+            && self
+                .modified
+                .is_none_or(|seconds| seconds == object.modified / 1_000_000_000);
+        if holds {
+            Ok(())
+        } else {
+            Err(Error::Precondition)
+        }
     }
 }
 
@@ -72,7 +92,11 @@ impl Store {
 
     /// Looks an object up, with the places of its bytes: good for as long as the
     /// [`Reading`] is held.
-    pub(crate) fn open_object(&self, bucket: &str, key: &str) -> Result<(ObjectRow, Vec<Piece>, Reading)> {
+    pub(crate) fn open_object(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> Result<(ObjectRow, Vec<Piece>, Reading)> {
         let reading = self.reclaimer.reading();
         self.readers.snapshot(|index| {
             let object = find(index, bucket, key)?;
@@ -97,7 +121,13 @@ impl Store {
                 conditions.check(row(change.index, bucket, &key)?.as_ref())?;
                 let size = body.size;
                 let body = bodies::insert(change, body)?;
-                let object = ObjectRow { size, etag, modified: now(), attributes, body };
+                let object = ObjectRow {
+                    size,
+                    etag,
+                    modified: now(),
+                    attributes,
+                    body,
+                };
                 point(change, bucket, &key, &object)
             })
             .await
@@ -127,7 +157,12 @@ impl Store {
     }
 
     /// Removes an object. Nothing there is well, unless a condition wants something.
-    pub(crate) async fn delete(&self, bucket: String, key: String, conditions: Conditions) -> Result<()> {
+    pub(crate) async fn delete(
+        &self,
+        bucket: String,
+        key: String,
+        conditions: Conditions,
+    ) -> Result<()> {
         self.writer
             .change(move |change| {
                 let bucket = buckets::id(change.index, &bucket)?;
@@ -137,11 +172,18 @@ impl Store {
     }
 
     /// Removes many objects in one commit, each under its own conditions.
-    pub(crate) async fn delete_many(&self, bucket: String, keys: Vec<(String, Conditions)>) -> Result<Vec<Result<()>>> {
+    pub(crate) async fn delete_many(
+        &self,
+        bucket: String,
+        keys: Vec<(String, Conditions)>,
+    ) -> Result<Vec<Result<()>>> {
         self.writer
             .change(move |change| {
                 let bucket = buckets::id(change.index, &bucket)?;
-                Ok(keys.iter().map(|(key, conditions)| remove(change, bucket, key, conditions)).collect())
+                Ok(keys
+                    .iter()
+                    .map(|(key, conditions)| remove(change, bucket, key, conditions))
+                    .collect())
             })
             .await
     }
@@ -170,7 +212,12 @@ pub(super) fn row(index: &Connection, bucket: i64, key: &str) -> Result<Option<O
 }
 
 /// Makes a key name an object, and lets go of what it named before.
-pub(super) fn point(change: &mut Change<'_>, bucket: i64, key: &str, object: &ObjectRow) -> Result<()> {
+pub(super) fn point(
+    change: &mut Change<'_>,
+    bucket: i64,
+    key: &str,
+    object: &ObjectRow,
+) -> Result<()> {
     let before = row(change.index, bucket, key)?;
     change
         .index
@@ -195,7 +242,13 @@ pub(super) fn point(change: &mut Change<'_>, bucket: i64, key: &str, object: &Ob
 
 /// An object whose body is already in the index.
 pub(super) fn of_body(body: i64, size: u64, etag: String, attributes: Attributes) -> ObjectRow {
-    ObjectRow { size, etag, modified: now(), attributes, body }
+    ObjectRow {
+        size,
+        etag,
+        modified: now(),
+        attributes,
+        body,
+    }
 }
 
 fn remove(change: &mut Change<'_>, bucket: i64, key: &str, conditions: &Conditions) -> Result<()> {

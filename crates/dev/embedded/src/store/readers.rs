@@ -15,7 +15,10 @@ pub(crate) struct Readers {
 
 impl Readers {
     pub(crate) fn new(index: PathBuf) -> Self {
-        Self { index, idle: Mutex::new(Vec::new()) }
+        Self {
+            index,
+            idle: Mutex::new(Vec::new()),
+        }
     }
 
     /// Runs a query, or several on one snapshot of the index.

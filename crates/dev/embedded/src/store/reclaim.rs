@@ -27,7 +27,9 @@ struct Era {
 
 impl Reclaimer {
     pub(crate) fn new() -> Self {
-        Self { current: Mutex::new(Arc::default()) }
+        Self {
+            current: Mutex::new(Arc::default()),
+        }
     }
 
     /// To be called before the index is asked which files make up a body.
@@ -100,7 +102,10 @@ mod tests {
         let quick = reclaimer.reading();
         reclaimer.free(vec![b.clone()]);
         drop(quick);
-        assert!(a.exists() && b.exists(), "the slow reader began before either was freed");
+        assert!(
+            a.exists() && b.exists(),
+            "the slow reader began before either was freed"
+        );
         drop(slow);
         assert!(!a.exists() && !b.exists());
     }

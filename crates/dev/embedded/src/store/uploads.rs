@@ -6,7 +6,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::bodies::{self, NewBody};
 use super::objects::{self, Conditions, ObjectRow};
 use super::writer::Change;
-use super::{Attributes, Checksums, Error, Result, Store, attributes_from_text, attributes_to_text, buckets, now};
+use super::{
+    Attributes, Checksums, Error, Result, Store, attributes_from_text, attributes_to_text, buckets,
+    now,
+};
 
 /// Every part but the last has at least this many bytes (S3 User Guide, "Multipart upload limits").
 const SMALLEST_PART: u64 = 5 * 1024 * 1024;
@@ -47,7 +50,12 @@ pub(crate) struct UploadName {
 
 impl Store {
     /// Begins an upload and names it.
-    pub(crate) async fn create_upload(&self, bucket: String, key: String, attributes: Attributes) -> Result<String> {
+    pub(crate) async fn create_upload(
+        &self,
+        bucket: String,
+        key: String,
+        attributes: Attributes,
+    ) -> Result<String> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let name = id.clone();
         self.writer
@@ -82,14 +90,14 @@ impl Store {
                 drop_part(change, &upload.id, number)?;
                 let (size, modified) = (body.size, now());
                 let body = bodies::insert(change, body)?;
-                let sql = "INSERT INTO parts (upload, number, body, size, etag, modified, checksums)
+                let sql =
+                    "INSERT INTO parts (upload, number, body, size, etag, modified, checksums)
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
                 let checksums = serde_json::to_string(&checksums).ok();
                 let size = bodies::signed(size);
-                change
-                    .index
-                    .prepare_cached(sql)?
-                    .execute(params![upload.id, number, body, size, etag, modified, checksums])?;
+                change.index.prepare_cached(sql)?.execute(params![
+                    upload.id, number, body, size, etag, modified, checksums
+                ])?;
                 Ok(modified)
             })
             .await
@@ -167,8 +175,12 @@ impl Store {
 fn find(index: &Connection, upload: &UploadName) -> Result<(i64, Attributes)> {
     let bucket = buckets::id(index, &upload.bucket)?;
     let attributes = index
-        .prepare_cached("SELECT attributes FROM uploads WHERE id = ?1 AND bucket = ?2 AND key = ?3")?
-        .query_row(params![upload.id, bucket, upload.key.as_bytes()], |row| row.get::<_, Option<String>>(0))
+        .prepare_cached(
+            "SELECT attributes FROM uploads WHERE id = ?1 AND bucket = ?2 AND key = ?3",
+        )?
+        .query_row(params![upload.id, bucket, upload.key.as_bytes()], |row| {
+            row.get::<_, Option<String>>(0)
+        })
         .optional()?
         .ok_or(Error::NoSuchUpload)?;
     Ok((bucket, attributes_from_text(attributes.as_deref())))
@@ -185,7 +197,9 @@ fn parts(index: &Connection, upload: &str, after: i32) -> Result<Vec<PartRow>> {
             size: row.get::<_, i64>(1)?.unsigned_abs(),
             etag: row.get(2)?,
             modified: row.get(3)?,
-            checksums: checksums.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            checksums: checksums
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default(),
             body: row.get(5)?,
         })
     })?;
@@ -194,7 +208,10 @@ fn parts(index: &Connection, upload: &str, after: i32) -> Result<Vec<PartRow>> {
 
 /// Takes the wanted parts out of those that are there, in the order wanted.
 fn choose(there: Vec<PartRow>, wanted: &[Wanted]) -> Result<Vec<PartRow>> {
-    if wanted.windows(2).any(|pair| pair[0].number >= pair[1].number) {
+    if wanted
+        .windows(2)
+        .any(|pair| pair[0].number >= pair[1].number)
+    {
         return Err(Error::InvalidPartOrder);
     }
     let mut there = there.into_iter();
@@ -206,7 +223,11 @@ fn choose(there: Vec<PartRow>, wanted: &[Wanted]) -> Result<Vec<PartRow>> {
         };
         chosen.push(part.filter(fits).ok_or(Error::InvalidPart(want.number))?);
     }
-    let small = chosen.iter().rev().skip(1).find(|part| part.size < SMALLEST_PART);
+    let small = chosen
+        .iter()
+        .rev()
+        .skip(1)
+        .find(|part| part.size < SMALLEST_PART);
     match small {
         Some(part) => Err(Error::EntityTooSmall(part.number)),
         None => Ok(chosen),
@@ -226,7 +247,13 @@ fn forget(change: &mut Change<'_>, upload: &str) -> Result<()> {
     for part in parts(change.index, upload, 0)? {
         bodies::release(change, part.body)?;
     }
-    change.index.prepare_cached("DELETE FROM parts WHERE upload = ?1")?.execute([upload])?;
-    change.index.prepare_cached("DELETE FROM uploads WHERE id = ?1")?.execute([upload])?;
+    change
+        .index
+        .prepare_cached("DELETE FROM parts WHERE upload = ?1")?
+        .execute([upload])?;
+    change
+        .index
+        .prepare_cached("DELETE FROM uploads WHERE id = ?1")?
+        .execute([upload])?;
     Ok(())
 }

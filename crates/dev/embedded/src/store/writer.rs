@@ -42,12 +42,19 @@ type Answer = Box<dyn FnOnce(Option<&rusqlite::Error>) + Send>;
 
 impl Writer {
     /// Starts the thread on an index opened for writing.
-    pub(crate) fn start(index: Connection, files: Files, reclaimer: Arc<Reclaimer>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        index: Connection,
+        files: Files,
+        reclaimer: Arc<Reclaimer>,
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("embedded-index".into())
             .spawn(move || run(&index, &files, &reclaimer, &queue))?;
-        Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            jobs: Mutex::new(Some(jobs)),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Runs a change and waits until it is committed. The change is undone when it fails;
@@ -82,7 +89,10 @@ impl Writer {
 
     fn enqueue(&self, job: Job) -> Result<()> {
         let jobs = self.jobs.lock();
-        jobs.as_ref().ok_or(Error::Closing)?.send(job).map_err(|_| Error::Closing)
+        jobs.as_ref()
+            .ok_or(Error::Closing)?
+            .send(job)
+            .map_err(|_| Error::Closing)
     }
 }
 
@@ -105,7 +115,10 @@ impl Change<'_> {
 }
 
 /// Runs one change in a savepoint.
-fn attempt<T>(context: &mut Change<'_>, change: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
+fn attempt<T>(
+    context: &mut Change<'_>,
+    change: impl FnOnce(&mut Change<'_>) -> Result<T>,
+) -> Result<T> {
     if context.index.is_autocommit() {
         // BEGIN failed, or SQLite itself rolled back (a full disk): nothing may be written.
         return Err(Error::Commit("no transaction is open".into()));
@@ -134,8 +147,18 @@ fn run(index: &Connection, files: &Files, reclaimer: &Reclaimer, queue: &Receive
     }
 }
 
-fn commit(index: &Connection, files: &Files, reclaimer: &Reclaimer, batch: impl Iterator<Item = Job>) {
-    let mut context = Change { index, brought: Vec::new(), freed: Vec::new(), files };
+fn commit(
+    index: &Connection,
+    files: &Files,
+    reclaimer: &Reclaimer,
+    batch: impl Iterator<Item = Job>,
+) {
+    let mut context = Change {
+        index,
+        brought: Vec::new(),
+        freed: Vec::new(),
+        files,
+    };
     let begun = index.execute_batch("BEGIN IMMEDIATE");
     let answers: Vec<Answer> = batch.map(|job| job(&mut context)).collect();
     let failure = begun.and_then(|()| index.execute_batch("COMMIT")).err();

@@ -1,10 +1,10 @@
 //! A store of its own for each test, with the testkit's keys.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use artifacts_embedded::{AccessKey, Durability, Options, Server};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use artifacts_embedded::{AccessKey, Durability, Options, Server};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
@@ -34,33 +34,76 @@ impl Lab {
         let server = Server::start(options).await.unwrap();
         let client = testkit::s3::client(&server.endpoint());
         client.create_bucket().bucket(BUCKET).send().await.unwrap();
-        Self { server, client, folder }
+        Self {
+            server,
+            client,
+            folder,
+        }
     }
 
     /// A client of a new key with this policy, and the key's id.
     pub(crate) fn client_with(&self, policy: &str) -> (Client, String) {
         let key = self.server.keys().add(policy).unwrap();
         let credentials = Credentials::new(&key.id, key.secret.expose_secret(), None, None, "test");
-        let config = self.client.config().to_builder().credentials_provider(credentials).build();
+        let config = self
+            .client
+            .config()
+            .to_builder()
+            .credentials_provider(credentials)
+            .build();
         (Client::from_conf(config), key.id)
     }
 
     /// Puts a small object and answers its ETag.
     pub(crate) async fn put(&self, key: &str, body: &'static [u8]) -> String {
-        let put = self.client.put_object().bucket(BUCKET).key(key).body(body.to_vec().into());
+        let put = self
+            .client
+            .put_object()
+            .bucket(BUCKET)
+            .key(key)
+            .body(body.to_vec().into());
         put.send().await.unwrap().e_tag.unwrap()
     }
 
     /// Reads an object whole.
     pub(crate) async fn read(&self, key: &str) -> Vec<u8> {
-        let got = self.client.get_object().bucket(BUCKET).key(key).send().await.unwrap();
+        let got = self
+            .client
+            .get_object()
+            .bucket(BUCKET)
+            .key(key)
+            .send()
+            .await
+            .unwrap();
         got.body.collect().await.unwrap().to_vec()
     }
 }
 
 /// The S3 code and HTTP status of a refusal.
-pub(crate) fn refusal<T: std::fmt::Debug, E: ProvideErrorMetadata>(result: Result<T, SdkError<E>>) -> (String, u16) {
-    let Err(error) = result else { panic!("not refused") };
-    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+pub(crate) fn refusal<T: std::fmt::Debug, E: ProvideErrorMetadata>(
+    result: Result<T, SdkError<E>>,
+) -> (String, u16) {
+    let Err(error) = result else {
+        panic!("not refused")
+    };
+    let status = error
+        .raw_response()
+        .map_or(0, |response| response.status().as_u16());
     (error.code().unwrap_or_default().to_owned(), status)
+}
+
+/// A GET by hand, with no client that could add anything; answers the whole response.
+pub(crate) async fn plain_get(url: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (host, path) = url
+        .strip_prefix("http://")
+        .unwrap()
+        .split_once('/')
+        .unwrap();
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }

@@ -50,7 +50,8 @@ pub(super) fn run(arguments: KeysArguments) -> super::Result {
         Action::Add { policy } => {
             let text = match policy.to_str() {
                 Some("-") => io::read_to_string(io::stdin())?,
-                _ => std::fs::read_to_string(&policy).map_err(|error| format!("{}: {error}", policy.display()))?,
+                _ => std::fs::read_to_string(&policy)
+                    .map_err(|error| format!("{}: {error}", policy.display()))?,
             };
             print(&keys.add(&text)?)
         }
@@ -60,7 +61,8 @@ pub(super) fn run(arguments: KeysArguments) -> super::Result {
 
 fn list(keys: &Keys, secrets: bool) -> super::Result {
     for summary in keys.list()? {
-        let mut line = serde_json::json!({ "access_key_id": summary.id, "root": summary.policy.is_none() });
+        let mut line =
+            serde_json::json!({ "access_key_id": summary.id, "root": summary.policy.is_none() });
         if let Some(policy) = &summary.policy {
             line["policy"] = serde_json::from_str(policy)?;
         }
