@@ -7,7 +7,7 @@ use crate::cli::Cli;
 use crate::context::Context;
 use crate::failure::Result;
 
-/// Prints a completion script, for example for `/etc/bash_completion.d/artifacts`.
+/// What to print.
 #[derive(Args)]
 pub(crate) struct Completions {
     /// For which shell.

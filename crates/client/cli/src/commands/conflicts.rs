@@ -121,7 +121,9 @@ fn show(args: &Show, context: &Context) -> Result<()> {
         let mut rows = vec![("mine", describe(&view.copy))];
         rows.push((
             "theirs",
-            view.theirs.as_ref().map_or_else(|| format!("{} (removed)", view.original), describe),
+            view.theirs
+                .as_ref()
+                .map_or_else(|| format!("{} (removed)", view.original), describe),
         ));
         pairs(&rows)
     })
@@ -131,12 +133,19 @@ fn resolve(args: &Resolve, context: &Context) -> Result<()> {
     let opened = workspace::open(context, &args.name)?;
     let kept = context.block_on(async {
         let pair = one(&opened, &args.copy).await?;
-        resolve::resolve(opened.bucket.as_ref(), &pair, args.keep).await
+        resolve::resolve(
+            opened.bucket.as_ref(),
+            &pair,
+            args.keep,
+            opened.capabilities,
+        )
+        .await
     })?;
     let kept: Vec<String> = kept.iter().map(|key| path(&opened, key)).collect();
-    context.output.data(&serde_json::json!({ "resolved": args.copy, "kept": kept }), || {
-        format!("resolved {}: kept {}\n", args.copy, kept.join(" and "))
-    })
+    context.output.data(
+        &serde_json::json!({ "resolved": args.copy, "kept": kept }),
+        || format!("resolved {}: kept {}\n", args.copy, kept.join(" and ")),
+    )
 }
 
 /// Every conflict copy of the workspace, in the order of the keys.
@@ -151,18 +160,29 @@ async fn all(opened: &Opened) -> Result<Vec<Pair>> {
             .binary_search_by(|object| object.key.as_str().cmp(original.as_str()))
             .ok()
             .map(|at| objects[at].clone());
-        found.push(Pair { copy: copy.clone(), original, theirs });
+        found.push(Pair {
+            copy: copy.clone(),
+            original,
+            theirs,
+        });
     }
     Ok(found)
 }
 
 async fn every_object(bucket: &dyn Bucket, prefix: &str) -> Result<Vec<ObjectMeta>> {
     let hidden = format!("{prefix}.artifacts/");
-    let mut request = ListRequest { prefix: prefix.to_owned(), ..ListRequest::default() };
+    let mut request = ListRequest {
+        prefix: prefix.to_owned(),
+        ..ListRequest::default()
+    };
     let mut objects = Vec::new();
     loop {
         let page = bucket.list(&request).await?;
-        objects.extend(page.objects.into_iter().filter(|object| !object.key.as_str().starts_with(&hidden)));
+        objects.extend(
+            page.objects
+                .into_iter()
+                .filter(|object| !object.key.as_str().starts_with(&hidden)),
+        );
         match page.next {
             Some(token) => request.token = Some(token),
             None => return Ok(objects),
@@ -173,15 +193,22 @@ async fn every_object(bucket: &dyn Bucket, prefix: &str) -> Result<Vec<ObjectMet
 async fn one(opened: &Opened, copy: &str) -> Result<Pair> {
     let text = opened.config.prefix.join(copy);
     let not_one = || {
-        Failure::new(Code::NotInBucket, format!("{copy} is no conflict copy in {}", opened.name))
-            .with_hint(format!("artifacts conflicts list {}", opened.name))
+        Failure::new(
+            Code::NotInBucket,
+            format!("{copy} is no conflict copy in {}", opened.name),
+        )
+        .with_hint(format!("artifacts conflicts list {}", opened.name))
     };
     let key = Key::new(text).map_err(|_| not_one())?;
     let original = original_of(&key).ok_or_else(not_one)?;
     let bucket = opened.bucket.as_ref();
     let copy = found(bucket.head(&key).await)?.ok_or_else(not_one)?;
     let theirs = found(bucket.head(&original).await)?;
-    Ok(Pair { copy, original, theirs })
+    Ok(Pair {
+        copy,
+        original,
+        theirs,
+    })
 }
 
 fn found(result: bucket::Result<ObjectMeta>) -> Result<Option<ObjectMeta>> {
@@ -228,7 +255,9 @@ fn version(opened: &Opened, object: &ObjectMeta) -> Version {
 
 fn path(opened: &Opened, key: &Key) -> String {
     let key = key.as_str();
-    key.strip_prefix(opened.config.prefix.as_str()).unwrap_or(key).to_owned()
+    key.strip_prefix(opened.config.prefix.as_str())
+        .unwrap_or(key)
+        .to_owned()
 }
 
 fn overview(views: &[View]) -> String {
@@ -243,7 +272,10 @@ fn overview(views: &[View]) -> String {
             theirs.map_or_else(String::new, |object| object.modified.clone()),
         ]
     });
-    table(&["MINE", "SIZE", "CHANGED", "THEIRS", "SIZE", "CHANGED"], rows.collect())
+    table(
+        &["MINE", "SIZE", "CHANGED", "THEIRS", "SIZE", "CHANGED"],
+        rows.collect(),
+    )
 }
 
 fn describe(version: &Version) -> String {
@@ -259,7 +291,13 @@ fn describe(version: &Version) -> String {
 /// A hostile name must not write to the terminal.
 fn printable(text: &str) -> String {
     text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
         .collect()
 }
 
@@ -274,7 +312,10 @@ mod tests {
             original("w/a.d/notes.conflict-20261122-201501-ada.md").as_deref(),
             Some("w/a.d/notes.md")
         );
-        assert_eq!(original("notes.conflict-20261122-201501-ada").as_deref(), Some("notes"));
+        assert_eq!(
+            original("notes.conflict-20261122-201501-ada").as_deref(),
+            Some("notes")
+        );
         assert_eq!(original("x.conflict-20261122-201501-ada/notes.md"), None);
     }
 }

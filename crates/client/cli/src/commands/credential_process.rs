@@ -10,8 +10,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 
-/// For ~/.aws/config: `credential_process = artifacts credential-process NAME`. Prints
-/// secrets.
+/// What to print.
 #[derive(Args)]
 pub(crate) struct CredentialProcess {
     /// The workspace.

@@ -12,7 +12,7 @@ use crate::failure::Result;
 use crate::variables;
 use crate::workspace::region;
 
-/// Prints secrets: pass the output on, do not look at it where others see your screen.
+/// What to print.
 #[derive(Args)]
 pub(crate) struct Env {
     /// The workspace.

@@ -84,13 +84,20 @@ async fn run_command(args: &Exec, folder: &Path, context: &Context) -> Result<u8
         .ok_or_else(|| Failure::new(Code::Usage, "there is no command to run"))?;
     // Before the command starts, so that no signal is lost in between.
     let mut signals = signals()?;
-    let spawned = Command::new(program).args(rest).env(FOLDER_VARIABLE, folder).spawn();
+    let spawned = Command::new(program)
+        .args(rest)
+        .env(FOLDER_VARIABLE, folder)
+        .spawn();
     let child = match spawned {
         Ok(child) => child,
         Err(error) => {
             let text = format!("cannot run {}: {error}", program.display());
             context.output.failure(&Failure::new(Code::Failed, text));
-            return Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE });
+            return Ok(if error.kind() == io::ErrorKind::NotFound {
+                NOT_FOUND
+            } else {
+                NOT_RUNNABLE
+            });
         }
     };
     let pid = Pid::from_child(&child);
@@ -134,7 +141,8 @@ fn came_from_terminal(signal: Signal) -> bool {
     let by_key = [Signal::INT, Signal::QUIT, Signal::WINCH].contains(&signal);
     by_key
         && io::stdin().is_terminal()
-        && rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
+        && rustix::termios::tcgetpgrp(io::stdin())
+            .is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
 /// Waits for the command; as process 1 of a container, also for every orphan on the way.
@@ -167,7 +175,12 @@ async fn finish(mount: &mount::Mount, args: &Exec) -> Result<Outcome> {
 }
 
 /// The command's own exit code, unless it succeeded and its files did not arrive.
-fn conclude(plan: &Plan, context: &Context, ended: Result<u8>, outcome: Result<Outcome>) -> Result<ExitCode> {
+fn conclude(
+    plan: &Plan,
+    context: &Context,
+    ended: Result<u8>,
+    outcome: Result<Outcome>,
+) -> Result<ExitCode> {
     let code = ended?;
     let outcome = outcome?;
     if outcome.is_complete() {
@@ -175,7 +188,10 @@ fn conclude(plan: &Plan, context: &Context, ended: Result<u8>, outcome: Result<O
     }
     let failure = Failure::new(
         Code::LeftUndone,
-        format!("{} stay in the journal on this machine", units::pending(&outcome)),
+        format!(
+            "{} stay in the journal on this machine",
+            units::pending(&outcome)
+        ),
     )
     .with_hint(format!(
         "keep this machine's state folder; they go up with the next: artifacts mount {} {}",

@@ -46,7 +46,10 @@ pub(crate) fn run(args: &Flush, context: &Context) -> Result<ExitCode> {
         "pending": outcome,
     });
     context.output.data(&answer, || {
-        format!("everything in {} is in the bucket\n", record.mountpoint.display())
+        format!(
+            "everything in {} is in the bucket\n",
+            record.mountpoint.display()
+        )
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,16 @@
 //! The commands: one module each. To add one: a line in [`Command`], a line in [`run`].
 
 mod completions;
+mod conflicts;
 mod credential_process;
 mod env;
+mod exec;
+mod flush;
+mod mount;
 mod reference;
+mod status;
 mod storage;
+mod unmount;
 mod workspace;
 
 use std::process::ExitCode;
@@ -23,11 +29,30 @@ pub(crate) enum Command {
     /// Keep storage keys on this machine.
     #[command(subcommand)]
     Storage(storage::Command),
+    /// Mount a workspace as a folder.
+    Mount(mount::Mount),
+    /// Upload what waits, then take a mounted folder off.
+    Unmount(unmount::Unmount),
+    /// Return when everything in a mounted folder is in the bucket.
+    Flush(flush::Flush),
+    /// Show how every mount on this machine is.
+    #[command(visible_alias = "mount-status")]
+    Status(status::Status),
+    /// Mount, run a command, upload, unmount; ends as the command does.
+    Exec(exec::Exec),
+    /// List and settle files that two machines changed at one time.
+    #[command(subcommand)]
+    Conflicts(conflicts::Command),
     /// Print a workspace's keys and place for other S3 tools.
+    ///
+    /// Prints secrets: pass them on, and do not run it where others see your screen.
     Env(env::Env),
     /// Print a workspace's keys in the form that the AWS SDKs' `credential_process` takes.
+    ///
+    /// For ~/.aws/config: credential_process = artifacts credential-process NAME. Prints
+    /// secrets.
     CredentialProcess(credential_process::CredentialProcess),
-    /// Print a shell's completion script.
+    /// Print a shell's completion script, for example for /etc/bash_completion.d/artifacts.
     Completions(completions::Completions),
     /// Print a page of the reference.
     #[command(hide = true)]
@@ -39,6 +64,12 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
     match command {
         Command::Workspace(command) => workspace::run(command, context).map(done),
         Command::Storage(command) => storage::run(command, context).map(done),
+        Command::Mount(command) => mount::run(&command, context),
+        Command::Unmount(command) => unmount::run(&command, context),
+        Command::Flush(command) => flush::run(&command, context),
+        Command::Status(command) => status::run(&command, context),
+        Command::Exec(command) => exec::run(&command, context),
+        Command::Conflicts(command) => conflicts::run(&command, context),
         Command::Env(command) => env::run(&command, context).map(done),
         Command::CredentialProcess(command) => credential_process::run(&command, context).map(done),
         Command::Completions(command) => completions::run(&command, context).map(done),

@@ -64,8 +64,12 @@ pub(crate) fn table(context: &Context) -> Result<MountTable> {
 }
 
 fn background(args: &Mount, plan: &Plan) -> Result<Ready> {
-    let program = std::env::current_exe()
-        .map_err(|e| Failure::new(Code::Failed, format!("cannot find this program's file: {e}")))?;
+    let program = std::env::current_exe().map_err(|e| {
+        Failure::new(
+            Code::Failed,
+            format!("cannot find this program's file: {e}"),
+        )
+    })?;
     let mut command = Command::new(program);
     command
         .args(["mount", "--supervised"])
@@ -73,7 +77,10 @@ fn background(args: &Mount, plan: &Plan) -> Result<Ready> {
         .args(["--", args.name.as_str()])
         .arg(&plan.path);
     let chosen = [variables::LOG, variables::RUST_LOG];
-    if chosen.into_iter().all(|name| variables::text(name).is_none()) {
+    if chosen
+        .into_iter()
+        .all(|name| variables::text(name).is_none())
+    {
         command.env(variables::LOG, BACKGROUND_LOG);
     }
     Ok(supervise::launch(command, &plan.log)?)
@@ -91,7 +98,11 @@ fn tell(context: &Context, ready: &Ready) -> Result<()> {
     });
     context.output.data(&answer, || {
         let how = if ready.read_only { " (read-only)" } else { "" };
-        format!("{} is mounted on {}{how}\n", ready.workspace, ready.mountpoint.display())
+        format!(
+            "{} is mounted on {}{how}\n",
+            ready.workspace,
+            ready.mountpoint.display()
+        )
     })
 }
 
@@ -105,7 +116,10 @@ fn foreground(plan: &Plan, context: &Context) -> Result<ExitCode> {
         }
         Err(Failure::new(
             Code::LeftUndone,
-            format!("{} stay in the journal on this machine", units::pending(&outcome)),
+            format!(
+                "{} stay in the journal on this machine",
+                units::pending(&outcome)
+            ),
         )
         .with_hint(format!(
             "they go up with the next: artifacts mount {} {}",

@@ -68,23 +68,15 @@ mod tests {
         (Page::ErrorCodes, "error-codes.md"),
     ];
 
-    /// To renew the files: `ARTIFACTS_UPDATE_REFERENCE=1 cargo nextest run -p artifacts-cli reference`
     #[test]
     fn the_committed_pages_are_those_of_the_code() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/reference");
-        let renew = std::env::var_os("ARTIFACTS_UPDATE_REFERENCE").is_some();
         for (page, file) in FILES {
             let text = page.text().expect("a page");
-            let path = folder.join(file);
-            if renew {
-                std::fs::create_dir_all(&folder).expect("a folder");
-                std::fs::write(&path, &text).expect("written");
-            }
-            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            let committed = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
             assert!(
                 committed == text,
-                "docs/reference/{file} differs from the code; renew it with \
-                 ARTIFACTS_UPDATE_REFERENCE=1 cargo nextest run -p artifacts-cli reference"
+                "docs/reference/{file} differs from the code; renew it with: make docs"
             );
         }
     }

@@ -61,7 +61,12 @@ pub(crate) fn run(args: &Status, context: &Context) -> Result<ExitCode> {
         None => mounts.list()?,
     };
     let reports = context.block_on(async {
-        Ok(join_all(chosen.into_iter().map(|(record, liveness)| report(record, liveness))).await)
+        Ok(join_all(
+            chosen
+                .into_iter()
+                .map(|(record, liveness)| report(record, liveness)),
+        )
+        .await)
     })?;
     match (&args.what, reports.first()) {
         (Some(_), Some(report)) => context.output.data(report, || detailed(report))?,
@@ -141,7 +146,15 @@ impl State {
 }
 
 fn overview(reports: &[Report]) -> String {
-    let heading = ["WORKSPACE", "FOLDER", "STATE", "PENDING", "CACHE", "MEMORY", "TROUBLE"];
+    let heading = [
+        "WORKSPACE",
+        "FOLDER",
+        "STATE",
+        "PENDING",
+        "CACHE",
+        "MEMORY",
+        "TROUBLE",
+    ];
     let rows = reports.iter().map(|report| {
         let of = |show: &dyn Fn(&MountStatus) -> String| {
             report.details.as_ref().map_or_else(|| "?".to_owned(), show)
@@ -167,8 +180,16 @@ fn detailed(report: &Report) -> String {
     ];
     if let Some(status) = &report.details {
         let tree = &status.filesystem;
-        let cache = format!("{} of {}", units::bytes(tree.cache_bytes), units::bytes(tree.cache_limit));
-        let access = if tree.read_only { "read-only" } else { "read and write" };
+        let cache = format!(
+            "{} of {}",
+            units::bytes(tree.cache_bytes),
+            units::bytes(tree.cache_limit)
+        );
+        let access = if tree.read_only {
+            "read-only"
+        } else {
+            "read and write"
+        };
         rows.extend([
             ("access", access.to_owned()),
             ("pending", pending(status)),
@@ -179,10 +200,19 @@ fn detailed(report: &Report) -> String {
             ("conflicts", tree.conflicts.to_string()),
             ("passthrough", passthrough(&status.passthrough)),
         ]);
-        rows.extend(tree.journal_set_aside.iter().map(|path| ("set aside", path.clone())));
+        rows.extend(
+            tree.journal_set_aside
+                .iter()
+                .map(|path| ("set aside", path.clone())),
+        );
     }
     rows.push(("process", report.pid.to_string()));
-    rows.extend(report.log.iter().map(|log| ("log", log.display().to_string())));
+    rows.extend(
+        report
+            .log
+            .iter()
+            .map(|log| ("log", log.display().to_string())),
+    );
     rows.extend(report.trouble.iter().map(|text| ("trouble", text.clone())));
     pairs(&rows)
 }

@@ -52,9 +52,14 @@ async fn unmount(args: &Unmount, record: &MountRecord) -> Result<Outcome> {
     let client = mount::control::Client::new(record);
     let mut progress = Progress::new("uploading");
     let result = client
-        .unmount(!args.no_wait, args.lazy, Some(args.give_up_after.0), |status| {
-            progress.show(status);
-        })
+        .unmount(
+            !args.no_wait,
+            args.lazy,
+            Some(args.give_up_after.0),
+            |status| {
+                progress.show(status);
+            },
+        )
         .await;
     progress.end();
     result.map_err(|error| {
@@ -80,14 +85,21 @@ fn print(context: &Context, record: &MountRecord, outcome: &Outcome) -> Result<E
         "pending": outcome,
     });
     context.output.data(&answer, || {
-        format!("{} is not mounted on {} any more\n", record.workspace, record.mountpoint.display())
+        format!(
+            "{} is not mounted on {} any more\n",
+            record.workspace,
+            record.mountpoint.display()
+        )
     })?;
     if outcome.is_complete() {
         return Ok(ExitCode::SUCCESS);
     }
     Err(Failure::new(
         Code::LeftUndone,
-        format!("{} stay in the journal on this machine", units::pending(outcome)),
+        format!(
+            "{} stay in the journal on this machine",
+            units::pending(outcome)
+        ),
     )
     .with_hint(format!(
         "they go up with the next: artifacts mount {} {}",

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 
+use bucket::probe::Capabilities;
 use bucket::{Body, Bucket, Condition, Etag, GetOptions, Key, Metadata, ObjectMeta, PutOptions};
 use futures::TryStreamExt;
 
@@ -19,11 +20,18 @@ use crate::failure::{Code, Failure, Result};
 const NAMES: usize = 100;
 
 /// Settles the conflict; gives the keys that are left.
-pub(super) async fn resolve(bucket: &dyn Bucket, pair: &Pair, keep: Keep) -> Result<Vec<Key>> {
+pub(super) async fn resolve(
+    bucket: &dyn Bucket,
+    pair: &Pair,
+    keep: Keep,
+    capabilities: Option<Capabilities>,
+) -> Result<Vec<Key>> {
+    // A store that does not know the condition may refuse the whole call.
+    let guarded = capabilities.is_some_and(|can| can.delete_if_match);
     let theirs = pair.theirs.as_ref().map(|_| pair.original.clone());
     match keep {
         Keep::Theirs => {
-            remove(bucket, &pair.copy).await?;
+            remove(bucket, &pair.copy, guarded).await?;
             Ok(theirs.into_iter().collect())
         }
         Keep::Mine => {
@@ -33,13 +41,13 @@ pub(super) async fn resolve(bucket: &dyn Bucket, pair: &Pair, keep: Keep) -> Res
             };
             let body = fetch(bucket, &pair.copy).await?;
             body.write(bucket, &pair.original, condition).await?;
-            remove(bucket, &pair.copy).await?;
+            remove(bucket, &pair.copy, guarded).await?;
             Ok(vec![pair.original.clone()])
         }
         Keep::Both => {
             let body = fetch(bucket, &pair.copy).await?;
             let name = write_to_free_name(bucket, &pair.original, &body).await?;
-            remove(bucket, &pair.copy).await?;
+            remove(bucket, &pair.copy, guarded).await?;
             Ok(theirs.into_iter().chain([name]).collect())
         }
     }
@@ -53,8 +61,12 @@ struct Fetched {
 }
 
 async fn fetch(bucket: &dyn Bucket, object: &ObjectMeta) -> Result<Fetched> {
-    let local = |e: std::io::Error| Failure::new(Code::FileUnusable, format!("temporary file: {e}"));
-    let options = GetOptions { if_match: Some(object.etag.clone()), ..GetOptions::default() };
+    let local =
+        |e: std::io::Error| Failure::new(Code::FileUnusable, format!("temporary file: {e}"));
+    let options = GetOptions {
+        if_match: Some(object.etag.clone()),
+        ..GetOptions::default()
+    };
     let mut answer = bucket.get(&object.key, options).await?;
     let mut file = tempfile::tempfile().map_err(local)?;
     let mut size = 0;
@@ -70,9 +82,20 @@ async fn fetch(bucket: &dyn Bucket, object: &ObjectMeta) -> Result<Fetched> {
 }
 
 impl Fetched {
-    async fn write(&self, bucket: &dyn Bucket, key: &Key, condition: Condition) -> bucket::Result<Etag> {
-        let body = Body::File { file: self.file.clone(), range: 0..self.size };
-        let options = PutOptions { condition, metadata: self.metadata.clone() };
+    async fn write(
+        &self,
+        bucket: &dyn Bucket,
+        key: &Key,
+        condition: Condition,
+    ) -> bucket::Result<Etag> {
+        let body = Body::File {
+            file: self.file.clone(),
+            range: 0..self.size,
+        };
+        let options = PutOptions {
+            condition,
+            metadata: self.metadata.clone(),
+        };
         Ok(bucket.put(key, body, options).await?.etag)
     }
 }
@@ -89,8 +112,11 @@ async fn write_to_free_name(bucket: &dyn Bucket, original: &Key, body: &Fetched)
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Failure::new(Code::Precondition, format!("no free name beside {original}"))
-        .with_hint("rename one of the versions in the mounted folder"))
+    Err(Failure::new(
+        Code::Precondition,
+        format!("no free name beside {original}"),
+    )
+    .with_hint("rename one of the versions in the mounted folder"))
 }
 
 fn numbered(key: &str, number: usize) -> String {
@@ -104,8 +130,13 @@ fn numbered(key: &str, number: usize) -> String {
     }
 }
 
-async fn remove(bucket: &dyn Bucket, copy: &ObjectMeta) -> Result<()> {
-    Ok(bucket.delete(&copy.key, Condition::Matches(copy.etag.clone())).await?)
+async fn remove(bucket: &dyn Bucket, copy: &ObjectMeta, guarded: bool) -> Result<()> {
+    let condition = if guarded {
+        Condition::Matches(copy.etag.clone())
+    } else {
+        Condition::None
+    };
+    Ok(bucket.delete(&copy.key, condition).await?)
 }
 
 #[cfg(test)]
@@ -125,7 +156,10 @@ mod tests {
     }
 
     async fn text(bucket: &dyn Bucket, key: &str) -> Option<String> {
-        let object = bucket.get(&Key::new(key).unwrap(), GetOptions::default()).await.ok()?;
+        let object = bucket
+            .get(&Key::new(key).unwrap(), GetOptions::default())
+            .await
+            .ok()?;
         let pieces: Vec<Bytes> = object.body.try_collect().await.unwrap();
         Some(String::from_utf8(pieces.concat()).unwrap())
     }
@@ -133,7 +167,11 @@ mod tests {
     async fn conflict(bucket: &MemoryBucket) -> Pair {
         let theirs = put(bucket, "d/notes.md", "theirs").await;
         let copy = put(bucket, COPY, "mine").await;
-        Pair { copy, original: Key::new("d/notes.md").unwrap(), theirs: Some(theirs) }
+        Pair {
+            copy,
+            original: Key::new("d/notes.md").unwrap(),
+            theirs: Some(theirs),
+        }
     }
 
     #[tokio::test]
@@ -141,13 +179,20 @@ mod tests {
         for (keep, expected) in [
             (Keep::Mine, vec![("d/notes.md", "mine")]),
             (Keep::Theirs, vec![("d/notes.md", "theirs")]),
-            (Keep::Both, vec![("d/notes.md", "theirs"), ("d/notes-2.md", "mine")]),
+            (
+                Keep::Both,
+                vec![("d/notes.md", "theirs"), ("d/notes-2.md", "mine")],
+            ),
         ] {
             let bucket = MemoryBucket::new();
             let pair = conflict(&bucket).await;
-            let kept = resolve(&bucket, &pair, keep).await.unwrap();
+            let kept = resolve(&bucket, &pair, keep, None).await.unwrap();
             let keys: Vec<&str> = kept.iter().map(Key::as_str).collect();
-            assert_eq!(keys, expected.iter().map(|(key, _)| *key).collect::<Vec<_>>(), "{keep:?}");
+            assert_eq!(
+                keys,
+                expected.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+                "{keep:?}"
+            );
             for (key, body) in expected {
                 assert_eq!(text(&bucket, key).await.as_deref(), Some(body), "{keep:?}");
             }
@@ -160,7 +205,9 @@ mod tests {
         let bucket = MemoryBucket::new();
         let pair = conflict(&bucket).await;
         put(&bucket, "d/notes.md", "newer").await;
-        let failure = resolve(&bucket, &pair, Keep::Mine).await.expect_err("refused");
+        let failure = resolve(&bucket, &pair, Keep::Mine, None)
+            .await
+            .expect_err("refused");
         assert_eq!(failure.code, Code::Precondition);
         assert_eq!(text(&bucket, "d/notes.md").await.as_deref(), Some("newer"));
         assert_eq!(text(&bucket, COPY).await.as_deref(), Some("mine"));
@@ -171,8 +218,11 @@ mod tests {
         let bucket = MemoryBucket::new();
         let pair = conflict(&bucket).await;
         put(&bucket, "d/notes-2.md", "other").await;
-        resolve(&bucket, &pair, Keep::Both).await.unwrap();
-        assert_eq!(text(&bucket, "d/notes-2.md").await.as_deref(), Some("other"));
+        resolve(&bucket, &pair, Keep::Both, None).await.unwrap();
+        assert_eq!(
+            text(&bucket, "d/notes-2.md").await.as_deref(),
+            Some("other")
+        );
         assert_eq!(text(&bucket, "d/notes-3.md").await.as_deref(), Some("mine"));
     }
 

@@ -25,7 +25,11 @@ impl From<MountError> for Failure {
             MountError::Stale { .. } => Code::MountStale,
             MountError::LeftPending { .. } => Code::LeftUndone,
         };
-        Self { code, message: error.to_string(), hint: error.hint() }
+        Self {
+            code,
+            message: error.to_string(),
+            hint: error.hint(),
+        }
     }
 }
 
@@ -64,7 +68,9 @@ mod tests {
 
     #[test]
     fn a_failure_survives_the_way_from_the_background() {
-        let busy = MountError::NotEmpty { path: "/mnt/work".into() };
+        let busy = MountError::NotEmpty {
+            path: "/mnt/work".into(),
+        };
         let failure = Failure::from(busy);
         assert_eq!(failure.code.exit(), 6);
         assert_eq!(Failure::from(LaunchError::Told(told(&failure))), failure);

@@ -38,7 +38,8 @@ impl Progress {
             pending_bytes: status.pending_bytes,
             last_error: None,
         });
-        self.bar.set_message(format!("{}: {left} left{trouble}", self.verb));
+        self.bar
+            .set_message(format!("{}: {left} left{trouble}", self.verb));
         self.bar.tick();
     }
 

@@ -48,7 +48,12 @@ pub(crate) struct Running {
 
 impl Plan {
     /// Settles what is meant. Asks nothing of the store and mounts nothing.
-    pub(crate) fn new(name: &WorkspaceName, path: &Path, flags: &Flags, context: &Context) -> Result<Self> {
+    pub(crate) fn new(
+        name: &WorkspaceName,
+        path: &Path,
+        flags: &Flags,
+        context: &Context,
+    ) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| Failure::new(Code::InvalidValue, format!("{}: {e}", path.display())))?;
         let mut opened = workspace::open(context, name)?;
@@ -59,7 +64,9 @@ impl Plan {
         let choices = flags.choose(&opened.config.mount)?;
         let notes = unknown_keys(&opened.config.mount)
             .into_iter()
-            .map(|key| format!("note: nothing is called {key} in the table [mount] of {name}'s file"))
+            .map(|key| {
+                format!("note: nothing is called {key} in the table [mount] of {name}'s file")
+            })
             .collect();
         let paths = context.paths()?;
         let id = opened.config.id.to_string();
@@ -112,7 +119,10 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
     let claim = Claim::take(&plan.table, plan.name.as_str(), &plan.path, &plan.state)?;
     let mut notes = Vec::new();
     if claim.repaired() {
-        notes.push(format!("Repaired {}: a mount there had lost its process.", plan.path.display()));
+        notes.push(format!(
+            "Repaired {}: a mount there had lost its process.",
+            plan.path.display()
+        ));
     }
     let read_only = plan.choices.read_only || !may_write(plan, &mut notes).await?;
     let settings = settings(plan, read_only);
@@ -134,7 +144,11 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
             return Err(error.into());
         }
     };
-    Ok(Running { mounted, read_only, notes })
+    Ok(Running {
+        mounted,
+        read_only,
+        notes,
+    })
 }
 
 /// Serves until the folder is unmounted; a signal to end does that at once and leaves in
@@ -142,7 +156,11 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
 pub(crate) async fn until_unmounted(running: Running) -> Result<Outcome> {
     let stopper = running.mount();
     let mut signals = Vec::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ] {
         let signal = signal(kind);
         signals.push(signal.map_err(|e| Failure::new(Code::Failed, format!("signals: {e}")))?);
     }
@@ -170,7 +188,12 @@ pub(crate) async fn until_unmounted(running: Running) -> Result<Outcome> {
 fn settings(plan: &Plan, read_only: bool) -> Settings {
     let capabilities = plan.opened.capabilities.unwrap_or(NOTHING);
     let profile = plan.choices.profile();
-    let mut settings = Settings::new(profile, plan.cache.clone(), plan.state.clone(), capabilities);
+    let mut settings = Settings::new(
+        profile,
+        plan.cache.clone(),
+        plan.state.clone(),
+        capabilities,
+    );
     settings.prefix = plan.opened.config.prefix.as_str().to_owned();
     settings.host = host_name();
     settings.backing = mount::passthrough_possible();
@@ -201,14 +224,21 @@ async fn may_write(plan: &Plan, notes: &mut Vec<String>) -> Result<bool> {
         // A store that ignores the condition would really write.
         return Ok(plan.opened.capabilities.is_some_and(|c| c.writable));
     }
-    let asked = impossible_write(plan.opened.bucket.as_ref(), &Marker::key(&plan.opened.config.prefix)?);
+    let marker = Marker::key(&plan.opened.config.prefix)?;
+    let asked = impossible_write(plan.opened.bucket.as_ref(), &marker);
     let answer = tokio::time::timeout(PROBE_PATIENCE, asked).await;
     match answer {
         Ok(Err(bucket::Error::PermissionDenied { .. })) => Ok(false),
-        Ok(Ok(()) | Err(bucket::Error::Precondition { .. } | bucket::Error::NotFound { .. })) => Ok(true),
+        Ok(Ok(()) | Err(bucket::Error::Precondition { .. } | bucket::Error::NotFound { .. })) => {
+            Ok(true)
+        }
         Ok(Err(error)) if !error.is_temporary() => Err(error.into()),
         Ok(Err(error)) => offline(plan, error.to_string(), notes),
-        Err(_) => offline(plan, format!("no answer in {} s", PROBE_PATIENCE.as_secs()), notes),
+        Err(_) => offline(
+            plan,
+            format!("no answer in {} s", PROBE_PATIENCE.as_secs()),
+            notes,
+        ),
     }
 }
 
@@ -217,7 +247,10 @@ async fn impossible_write(bucket: &dyn Bucket, key: &Key) -> bucket::Result<()> 
         condition: Condition::Matches(Etag::new("00000000000000000000000000000000")),
         ..PutOptions::default()
     };
-    bucket.put(key, Body::Bytes(bytes::Bytes::new()), options).await.map(drop)
+    bucket
+        .put(key, Body::Bytes(bytes::Bytes::new()), options)
+        .await
+        .map(drop)
 }
 
 /// Without the store, what was mounted before can be used from its cache; what never was
@@ -248,7 +281,9 @@ fn not_opened(error: OpenError) -> Failure {
 }
 
 fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    // Linux has no shorter way; the name only goes into names of conflict copies.
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
 }
 
 fn is_root() -> bool {

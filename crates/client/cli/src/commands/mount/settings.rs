@@ -94,19 +94,27 @@ impl Flags {
         self.choose_with(file, &variables::text)
     }
 
-    fn choose_with(&self, file: &Table, variable: &dyn Fn(&str) -> Option<String>) -> Result<Choices> {
+    fn choose_with(
+        &self,
+        file: &Table,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Choices> {
         let from = Sources { file, variable };
         let switch = |flag: bool, name, key| -> Result<bool> {
             let given = flag.then_some(Switch(true));
             Ok(from.pick(given, name, key)?.unwrap_or(Switch(false)).0)
         };
         Ok(Choices {
-            profile: from.pick(self.profile, PROFILE, "profile")?.unwrap_or_default(),
+            profile: from
+                .pick(self.profile, PROFILE, "profile")?
+                .unwrap_or_default(),
             read_only: switch(self.read_only, READ_ONLY, "read_only")?,
             allow_other: switch(self.allow_other, ALLOW_OTHER, "allow_other")?,
             memory_limit: from.pick(self.memory_limit, MEMORY_LIMIT, "memory_limit")?,
             cache_size: from.pick(self.cache_size, CACHE_SIZE, "cache_size")?,
-            uploads: from.pick(self.uploads, UPLOADS, "uploads")?.map(|n| n.clamp(1, 256)),
+            uploads: from
+                .pick(self.uploads, UPLOADS, "uploads")?
+                .map(|n| n.clamp(1, 256)),
             attr_ttl: from.pick(self.attr_ttl, ATTR_TTL, "attr_ttl")?,
             write_back: from.pick(self.write_back, WRITE_BACK, "write_back")?,
             lazy: switch(self.lazy, LAZY, "lazy")?,
@@ -125,7 +133,10 @@ impl Flags {
         option("uploads", self.uploads.map(|v| v.to_string()));
         option("attr-ttl", self.attr_ttl.map(|v| v.to_string()));
         option("write-back", self.write_back.map(|v| v.to_string()));
-        option("key-profile", self.key_profile.as_ref().map(ToString::to_string));
+        option(
+            "key-profile",
+            self.key_profile.as_ref().map(ToString::to_string),
+        );
         for (name, given) in [
             ("read-only", self.read_only),
             ("allow-other", self.allow_other),
@@ -197,7 +208,11 @@ impl Sources<'_> {
             toml::Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        parse(&text, &format!("{key} in the table [mount] of the workspace's file")).map(Some)
+        parse(
+            &text,
+            &format!("{key} in the table [mount] of the workspace's file"),
+        )
+        .map(Some)
     }
 }
 
@@ -222,13 +237,18 @@ mod tests {
 
     #[test]
     fn an_option_wins_over_a_variable_and_that_over_the_file() {
-        let file = table("profile = 'safe'\nuploads = 4\nattr_ttl = 7\nread_only = true\ncache_size = '1G'");
+        let file = table(
+            "profile = 'safe'\nuploads = 4\nattr_ttl = 7\nread_only = true\ncache_size = '1G'",
+        );
         let variable = |name: &str| match name {
             "ARTIFACTS_MOUNT_PROFILE" => Some("fast".to_owned()),
             "ARTIFACTS_MOUNT_UPLOADS" => Some("8".to_owned()),
             _ => None,
         };
-        let flags = Flags { uploads: Some(2), ..Flags::default() };
+        let flags = Flags {
+            uploads: Some(2),
+            ..Flags::default()
+        };
         let chosen = flags.choose_with(&file, &variable).expect("chosen");
         assert_eq!(chosen.profile, Profile::Fast);
         assert_eq!(chosen.uploads, Some(2));
@@ -240,12 +260,24 @@ mod tests {
     #[test]
     fn a_wrong_value_names_its_place() {
         let variable = |name: &str| (name == CACHE_SIZE).then(|| "much".to_owned());
-        let failure = Flags::default().choose_with(&Table::new(), &variable).expect_err("wrong");
+        let failure = Flags::default()
+            .choose_with(&Table::new(), &variable)
+            .expect_err("wrong");
         assert_eq!(failure.code, Code::InvalidValue);
-        assert!(failure.message.starts_with("ARTIFACTS_MOUNT_CACHE_SIZE: \"much\""), "{failure:?}");
+        assert!(
+            failure
+                .message
+                .starts_with("ARTIFACTS_MOUNT_CACHE_SIZE: \"much\""),
+            "{failure:?}"
+        );
         let file = table("attr_ttl = 'soon'");
-        let failure = Flags::default().choose_with(&file, &|_| None).expect_err("wrong");
-        assert!(failure.message.contains("attr_ttl in the table [mount]"), "{failure:?}");
+        let failure = Flags::default()
+            .choose_with(&file, &|_| None)
+            .expect_err("wrong");
+        assert!(
+            failure.message.contains("attr_ttl in the table [mount]"),
+            "{failure:?}"
+        );
     }
 
     #[test]
@@ -256,11 +288,17 @@ mod tests {
             read_only: true,
             ..Flags::default()
         };
-        assert_eq!(flags.to_words(), ["--profile=safe", "--cache-size=5", "--read-only"]);
+        assert_eq!(
+            flags.to_words(),
+            ["--profile=safe", "--cache-size=5", "--read-only"]
+        );
     }
 
     #[test]
     fn a_name_nobody_knows_is_found() {
-        assert_eq!(unknown_keys(&table("uploads = 1\nuplaods = 2")), ["uplaods"]);
+        assert_eq!(
+            unknown_keys(&table("uploads = 1\nuplaods = 2")),
+            ["uplaods"]
+        );
     }
 }

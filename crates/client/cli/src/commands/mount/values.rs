@@ -81,7 +81,9 @@ impl fmt::Display for Span {
 
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     Some((number.parse().ok()?, unit.trim()))
 }
@@ -92,13 +94,32 @@ mod tests {
 
     #[test]
     fn sizes_and_durations_are_read_as_people_write_them() {
-        for (text, bytes) in [("0", 0), ("512M", 512 << 20), ("1 GiB", 1 << 30), ("2kb", 2048)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512M", 512 << 20),
+            ("1 GiB", 1 << 30),
+            ("2kb", 2048),
+        ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for (text, ms) in [("5", 5000), ("5s", 5000), ("250ms", 250), ("2m", 120_000), ("1h", 3_600_000)] {
+        for (text, ms) in [
+            ("5", 5000),
+            ("5s", 5000),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(ms))), "{text}");
         }
-        for bad in ["", "M", "-1", "1.5G", "5 parsecs", "99999999999999999999", "99999999999T"] {
+        for bad in [
+            "",
+            "M",
+            "-1",
+            "1.5G",
+            "5 parsecs",
+            "99999999999999999999",
+            "99999999999T",
+        ] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }

@@ -59,8 +59,8 @@ pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
     context.workspaces()?.delete(name)?;
     context.output.note(&match &purged {
         Some(counts) => format!(
-            "Removed {} objects and forgot workspace {name}.",
-            counts.deleted
+            "Removed {} and forgot workspace {name}.",
+            objects(counts.deleted)
         ),
         None => format!("Forgot workspace {name}. Its files are still in the bucket."),
     });
@@ -78,7 +78,8 @@ fn purge(delete: &Delete, context: &Context) -> Result<Counts> {
     })?;
     if !delete.yes {
         let question = format!(
-            "This removes {count} objects ({bytes} bytes) at {} for good, whoever put them there.",
+            "This removes {} ({bytes} bytes) at {} for good, whoever put them there.",
+            objects(count),
             place(&opened.config)
         );
         input::confirm(context, &question, delete.name.as_str(), "--yes")?;
@@ -153,13 +154,22 @@ fn undone(name: &WorkspaceName, counts: &Counts) -> Failure {
     Failure::new(
         Code::LeftUndone,
         format!(
-            "{} objects removed, {} refused, {} still in the bucket{reason}",
-            counts.deleted, counts.failed, counts.left
+            "{} removed, {} refused, {} still in the bucket{reason}",
+            objects(counts.deleted),
+            counts.failed,
+            counts.left
         ),
     )
     .with_hint(format!(
         "remove the cause, then run again: artifacts workspace delete {name} --purge"
     ))
+}
+
+fn objects(count: u64) -> String {
+    match count {
+        1 => "1 object".to_owned(),
+        n => format!("{n} objects"),
+    }
 }
 
 /// All pages of a prefix. Goes on after the last key seen, so that deleting on the way

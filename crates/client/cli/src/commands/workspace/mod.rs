@@ -17,6 +17,9 @@ use crate::failure::Result;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Make a workspace in a bucket, and remember it on this machine.
+    ///
+    /// The bucket must exist; what is in it already becomes the workspace's files. Keys that
+    /// come from the environment are saved, so that later commands need no variables.
     Create(create::Create),
     /// Remember, on this machine, a workspace that is in a bucket already.
     Attach(attach::Attach),
@@ -25,6 +28,8 @@ pub(crate) enum Command {
     /// Show where a workspace is and which keys open it.
     Show(show::Show),
     /// Forget a workspace on this machine; with --purge, remove it from its bucket too.
+    ///
+    /// Without --purge the bucket is left as it is.
     Delete(delete::Delete),
 }
 
