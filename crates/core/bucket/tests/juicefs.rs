@@ -1,5 +1,7 @@
 //! The probe against a server that takes conditions and ignores them.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 
 use artifacts_bucket::probe::{self, SCRATCH};

@@ -1,5 +1,7 @@
 //! The suite on the bucket in memory, bare and behind a wrapper without rules.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 
 use artifacts_bucket::Bucket;

@@ -1,5 +1,7 @@
 //! What the S3 adapter makes of answers, good and odd.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::io::Write;

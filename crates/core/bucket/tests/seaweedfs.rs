@@ -1,5 +1,7 @@
 //! The suite on a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
