@@ -29,4 +29,4 @@ tools: ## Installs the servers and clients that tests use, into .tools
 	@bash -c '. scripts/lib.sh && require_tools'
 
 build: ## Builds the programs into target/debug
-	@bash -c '. scripts/lib.sh && require_rust && cargo build --locked --workspace'
+	@bash -c '. scripts/lib.sh && require_rust && cargo build --locked --workspace && say "the programs are in $$target/debug"'
