@@ -7,7 +7,6 @@ use std::fs;
 use std::os::unix::fs::{chown, symlink};
 use std::time::{Duration, Instant};
 
-use artifacts_testkit as testkit;
 use support::{ID, Machine, SECRET, TOKEN, chmod};
 use testkit::fake::Endpoint;
 

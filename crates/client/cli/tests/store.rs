@@ -2,38 +2,78 @@
 
 mod support;
 
-use artifacts_testkit as testkit;
+use futures::StreamExt;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use support::{Machine, Said, mode};
-use testkit::seaweedfs::SeaweedFs;
 use testkit::tools::Tool;
 
-/// A server with a bucket, and a machine whose environment has its keys.
+/// A store with a bucket, and a machine whose environment has its keys.
 struct Site {
-    server: SeaweedFs,
+    store: Store,
     machine: Machine,
+}
+
+/// The embedded store, with the testkit's keys as its root keys.
+struct Store {
+    server: embedded::Server,
+    _data: tempfile::TempDir,
+}
+
+impl Store {
+    fn start() -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let mut options = embedded::Options::new(data.path());
+        options.durability = embedded::Durability::Process;
+        options.root = Some(embedded::AccessKey {
+            id: testkit::ACCESS_KEY_ID.to_owned(),
+            secret: testkit::SECRET_ACCESS_KEY.into(),
+        });
+        let server = block_on(embedded::Server::start(options)).expect("a server");
+        testkit::s3::create_bucket(&server.endpoint(), "bucket").expect("a bucket");
+        Self {
+            server,
+            _data: data,
+        }
+    }
+
+    /// A machine with the store's address and these keys in its environment.
+    fn machine(&self, id: &str, secret: &str) -> Machine {
+        let mut machine = Machine::new();
+        machine
+            .set_keys(id, secret)
+            .set("ARTIFACTS_S3_ENDPOINT", &self.server.endpoint());
+        machine
+    }
+
+    /// A machine with new keys that may do what `actions` say to everything in the bucket.
+    fn machine_that_may(&self, actions: &str) -> Machine {
+        let policy = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":{actions},"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}}]}}"#
+        );
+        let key = self.server.keys().add(&policy).expect("a key");
+        self.machine(&key.id, key.secret.expose_secret())
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(work)
 }
 
 impl Site {
     fn new() -> Self {
-        let server = SeaweedFs::start().expect("a server");
-        server.create_bucket("bucket").expect("a bucket");
-        let machine = Self::machine(&server);
-        Self { server, machine }
-    }
-
-    fn machine(server: &SeaweedFs) -> Machine {
-        let mut machine = Machine::new();
-        machine
-            .set_keys(server.access_key_id(), server.secret_access_key())
-            .set("ARTIFACTS_S3_ENDPOINT", &server.endpoint());
-        machine
+        let store = Store::start();
+        let machine = store.machine(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY);
+        Self { store, machine }
     }
 
     /// Runs a command and looks for the server's secret in what it prints.
     fn run(&self, line: &str) -> Said {
         let said = self.machine.run(line);
-        let secret = self.server.secret_access_key();
+        let secret = testkit::SECRET_ACCESS_KEY;
         assert!(
             !said.out.contains(secret) && !said.err.contains(secret),
             "{line}"
@@ -42,24 +82,17 @@ impl Site {
     }
 
     fn client(&self) -> aws_sdk_s3::Client {
-        testkit::s3::client(&self.server.endpoint())
-    }
-
-    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.expect("a runtime").block_on(work)
+        testkit::s3::client(&self.store.server.endpoint())
     }
 
     fn put(&self, key: &str, body: &str) {
         let put = self.client().put_object().bucket("bucket").key(key);
         let body = body.as_bytes().to_vec();
-        self.block_on(put.body(body.into()).send()).expect("put");
+        block_on(put.body(body.into()).send()).expect("put");
     }
 
     fn get(&self, key: &str) -> String {
-        self.block_on(async {
+        block_on(async {
             let get = self.client().get_object().bucket("bucket").key(key);
             let body = get.send().await.expect("get").body.collect().await;
             String::from_utf8(body.expect("a body").to_vec()).expect("UTF-8")
@@ -68,7 +101,7 @@ impl Site {
 
     fn keys(&self) -> Vec<String> {
         let list = self.client().list_objects_v2().bucket("bucket");
-        let page = self.block_on(list.send()).expect("list");
+        let page = block_on(list.send()).expect("list");
         page.contents()
             .iter()
             .filter_map(|o| o.key().map(str::to_owned))
@@ -78,7 +111,6 @@ impl Site {
 
 #[test]
 fn a_workspace_is_made_as_documented() {
-    testkit::require!(Tool::Weed);
     let site = Site::new();
     site.put("notes/a.md", "mine before");
     let said = site.run("workspace create cases --bucket bucket");
@@ -106,7 +138,7 @@ fn a_workspace_is_made_as_documented() {
         text.contains(id) && text.contains("put_if_absent = true"),
         "{text}"
     );
-    assert!(!text.contains(site.server.secret_access_key()));
+    assert!(!text.contains(testkit::SECRET_ACCESS_KEY));
 
     // Without the environment the cache is enough.
     let mut site = site;
@@ -125,7 +157,6 @@ fn a_workspace_is_made_as_documented() {
 
 #[test]
 fn what_is_a_workspace_already_is_refused_and_attached() {
-    testkit::require!(Tool::Weed);
     let site = Site::new();
     site.run("workspace create cases --bucket bucket --prefix team/cases")
         .ok();
@@ -145,9 +176,12 @@ fn what_is_a_workspace_already_is_refused_and_attached() {
     site.run("workspace create beside --bucket bucket --prefix team/cases2")
         .ok();
 
+    let machine = site
+        .store
+        .machine(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY);
     let other = Site {
-        machine: Site::machine(&site.server),
-        server: site.server,
+        machine,
+        store: site.store,
     };
     other
         .run("workspace create cases --bucket bucket --prefix team/cases")
@@ -185,13 +219,12 @@ fn what_is_a_workspace_already_is_refused_and_attached() {
 
 #[test]
 fn each_refusal_of_the_store_has_its_exit_code() {
-    testkit::require!(Tool::Weed);
     let mut site = Site::new();
     site.run("workspace create w --bucket nobody-has-this")
         .refused(5, "no bucket nobody-has-this", "--bucket");
     site.machine.set("RUST_LOG", "trace");
     site.machine
-        .set_keys(site.server.access_key_id(), support::SECRET);
+        .set_keys(testkit::ACCESS_KEY_ID, support::SECRET);
     let said = site.run("workspace create w --bucket bucket");
     assert_eq!(said.code, 3, "{}", said.err);
     site.machine.unset("RUST_LOG");
@@ -218,27 +251,25 @@ fn each_refusal_of_the_store_has_its_exit_code() {
 
 #[test]
 fn deleting_forgets_and_purging_removes_all_pages() {
-    testkit::require!(Tool::Weed);
     let site = Site::new();
     site.run("workspace create cases --bucket bucket --prefix mine")
         .ok();
     site.put("beside/kept", "x");
-    site.block_on(async {
+    block_on(async {
         let client = site.client();
         let puts = (0..1_050).map(|n| {
             let put = client
                 .put_object()
                 .bucket("bucket")
                 .key(format!("mine/{n}"));
-            async { put.body(b"x".to_vec().into()).send().await.expect("put") }
+            async {
+                put.body(b"x".to_vec().into()).send().await.expect("put");
+            }
         });
-        let puts: Vec<_> = puts.collect();
-        for chunk in futures::stream::StreamExt::chunks(futures::stream::iter(puts), 32)
-            .collect::<Vec<_>>()
-            .await
-        {
-            futures::future::join_all(chunk).await;
-        }
+        futures::stream::iter(puts)
+            .buffer_unordered(32)
+            .collect::<()>()
+            .await;
     });
     site.run("workspace delete cases --purge")
         .refused(2, "This removes 1051 objects", "--yes");
@@ -261,8 +292,64 @@ fn deleting_forgets_and_purging_removes_all_pages() {
 }
 
 #[test]
+fn keys_that_may_only_read_attach_but_do_not_create() {
+    let site = Site::new();
+    let reader = site
+        .store
+        .machine_that_may(r#"["s3:GetObject","s3:ListBucket"]"#);
+    reader
+        .run("workspace create cases --bucket bucket")
+        .refused(
+            4,
+            "the keys may not write to s3://bucket/",
+            "the right to put",
+        );
+    assert!(site.keys().is_empty());
+
+    site.run("workspace create cases --bucket bucket").ok();
+    let said = reader.run("workspace attach cases --bucket bucket");
+    assert!(
+        said.err.contains("warning: the keys may only read"),
+        "{}",
+        said.err
+    );
+    said.ok();
+    let shown = reader.run("workspace show cases --format json").ok();
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["capabilities"]["writable"], false);
+
+    let blind = site.store.machine_that_may(r#"["s3:GetObject"]"#);
+    blind.run("workspace attach cases --bucket bucket").refused(
+        4,
+        "not permitted to list",
+        "Ask the bucket's owner",
+    );
+}
+
+#[test]
+fn a_purge_that_leaves_something_says_so_and_can_be_repeated() {
+    let site = Site::new();
+    site.run("workspace create cases --bucket bucket").ok();
+    site.put("a", "x");
+    let keeper = site
+        .store
+        .machine_that_may(r#"["s3:GetObject","s3:PutObject","s3:ListBucket"]"#);
+    keeper.run("workspace attach cases --bucket bucket").ok();
+    keeper.run("workspace delete cases --purge --yes").refused(
+        8,
+        "still in the bucket: not permitted to delete",
+        "artifacts workspace delete cases --purge",
+    );
+    assert!(site.keys().contains(&"a".to_owned()));
+    assert!(
+        site.keys()
+            .contains(&".artifacts/workspace.json".to_owned())
+    );
+    keeper.run("workspace show cases").ok();
+}
+
+#[test]
 fn another_workspace_in_the_same_place_is_not_purged() {
-    testkit::require!(Tool::Weed);
     let site = Site::new();
     site.run("workspace create cases --bucket bucket").ok();
     site.put(
@@ -279,7 +366,6 @@ fn another_workspace_in_the_same_place_is_not_purged() {
 
 #[test]
 fn the_aws_command_line_works_with_env_and_with_credential_process() {
-    testkit::require!(Tool::Weed);
     let aws = testkit::require!(Tool::Aws);
     let site = Site::new();
     site.run("workspace create cases --bucket bucket --prefix team")
@@ -302,7 +388,7 @@ fn the_aws_command_line_works_with_env_and_with_credential_process() {
     std::fs::create_dir_all(&folder).expect("made");
     let config = format!(
         "[default]\nregion = us-east-1\nendpoint_url = {}\ncredential_process = artifacts credential-process cases\n",
-        site.server.endpoint()
+        site.store.server.endpoint()
     );
     std::fs::write(folder.join("config"), config).expect("written");
     let mut command = site.machine.command(&aws);
@@ -317,7 +403,6 @@ fn the_aws_command_line_works_with_env_and_with_credential_process() {
 
 #[test]
 fn boto3_works_with_credential_process() {
-    testkit::require!(Tool::Weed);
     let python = testkit::require!(Tool::Python);
     let site = Site::new();
     site.run("workspace create cases --bucket bucket").ok();
@@ -349,7 +434,6 @@ print(s3.get_object(Bucket=env['ARTIFACTS_S3_BUCKET'], Key='a.txt')['Body'].read
 
 #[test]
 fn rclone_works_with_the_section_printed_for_it() {
-    testkit::require!(Tool::Weed);
     let rclone = testkit::require!(Tool::Rclone);
     let site = Site::new();
     site.run("workspace create cases --bucket bucket --prefix team")
@@ -373,10 +457,9 @@ fn rclone_works_with_the_section_printed_for_it() {
 
 #[test]
 fn github_masks_are_printed_for_the_runner_only() {
-    testkit::require!(Tool::Weed);
     let mut site = Site::new();
     site.run("workspace create cases --bucket bucket").ok();
-    let secret = site.server.secret_access_key();
+    let secret = testkit::SECRET_ACCESS_KEY;
     let said = site.machine.run_openly("env cases -f github");
     assert!(!said.err.contains(secret), "{}", said.err);
     assert!(
@@ -395,21 +478,18 @@ fn github_masks_are_printed_for_the_runner_only() {
 
 #[test]
 fn session_keys_do_not_replace_saved_lasting_ones() {
-    testkit::require!(Tool::Weed);
     let mut site = Site::new();
     site.run("storage set").ok();
     let before = site.machine.cached();
-    // SeaweedFS without STS takes no token, so the chain is asked for what it would do.
     site.machine
         .set("ARTIFACTS_S3_SESSION_TOKEN", support::TOKEN);
     let said = site.run("workspace create cases --bucket bucket");
-    if said.code == 0 {
-        assert!(
-            said.err
-                .contains("session keys of this shell were not saved"),
-            "{}",
-            said.err
-        );
-    }
+    assert!(
+        said.err
+            .contains("session keys of this shell were not saved"),
+        "{}",
+        said.err
+    );
+    said.ok();
     assert_eq!(site.machine.cached(), before);
 }

@@ -9,25 +9,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// What must never be seen: the secrets that tests use.
-pub const SECRET: &str = "s3cretKeyThatNobodyMaySee/+x";
-pub const TOKEN: &str = "t0kenThatNobodyMaySeeEither==";
-pub const ID: &str = "AKIATESTTESTTESTTEST";
+pub(crate) const SECRET: &str = "s3cretKeyThatNobodyMaySee/+x";
+pub(crate) const TOKEN: &str = "t0kenThatNobodyMaySeeEither==";
+pub(crate) const ID: &str = "AKIATESTTESTTESTTEST";
 
 /// A user's home and environment.
-pub struct Machine {
-    pub home: tempfile::TempDir,
+pub(crate) struct Machine {
+    pub(crate) home: tempfile::TempDir,
     variables: Vec<(String, String)>,
 }
 
 /// What a command said.
-pub struct Said {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             home: tempfile::tempdir().expect("a temporary folder"),
             variables: Vec::new(),
@@ -35,29 +35,29 @@ impl Machine {
     }
 
     /// The same home with one more variable.
-    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> &mut Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub fn unset(&mut self, name: &str) -> &mut Self {
+    pub(crate) fn unset(&mut self, name: &str) -> &mut Self {
         self.variables.retain(|(known, _)| known != name);
         self
     }
 
-    pub fn set_keys(&mut self, id: &str, secret: &str) -> &mut Self {
+    pub(crate) fn set_keys(&mut self, id: &str, secret: &str) -> &mut Self {
         self.set("ARTIFACTS_S3_ACCESS_KEY_ID", id)
             .set("ARTIFACTS_S3_SECRET_ACCESS_KEY", secret)
     }
 
-    pub fn unset_keys(&mut self) -> &mut Self {
+    pub(crate) fn unset_keys(&mut self) -> &mut Self {
         self.unset("ARTIFACTS_S3_ACCESS_KEY_ID")
             .unset("ARTIFACTS_S3_SECRET_ACCESS_KEY")
     }
 
     /// Any program in this machine's environment, `artifacts` on its `PATH`.
-    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         let own = Path::new(env!("CARGO_BIN_EXE_artifacts"));
         let folder = own.parent().expect("a folder").display();
@@ -71,7 +71,7 @@ impl Machine {
     }
 
     /// Runs `artifacts` with the words of a line. What it prints is searched for secrets.
-    pub fn run(&self, line: &str) -> Said {
+    pub(crate) fn run(&self, line: &str) -> Said {
         let said = self.run_openly(line);
         for (stream, text) in [("stdout", &said.out), ("stderr", &said.err)] {
             for secret in [SECRET, TOKEN] {
@@ -85,13 +85,13 @@ impl Machine {
     }
 
     /// As [`run`](Self::run) for commands that print secrets on purpose.
-    pub fn run_openly(&self, line: &str) -> Said {
+    pub(crate) fn run_openly(&self, line: &str) -> Said {
         let output = self.artifacts(line).output().expect("started");
         Said::from(output)
     }
 
     /// Runs with text on standard input.
-    pub fn run_with_input(&self, line: &str, input: &str) -> Said {
+    pub(crate) fn run_with_input(&self, line: &str, input: &str) -> Said {
         let mut child = self
             .artifacts(line)
             .stdin(Stdio::piped())
@@ -105,22 +105,22 @@ impl Machine {
         Said::from(child.wait_with_output().expect("ended"))
     }
 
-    pub fn artifacts(&self, line: &str) -> Command {
+    pub(crate) fn artifacts(&self, line: &str) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_artifacts"));
         command.args(line.split_whitespace());
         command
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.home.path().join(".config/artifacts")
     }
 
-    pub fn credentials(&self) -> PathBuf {
+    pub(crate) fn credentials(&self) -> PathBuf {
         self.config().join("byo-credentials")
     }
 
     /// The cache file's settings, without comments.
-    pub fn cached(&self) -> Vec<String> {
+    pub(crate) fn cached(&self) -> Vec<String> {
         let text = fs::read_to_string(self.credentials()).unwrap_or_default();
         let settings = text
             .lines()
@@ -132,7 +132,7 @@ impl Machine {
 impl Said {
     /// Succeeded, and said this on standard output.
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "{}{}", self.out, self.err);
         self.out
     }
@@ -140,7 +140,7 @@ impl Said {
     /// Failed with this exit code, this sentence and this hint (parts of them), and
     /// printed nothing on standard output.
     #[track_caller]
-    pub fn refused(self, code: i32, message: &str, hint: &str) {
+    pub(crate) fn refused(self, code: i32, message: &str, hint: &str) {
         let (out, err) = (&self.out, &self.err);
         assert_eq!(self.code, code, "{out}{err}");
         let error = line_after(err, "error: ").unwrap_or_else(|| panic!("no error line:\n{err}"));
@@ -152,7 +152,7 @@ impl Said {
 
     /// The error object of a command that failed with `--format json`.
     #[track_caller]
-    pub fn error(&self) -> serde_json::Value {
+    pub(crate) fn error(&self) -> serde_json::Value {
         let last = self.err.lines().last().unwrap_or_default();
         let value: serde_json::Value =
             serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {}", self.err));
@@ -171,11 +171,11 @@ impl From<Output> for Said {
     }
 }
 
-pub fn chmod(path: &Path, mode: u32) {
+pub(crate) fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
-pub fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("there").permissions().mode() & 0o7777
 }
 
