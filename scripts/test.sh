@@ -108,8 +108,20 @@ count_suite() {
         f=1
     fi
     add "$p" "$f" "$s"
-    grep -hE '^(fail|skip) ' "$results/$1" >&2 || true
+    grep -hE '^fail ' "$results/$1" >&2 || true
+    group_skips "$results/$1" >&2
     note "$1: $p passed, $f failed, $s skipped"
+}
+
+# Every skip with its reason; cases of one reason together.
+group_skips() {
+    grep -E '^skip ' "$1" | sed -E 's/^skip (([^:]|:[^ ])*): (.*)$/\3\t\1/' | sort |
+        awk -F '\t' '
+            $1 != reason { if (n) show(); reason = $1; n = 0; names = "" }
+            { n++; names = names (n > 1 ? ", " : "") $2 }
+            END { if (n) show() }
+            function show() { printf "skip (%d): %s: %s\n", n, reason, names }
+        ' || true
 }
 
 closing_lines() {
