@@ -8,6 +8,7 @@ main() {
     use_rclone
     local document
     for document in README.md docs/*.md; do
+        [ -f "$document" ] || continue
         if ! grep -q '^```console' "$document"; then continue; fi
         check "commands of $document" run_document "$document"
     done
@@ -18,7 +19,8 @@ main() {
 # placeholders that readers replace are set here; a line that begins with "$ " is a command,
 # everything else is what it prints.
 run_document() {
-    local here=$work/docs-${1//\//-} bucket
+    here=$work/docs-${1//\//-}
+    local bucket
     bucket=docs-$(basename "$1" .md | tr 'A-Z_' 'a-z-')
     mkdir -p "$here/home"
     cd "$here"
@@ -32,10 +34,10 @@ run_document() {
         -e "s#YOUR_ACCESS_KEY_ID#$access_key#g" -e "s#YOUR_SECRET_ACCESS_KEY#$secret_key#g" \
         -e "s#/mnt/work#$here/mnt#g" run
     mkdir mnt
-    cat run
+    sed -i '1i trap '"'"'echo "failed: $BASH_COMMAND" >&2'"'"' ERR' run
     trap 'mountpoint -q "$here/mnt" && fusermount3 -u -z "$here/mnt"' EXIT
     HOME=$here/home XDG_CONFIG_HOME=$here/home/.config XDG_CACHE_HOME=$here/home/.cache \
-        XDG_STATE_HOME=$here/home/.local/state bash -euxo pipefail run </dev/null
+        XDG_STATE_HOME=$here/home/.local/state bash -euo pipefail run </dev/null
 }
 
 main
