@@ -9,7 +9,7 @@
 
 use std::ffi::CString;
 use std::fs::OpenOptions;
-use std::io::{IoSliceMut, Read};
+use std::io::{ErrorKind, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -42,7 +42,16 @@ pub(crate) struct Attachment<'a> {
 /// # Errors
 /// [`MountError::FuseMissing`] and [`MountError::NotPermitted`].
 pub(crate) fn attach(how: &Attachment<'_>) -> Result<OwnedFd, MountError> {
-    let device = open_device()?;
+    let device = match open_device() {
+        Ok(device) => device,
+        // Only the helper, which is set-uid, may open it.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return through_helper(how),
+        Err(error) => {
+            return Err(MountError::FuseMissing {
+                reason: format!("{DEVICE}: {error}"),
+            });
+        }
+    };
     match direct(how, &device) {
         Ok(()) => Ok(device),
         Err(Errno::PERM) => {
@@ -77,15 +86,9 @@ pub(crate) fn device_opens() -> bool {
     open_device().is_ok()
 }
 
-fn open_device() -> Result<OwnedFd, MountError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(DEVICE)
-        .map(OwnedFd::from)
-        .map_err(|error| MountError::FuseMissing {
-            reason: format!("{DEVICE}: {error}"),
-        })
+fn open_device() -> std::io::Result<OwnedFd> {
+    let device = OpenOptions::new().read(true).write(true).open(DEVICE)?;
+    Ok(device.into())
 }
 
 fn direct(how: &Attachment<'_>, device: &OwnedFd) -> Result<(), Errno> {

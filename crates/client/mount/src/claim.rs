@@ -52,8 +52,11 @@ impl Claim {
         }
         let mountpoint = resolve(path)?;
         let repaired = clear(table, &mountpoint)?;
-        check_folder(&mountpoint)?;
+        let missing = check_folder(&mountpoint)?;
         let lock = lock(table, workspace, state)?;
+        if missing {
+            fs::create_dir(&mountpoint).map_err(|error| refused(&mountpoint, &error))?;
+        }
         forget_stale(table, &mountpoint, workspace);
         Ok(Self {
             workspace: workspace.to_owned(),
@@ -175,11 +178,8 @@ fn is_dead_mount(mountpoint: &Path) -> bool {
     answered.recv_timeout(PROBE_TIMEOUT).unwrap_or(false)
 }
 
-fn check_folder(path: &Path) -> Result<(), MountError> {
-    let refused = |error: std::io::Error| MountError::NotPermitted {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
+/// Whether the folder has yet to be made.
+fn check_folder(path: &Path) -> Result<bool, MountError> {
     match fs::metadata(path) {
         Ok(found) if !found.is_dir() => {
             return Err(MountError::NotADirectory {
@@ -187,18 +187,23 @@ fn check_folder(path: &Path) -> Result<(), MountError> {
             });
         }
         Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return fs::create_dir(path).map_err(refused);
-        }
-        Err(error) => return Err(refused(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(refused(path, &error)),
     }
-    let mut entries = fs::read_dir(path).map_err(refused)?;
+    let mut entries = fs::read_dir(path).map_err(|error| refused(path, &error))?;
     if entries.next().is_some() {
         return Err(MountError::NotEmpty {
             path: path.to_owned(),
         });
     }
-    Ok(())
+    Ok(false)
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> MountError {
+    MountError::NotPermitted {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 fn lock(table: &MountTable, workspace: &str, state: &Path) -> Result<File, MountError> {

@@ -76,6 +76,8 @@ fn background(args: &Mount, plan: &Plan) -> Result<Ready> {
         .args(args.flags.to_words())
         .args(["--", args.name.as_str()])
         .arg(&plan.path);
+    // Its log is a file.
+    command.env("NO_COLOR", "1");
     let chosen = [variables::LOG, variables::RUST_LOG];
     if chosen
         .into_iter()

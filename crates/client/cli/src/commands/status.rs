@@ -90,7 +90,7 @@ async fn report(record: MountRecord, liveness: Liveness) -> Report {
         Some(Err(error)) => (State::Silent, Some(error.to_string()), None),
         Some(Ok(status)) => {
             let trouble = status.filesystem.last_error.clone();
-            (State::of(&status), trouble, Some(status))
+            (State::of(&status, liveness), trouble, Some(status))
         }
     };
     Report {
@@ -114,11 +114,11 @@ fn stale(record: &MountRecord) -> String {
 }
 
 impl State {
-    fn of(status: &MountStatus) -> Self {
+    fn of(status: &MountStatus, liveness: Liveness) -> Self {
         match status.filesystem.health {
             Health::Offline => Self::Offline,
             Health::Refused => Self::Refused,
-            Health::Ok if status.detached => Self::Detached,
+            Health::Ok if status.detached || liveness == Liveness::Detached => Self::Detached,
             Health::Ok => Self::Mounted,
         }
     }

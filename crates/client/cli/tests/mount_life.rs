@@ -1,0 +1,239 @@
+//! A mount from its beginning to its end: ready, used, drained, crashed, repaired.
+
+mod mounting;
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use mounting::{Site, eventually, kill, mounts_under};
+use rustix::process::Signal;
+
+#[test]
+fn files_written_in_the_folder_are_plain_objects_in_the_bucket() {
+    require_fuse!();
+    let site = Site::new();
+    let folder = site.folder("mnt");
+    let begin = Instant::now();
+    let said = site.run("mount work {}", &folder).ok();
+    let ready = begin.elapsed();
+    assert_eq!(said, format!("work is mounted on {}\n", folder.display()));
+    assert!(ready < Duration::from_secs(2), "ready only after {ready:?}");
+
+    fs::create_dir_all(folder.join("a/b")).unwrap();
+    let body: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    fs::write(folder.join("a/b/large"), &body).unwrap();
+    fs::write(folder.join("notes.md"), "one\n").unwrap();
+    let mut notes = fs::OpenOptions::new().append(true).open(folder.join("notes.md")).unwrap();
+    notes.write_all(b"two\n").unwrap();
+    drop(notes);
+    assert_eq!(fs::read(folder.join("a/b/large")).unwrap(), body);
+
+    site.run("flush {}", &folder).ok();
+    assert_eq!(site.object("a/b/large").as_deref(), Some(&body[..]));
+    assert_eq!(site.object("notes.md").as_deref(), Some(&b"one\ntwo\n"[..]));
+    fs::rename(folder.join("a"), folder.join("z")).unwrap();
+    site.run("unmount {}", &folder).ok();
+    assert_eq!(site.object("z/b/large").as_deref(), Some(&body[..]));
+    assert_eq!(site.object("a/b/large"), None);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "unmounted");
+}
+
+#[test]
+fn a_killed_mount_is_stale_and_the_next_one_repairs_it_and_loses_nothing() {
+    require_fuse!();
+    let site = Site::new();
+    let folder = site.mount("--write-back 1h");
+    fs::write(folder.join("closed"), "precious").unwrap();
+    kill(site.pid("work"), Signal::KILL);
+    eventually(Duration::from_secs(5), "dead", || fs::metadata(&folder).is_err());
+    let error = fs::metadata(&folder).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(107), "{error}: ENOTCONN");
+
+    let status = site.run("status --format json", &folder);
+    assert_eq!(status.code, 8, "{}{}", status.out, status.err);
+    assert_eq!(site.status("work")["state"], "stale");
+    assert_eq!(site.status("work")["healthy"], false);
+    site.run("flush {}", &folder).refused(8, "stale", "artifacts mount work");
+
+    let said = site.run("mount work {}", &folder);
+    assert!(said.err.contains("Repaired"), "{}", said.err);
+    said.ok();
+    assert_eq!(mounts_under(&site.root), [folder.clone()], "only once");
+    assert_eq!(fs::read_to_string(folder.join("closed")).unwrap(), "precious");
+    site.run("unmount {}", &folder).ok();
+    assert_eq!(site.object("closed").as_deref(), Some(&b"precious"[..]));
+}
+
+#[test]
+fn unmounting_a_stale_mount_takes_it_away() {
+    require_fuse!();
+    let site = Site::new();
+    let folder = site.mount("");
+    kill(site.pid("work"), Signal::KILL);
+    eventually(Duration::from_secs(5), "dead", || fs::metadata(&folder).is_err());
+    let said = site.run("unmount {}", &folder);
+    assert!(said.err.contains("was gone"), "{}", said.err);
+    said.ok();
+    assert!(mounts_under(&site.root).is_empty());
+    site.run("status", &folder).ok();
+}
+
+#[test]
+fn status_says_what_waits() {
+    require_fuse!();
+    let site = Site::new();
+    let folder = site.mount("--write-back 1h --profile fast");
+    fs::write(folder.join("later"), vec![1; 5000]).unwrap();
+    let status = site.status(folder.to_str().unwrap());
+    let tree = &status["details"]["filesystem"];
+    assert_eq!((&status["state"], &status["healthy"]), (&"mounted".into(), &true.into()));
+    assert_eq!(tree["pending_files"], 1, "{status}");
+    assert_eq!(tree["pending_bytes"], 5000, "{status}");
+    assert!(status["details"]["memory_bytes"].as_u64().unwrap() > 1 << 20);
+    assert!(fs::metadata(status["log"].as_str().unwrap()).unwrap().permissions().mode() & 0o077 == 0);
+    let table = site.run("mount-status", &folder).ok();
+    assert!(table.contains("1 file (4.9 KiB)"), "{table}");
+
+    let said = site.run("unmount --no-wait {}", &folder);
+    assert_eq!(said.code, 8, "{}", said.err);
+    assert!(said.err.contains("1 file (4.9 KiB) stay in the journal"), "{}", said.err);
+    assert_eq!(site.object("later"), None);
+    site.mount("");
+    site.run("flush work", &folder).ok();
+    assert_eq!(site.object("later"), Some(vec![1; 5000]));
+}
+
+#[test]
+fn a_change_elsewhere_is_seen_through_the_kernels_caches() {
+    require_fuse!();
+    let site = Site::new();
+    site.put_object("doc", "before");
+    site.put_object("gone", "x");
+    let folder = site.mount("--profile fast");
+    assert_eq!(fs::read_to_string(folder.join("doc")).unwrap(), "before");
+    assert!(folder.join("gone").exists());
+    assert!(!folder.join("new").exists(), "and remembered as absent");
+    site.put_object("doc", "after!");
+    site.put_object("new", "here");
+    let client = artifacts_testkit::s3::client(&site.endpoint());
+    let delete = client.delete_object().bucket(mounting::BUCKET).key("work/gone");
+    mounting::block_on(delete.send()).unwrap();
+    // The profile says 5 s; a busy machine gets some more.
+    eventually(Duration::from_secs(15), "the change", || {
+        fs::read_to_string(folder.join("doc")).is_ok_and(|text| text == "after!")
+            && fs::read_to_string(folder.join("new")).is_ok_and(|text| text == "here")
+            && !folder.join("gone").exists()
+    });
+}
+
+#[test]
+fn a_mount_in_the_foreground_ends_with_a_signal_and_keeps_what_waits() {
+    require_fuse!();
+    let site = Site::new();
+    let folder = site.folder("mnt");
+    let line = format!("mount work {} --foreground --write-back 1h", folder.display());
+    let mut child = site
+        .machine
+        .artifacts(&line)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually(Duration::from_secs(10), "mounted", || !mounts_under(&site.root).is_empty());
+    fs::write(folder.join("later"), "kept").unwrap();
+    kill(i32::try_from(child.id()).unwrap(), Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(8), "something was left undone");
+    assert!(mounts_under(&site.root).is_empty());
+    site.mount("");
+    assert_eq!(fs::read_to_string(folder.join("later")).unwrap(), "kept");
+}
+
+#[test]
+fn anyones_umount_is_a_clean_end_too() {
+    require_fuse!();
+    let site = Site::new();
+    let folder = site.mount("--write-back 1h");
+    fs::write(folder.join("f"), "sent at the end").unwrap();
+    let status = std::process::Command::new("umount").arg(&folder).status().unwrap();
+    if !status.success() {
+        return artifacts_testkit::tools::note_skip("only root may call umount");
+    }
+    eventually(Duration::from_secs(20), "ended", || {
+        site.machine.run("status").err.contains("nothing is mounted")
+    });
+    assert_eq!(site.object("f").as_deref(), Some(&b"sent at the end"[..]));
+}
+
+#[test]
+fn keys_that_may_only_read_mount_read_only() {
+    require_fuse!();
+    let mut site = Site::new();
+    site.put_object("f", "read me");
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}]}"#;
+    let key = site.keys().add(policy).expect("a key");
+    let secret = secrecy::ExposeSecret::expose_secret(&key.secret).to_owned();
+    site.machine.set_keys(&key.id, &secret);
+    let folder = site.folder("mnt");
+    let said = site.run("mount work {}", &folder).ok();
+    assert!(said.contains("(read-only)"), "{said}");
+    assert_eq!(fs::read_to_string(folder.join("f")).unwrap(), "read me");
+    let error = fs::write(folder.join("g"), "x").unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(30), "{error}: EROFS");
+}
+
+#[test]
+fn an_ordinary_user_mounts_through_the_helper() {
+    require_fuse!();
+    let site = Site::new();
+    if !rustix::process::geteuid().is_root() {
+        // Then every other test here is this one.
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let home = site.folder("home");
+    let folder = home.join("mnt");
+    fs::create_dir_all(&folder).unwrap();
+    for path in [&site.root, &home, &folder] {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    // A place from which that user may run the program.
+    let program = site.folder("artifacts");
+    fs::copy(env!("CARGO_BIN_EXE_artifacts"), &program).unwrap();
+    let run = |line: &str| {
+        let mut command = site.machine.command("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .args(line.split(' '))
+            .env("HOME", &home);
+        support::Said::from(command.output().expect("setpriv"))
+    };
+    run("workspace attach mine --bucket bucket --prefix work").ok();
+    let mount = format!("mount mine {}", folder.display());
+    run(&mount).ok();
+    let status = run("status mine --format json").ok();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["details"]["passthrough"]["state"], "off", "{status}");
+    let touch = |name: &str| {
+        let mut command = site.machine.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c"]);
+        command.arg(format!("echo mine > {0}/{name} && cat {0}/{name}", folder.display()));
+        command.output().unwrap()
+    };
+    let output = touch("f");
+    assert_eq!(output.stdout, b"mine\n", "{output:?}");
+    let error = fs::metadata(folder.join("f")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(13), "nobody else may look, root neither");
+
+    kill(i32::try_from(status["pid"].as_i64().unwrap()).unwrap(), Signal::KILL);
+    let said = run(&mount);
+    assert!(said.err.contains("Repaired"), "{}", said.err);
+    said.ok();
+    run(&format!("unmount {}", folder.display())).ok();
+    assert_eq!(site.object("f").as_deref(), Some(&b"mine\n"[..]));
+    assert_eq!(fs::metadata(&folder).unwrap().uid(), NOBODY, "the folder itself again");
+}
