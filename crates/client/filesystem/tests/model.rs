@@ -1,0 +1,287 @@
+//! A model of a few obviously correct lines, and the real tree beside it: after each random
+//! step, local or another client's, both must show the same.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bucket::memory::MemoryBucket;
+use bucket::{Bucket, Key};
+use common::*;
+use filesystem::{FsError, Kind};
+use proptest::prelude::*;
+
+/// A path's content; `None` for a directory.
+type Model = BTreeMap<String, Option<String>>;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write(String, String),
+    Append(String, String),
+    Mkdir(String),
+    Unlink(String),
+    Rmdir(String),
+    Rename(String, String),
+    /// Another client puts an object.
+    OtherPut(String, String),
+    /// Another client deletes an object.
+    OtherDelete(String),
+    Upload,
+    /// kill -9 and a new mount.
+    Crash,
+}
+
+/// Few names, hostile ones among them, so that steps meet each other.
+fn path() -> impl Strategy<Value = String> {
+    let name = prop_oneof![Just("a"), Just("b"), Just("c.md"), Just("ü"), Just("a b"), Just("#?&+")];
+    prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (path(), "[a-z]{0,9}").prop_map(|(path, text)| Step::Write(path, text)),
+        2 => (path(), "[a-z]{1,5}").prop_map(|(path, text)| Step::Append(path, text)),
+        4 => path().prop_map(Step::Mkdir),
+        2 => path().prop_map(Step::Unlink),
+        2 => path().prop_map(Step::Rmdir),
+        5 => (path(), path()).prop_map(|(from, to)| Step::Rename(from, to)),
+        2 => (path(), "[A-Z]{1,9}").prop_map(|(path, text)| Step::OtherPut(path, text)),
+        1 => path().prop_map(Step::OtherDelete),
+        2 => Just(Step::Upload),
+        1 => Just(Step::Crash),
+    ]
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+fn is_dir(model: &Model, path: &str) -> bool {
+    path.is_empty() || model.get(path) == Some(&None)
+}
+
+fn children<'m>(model: &'m Model, path: &str) -> Vec<&'m String> {
+    let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+    model
+        .keys()
+        .filter(|key| key.starts_with(&prefix) && !key[prefix.len()..].contains('/') && key.as_str() != path)
+        .collect()
+}
+
+/// What a local step does to the model: `false` when a file system must refuse it.
+fn apply(model: &mut Model, step: &Step) -> bool {
+    match step {
+        Step::Write(path, text) => {
+            let allowed = is_dir(model, parent(path)) && !is_dir(model, path);
+            if allowed {
+                model.insert(path.clone(), Some(text.clone()));
+            }
+            allowed
+        }
+        Step::Append(path, text) => match model.get_mut(path) {
+            Some(Some(content)) => {
+                content.push_str(text);
+                true
+            }
+            _ => false,
+        },
+        Step::Mkdir(path) => {
+            let allowed = is_dir(model, parent(path)) && !model.contains_key(path);
+            if allowed {
+                model.insert(path.clone(), None);
+            }
+            allowed
+        }
+        Step::Unlink(path) => {
+            let allowed = matches!(model.get(path), Some(Some(_)));
+            if allowed {
+                model.remove(path);
+            }
+            allowed
+        }
+        Step::Rmdir(path) => {
+            let allowed = model.get(path) == Some(&None) && children(model, path).is_empty();
+            if allowed {
+                model.remove(path);
+            }
+            allowed
+        }
+        Step::Rename(from, to) => rename(model, from, to),
+        _ => true,
+    }
+}
+
+fn rename(model: &mut Model, from: &str, to: &str) -> bool {
+    let Some(what) = model.get(from).cloned() else {
+        return false;
+    };
+    if !is_dir(model, parent(to)) || to.starts_with(&format!("{from}/")) {
+        return false;
+    }
+    if from == to {
+        return true;
+    }
+    match (what.is_none(), model.get(to)) {
+        (true, Some(Some(_))) | (false, Some(None)) => return false,
+        (true, Some(None)) if !children(model, to).is_empty() => return false,
+        _ => {}
+    }
+    let below: Vec<String> = model
+        .keys()
+        .filter(|key| key.as_str() == from || key.starts_with(&format!("{from}/")))
+        .cloned()
+        .collect();
+    model.remove(to);
+    for path in below {
+        if let Some(content) = model.remove(&path) {
+            model.insert(format!("{to}{}", &path[from.len()..]), content);
+        }
+    }
+    true
+}
+
+async fn act(ada: &Machine, step: &Step) -> Result<(), FsError> {
+    match step {
+        Step::Write(path, text) => ada.write(path, text.as_bytes()).await,
+        Step::Append(path, text) => ada.append(path, text.as_bytes()).await,
+        Step::Mkdir(path) => ada.mkdir(path).await,
+        Step::Unlink(path) => ada.unlink(path).await,
+        Step::Rmdir(path) => ada.rmdir(path).await,
+        Step::Rename(from, to) => ada.rename(from, to).await,
+        _ => Ok(()),
+    }
+}
+
+/// What the tree shows, read through it.
+async fn shown(ada: &Machine) -> Model {
+    let mut found = Model::new();
+    let mut open = vec![String::new()];
+    while let Some(at) = open.pop() {
+        for name in ada.names(&at).await.unwrap() {
+            let path = if at.is_empty() { name } else { format!("{at}/{name}") };
+            let entry = ada.walk(&path).await.unwrap();
+            if entry.attr.kind == Kind::Directory {
+                found.insert(path.clone(), None);
+                open.push(path);
+            } else {
+                let content = ada.read(&path).await.unwrap();
+                assert_eq!(content.len() as u64, entry.attr.size, "{path}");
+                found.insert(path, Some(String::from_utf8(content).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// What an empty machine would see of the bucket.
+fn in_bucket(memory: &MemoryBucket) -> Model {
+    let mut found = Model::new();
+    for (key, body) in visible(memory) {
+        let path = key.strip_suffix('/').unwrap_or(&key).to_owned();
+        let mut above = parent(&path).to_owned();
+        while !above.is_empty() {
+            found.insert(above.clone(), None);
+            above = parent(&above).to_owned();
+        }
+        found.insert(path, (!key.ends_with('/')).then_some(body));
+    }
+    found
+}
+
+/// Another client's change, when nothing is pending here; keeps the model's tree a tree.
+async fn other(model: &mut Model, bucket: &dyn Bucket, memory: &MemoryBucket, step: &Step) {
+    match step {
+        Step::OtherPut(path, text) => {
+            let mut above = parent(path).to_owned();
+            let mut clear = !is_dir(model, path) || path.is_empty();
+            while !above.is_empty() {
+                clear &= model.get(&above).is_none_or(Option::is_none);
+                above = parent(&above).to_owned();
+            }
+            if !clear {
+                return;
+            }
+            put(bucket, path, text).await;
+            let mut above = parent(path).to_owned();
+            while !above.is_empty() {
+                model.insert(above.clone(), None);
+                above = parent(&above).to_owned();
+            }
+            model.insert(path.clone(), Some(text.clone()));
+        }
+        Step::OtherDelete(path) if matches!(model.get(path), Some(Some(_))) => {
+            memory.remove(&Key::new(path.as_str()).unwrap());
+            // A directory that only this object implied goes with it.
+            *model = in_bucket(memory);
+        }
+        _ => {}
+    }
+}
+
+async fn run(steps: Vec<Step>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    let mut settings = settings(folder.path(), "ada");
+    // Every look asks the bucket; nothing goes up before it is told to.
+    settings.attr_ttl = Duration::ZERO;
+    settings.upload_delay = Duration::from_secs(3600);
+    let mut model = Model::new();
+    let mut ada = machine(&bucket, settings.clone()).await;
+    for step in &steps {
+        match step {
+            Step::Upload => {
+                ada.drain().await;
+                assert_eq!(in_bucket(&memory), model, "bucket, after {step:?}");
+            }
+            Step::Crash => {
+                drop(ada);
+                ada = machine(&bucket, settings.clone()).await;
+            }
+            Step::OtherPut(..) | Step::OtherDelete(..) => {
+                ada.drain().await;
+                other(&mut model, &*bucket, &memory, step).await;
+            }
+            _ => {
+                let allowed = apply(&mut model, step);
+                let done = act(&ada, step).await;
+                assert_eq!(done.is_ok(), allowed, "{step:?}: {done:?}");
+            }
+        }
+        assert_eq!(shown(&ada).await, model, "tree, after {step:?} of {steps:?}");
+    }
+    ada.drain().await;
+    assert_eq!(in_bucket(&memory), model, "bucket, at the end of {steps:?}");
+    let status = ada.fs.status();
+    assert_eq!(status.conflicts, 0);
+    let fresh = machine(&bucket, {
+        let mut other = settings.clone();
+        other.cache_dir = folder.path().join("bob/cache");
+        other.state_dir = folder.path().join("bob/state");
+        other
+    })
+    .await;
+    assert_eq!(shown(&fresh).await, model, "an empty machine");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if std::env::var_os("ARTIFACTS_LONG").is_some() { 5_000 } else { 150 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_tree_does_what_the_model_does(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(run(steps));
+        runtime.shutdown_background();
+    }
+}
+
