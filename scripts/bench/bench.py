@@ -32,6 +32,7 @@ class Bench:
     def __init__(self, arguments):
         self.arguments = arguments
         self.latency = 0
+        self.begun = time.monotonic()
         self.big_bytes = arguments.big_mib * measures.MIB
         self.noise = os.urandom(measures.MIB)
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="artifacts-bench-", dir=arguments.work))
@@ -172,7 +173,11 @@ class Bench:
 
 
 class TimedOut(Exception):
-    pass
+    """A measure did not end."""
+
+
+class OutOfTime(Exception):
+    """The run was given so many minutes."""
 
 
 def within(limit, function):
@@ -215,17 +220,17 @@ def main():
                 except (peers.Absent, RuntimeError, OSError) as reason:
                     absent[kind.name] = str(reason)
                     log(f"absent: {kind.name}: {reason}")
-        for latency in arguments.latency:
-            bench.latency = latency
-            for number in range(arguments.rounds):
+        for number in range(arguments.rounds):
+            for latency in arguments.latency:
+                bench.latency = latency
                 one_round(bench, chosen, number, results[str(latency)], failures)
-        for latency in arguments.latency:
-            for peer in chosen:
-                if peer.peak_kib and peer.name in results[str(latency)] and latency == arguments.latency[-1]:
-                    results[str(latency)][peer.name]["memory"].append(peer.peak_kib / 1024)
-    except KeyboardInterrupt:
-        log("interrupted; what was measured is reported")
+    except (KeyboardInterrupt, OutOfTime) as reason:
+        log(f"{reason or 'interrupted'}; what was measured is reported")
     finally:
+        # Over all rounds and latencies, so it stands in the first table only.
+        for peer in chosen:
+            if peer.peak_kib:
+                results[str(arguments.latency[0])][peer.name]["memory"].append(peer.peak_kib / 1024)
         for peer in chosen:
             peer.abandon()
         about = describe(bench)
@@ -242,18 +247,21 @@ def one_round(bench, chosen, number, results, failures):
         # Another peer goes first in every round.
         order = chosen[number % len(chosen):] + chosen[:number % len(chosen)] if chosen else []
         for peer in order:
-            if measure == "memory_100k" and (peer.own_format or number > 0):
+            if measure == "memory_100k" and (peer.own_format or number > 0 or bench.latency != bench.arguments.latency[0]):
                 continue
             label = f"round {number + 1}, {bench.latency} ms, {measure}, {peer.name}"
-            attempt(label, lambda: measures.MEASURES[measure](bench, peer),
-                    results[peer.name], failures, bench.arguments.limit, peer.abandon)
+            attempt(bench, label, lambda: measures.MEASURES[measure](bench, peer),
+                    results[peer.name], failures, peer.abandon)
         if not bench.arguments.no_bare:
             label = f"round {number + 1}, {bench.latency} ms, {measure}, bare"
-            attempt(label, lambda: measures.bare(bench, measure), results["bare"], failures,
-                    bench.arguments.limit, lambda: None)
+            attempt(bench, label, lambda: measures.bare(bench, measure), results["bare"], failures,
+                    lambda: None)
 
 
-def attempt(label, function, into, failures, limit, on_failure):
+def attempt(bench, label, function, into, failures, on_failure):
+    limit = bench.arguments.limit
+    if bench.arguments.minutes and time.monotonic() > bench.begun + bench.arguments.minutes * 60:
+        raise OutOfTime(f"{bench.arguments.minutes} minutes are over")
     try:
         found = within(limit, function)
     except Exception as error:
@@ -313,6 +321,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", default="0,20", help="milliseconds added to every request")
     parser.add_argument("--limit", type=float, default=180, help="seconds that one measure may take")
+    parser.add_argument("--minutes", type=float, help="end after so long with what was measured")
     parser.add_argument("--big-mib", type=int, default=256, help="size of the large file")
     parser.add_argument("--no-bare", action="store_true", help="leave the bare client out")
     parser.add_argument("--out", default="target/bench", help="folder for bench.json and bench.md")
