@@ -82,10 +82,9 @@ impl Filesystem {
             let index_clean = self.core.state().index.is_clean();
             progress(&status);
             if self.core.drained() {
-                if index_clean {
-                    return status;
+                if !index_clean {
+                    let _ = self.core.flush_index().await;
                 }
-                let _ = self.core.flush_index().await;
                 if self.core.state().index.is_clean() {
                     return self.status();
                 }

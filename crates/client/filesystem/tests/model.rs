@@ -6,13 +6,15 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bucket::memory::MemoryBucket;
 use bucket::{Bucket, Key};
 use common::*;
-use filesystem::{FsError, Kind};
+use filesystem::{FsError, Kind, Settings};
 use proptest::prelude::*;
+use tokio::runtime::Runtime;
 
 /// A path's content; `None` for a directory.
 type Model = BTreeMap<String, Option<String>>;
@@ -221,7 +223,29 @@ async fn other(model: &mut Model, bucket: &dyn Bucket, memory: &MemoryBucket, st
     }
 }
 
-async fn run(steps: Vec<Step>) {
+/// A machine with a runtime of its own: dropping both is kill -9, for no task outlives them.
+struct Life {
+    ada: Machine,
+    runtime: Runtime,
+}
+
+impl Life {
+    fn begin(bucket: &Arc<dyn Bucket>, settings: &Settings) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let ada = runtime.block_on(machine(bucket, settings.clone()));
+        Self { ada, runtime }
+    }
+
+    fn end(self) {
+        self.runtime.shutdown_timeout(Duration::from_secs(5));
+    }
+}
+
+fn run(steps: &[Step]) {
     let folder = tempfile::tempdir().unwrap();
     let (memory, bucket) = memory();
     let mut settings = settings(folder.path(), "ada");
@@ -229,41 +253,45 @@ async fn run(steps: Vec<Step>) {
     settings.attr_ttl = Duration::ZERO;
     settings.upload_delay = Duration::from_secs(3600);
     let mut model = Model::new();
-    let mut ada = machine(&bucket, settings.clone()).await;
-    for step in &steps {
-        match step {
-            Step::Upload => {
-                ada.drain().await;
-                assert_eq!(in_bucket(&memory), model, "bucket, after {step:?}");
-            }
-            Step::Crash => {
-                drop(ada);
-                ada = machine(&bucket, settings.clone()).await;
-            }
-            Step::OtherPut(..) | Step::OtherDelete(..) => {
-                ada.drain().await;
-                other(&mut model, &*bucket, &memory, step).await;
-            }
-            _ => {
-                let allowed = apply(&mut model, step);
-                let done = act(&ada, step).await;
-                assert_eq!(done.is_ok(), allowed, "{step:?}: {done:?}");
-            }
+    let mut life = Life::begin(&bucket, &settings);
+    for step in steps {
+        if matches!(step, Step::Crash) {
+            life.end();
+            life = Life::begin(&bucket, &settings);
         }
-        assert_eq!(shown(&ada).await, model, "tree, after {step:?} of {steps:?}");
+        let Life { ada, runtime } = &life;
+        runtime.block_on(async {
+            match step {
+                Step::Crash => {}
+                Step::Upload => {
+                    ada.drain().await;
+                    assert_eq!(in_bucket(&memory), model, "bucket, after {step:?}");
+                }
+                Step::OtherPut(..) | Step::OtherDelete(..) => {
+                    ada.drain().await;
+                    other(&mut model, &*bucket, &memory, step).await;
+                }
+                _ => {
+                    let allowed = apply(&mut model, step);
+                    let done = act(ada, step).await;
+                    assert_eq!(done.is_ok(), allowed, "{step:?}: {done:?}");
+                }
+            }
+            assert_eq!(shown(ada).await, model, "tree, after {step:?}");
+        });
     }
-    ada.drain().await;
-    assert_eq!(in_bucket(&memory), model, "bucket, at the end of {steps:?}");
-    let status = ada.fs.status();
-    assert_eq!(status.conflicts, 0);
-    let fresh = machine(&bucket, {
-        let mut other = settings.clone();
-        other.cache_dir = folder.path().join("bob/cache");
-        other.state_dir = folder.path().join("bob/state");
-        other
-    })
-    .await;
-    assert_eq!(shown(&fresh).await, model, "an empty machine");
+    life.runtime.block_on(async {
+        life.ada.drain().await;
+        assert_eq!(in_bucket(&memory), model, "bucket, at the end");
+        assert_eq!(life.ada.fs.status().conflicts, 0);
+    });
+    life.end();
+    settings.cache_dir = folder.path().join("bob/cache");
+    settings.state_dir = folder.path().join("bob/state");
+    let fresh = Life::begin(&bucket, &settings);
+    let seen = fresh.runtime.block_on(shown(&fresh.ada));
+    fresh.end();
+    assert_eq!(seen, model, "an empty machine");
 }
 
 proptest! {
@@ -275,13 +303,6 @@ proptest! {
 
     #[test]
     fn the_tree_does_what_the_model_does(steps in prop::collection::vec(step(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(run(steps));
-        runtime.shutdown_background();
+        run(&steps);
     }
 }
-

@@ -15,6 +15,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(key, body)| ((*key).to_owned(), (*body).to_owned())).collect()
 }
 
+/// > Every file is one object: its key is the workspace's prefix and the file's path, its body the file's bytes.
 #[tokio::test]
 async fn a_file_is_an_object_with_its_bytes() {
     let folder = tempfile::tempdir().unwrap();
@@ -34,6 +35,9 @@ async fn a_file_is_an_object_with_its_bytes() {
     assert_eq!(visible(&memory), []);
 }
 
+/// > Names, sizes and times come from listings; no listing asks for each file.
+/// > Nothing under `.artifacts/` at the workspace's root is shown.
+/// > Another machine's change is seen within the profile's time.
 #[tokio::test]
 async fn what_others_put_is_seen_and_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -54,6 +58,7 @@ async fn what_others_put_is_seen_and_read() {
     assert_eq!(memory.calls().head, 0, "a listing needs no HEAD");
 }
 
+/// > A directory is renamed at once; its objects are copied behind, and until then its files are read from where they are.
 #[tokio::test]
 async fn a_directory_is_renamed_at_once_and_copied_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -79,6 +84,7 @@ async fn a_directory_is_renamed_at_once_and_copied_behind() {
     assert_eq!(get(&*bucket, "old").await.unwrap(), "a file now");
 }
 
+/// > Two names can be exchanged in one step.
 #[tokio::test]
 async fn names_are_swapped_without_losing_either() {
     let folder = tempfile::tempdir().unwrap();
@@ -94,6 +100,7 @@ async fn names_are_swapped_without_losing_either() {
     assert_eq!(visible(&memory), pairs(&[("a", "was b"), ("b", "was a")]));
 }
 
+/// > Every upload names the version it is based on; when the bucket holds another, the bucket's keeps the name and this machine's becomes a conflict copy beside it.
 #[tokio::test]
 async fn both_versions_of_a_conflict_are_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -115,6 +122,7 @@ async fn both_versions_of_a_conflict_are_kept() {
     assert_eq!(ada.read(&found[0].0).await.unwrap(), b"mine");
 }
 
+/// > What was closed survives a crash of the mount: the next mount takes it up.
 #[tokio::test]
 async fn what_was_closed_survives_a_crash() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,6 +153,7 @@ async fn what_was_closed_survives_a_crash() {
     );
 }
 
+/// > Mode, owner, a chosen modification time and extended attributes reach other machines through the bucket's attribute index, and hold only for the version they were set on.
 #[tokio::test]
 async fn attributes_reach_another_machine_without_a_head() {
     let folder = tempfile::tempdir().unwrap();
@@ -173,6 +182,7 @@ async fn attributes_reach_another_machine_without_a_head() {
     assert_eq!(bob.walk("bin/run").await.unwrap().attr.mode, 0o644);
 }
 
+/// > A key that cannot be a file name is shown under an escaped name that begins with `%!`, and opens as what it is.
 #[tokio::test]
 async fn keys_that_cannot_be_names_are_shown_escaped() {
     let folder = tempfile::tempdir().unwrap();
@@ -191,6 +201,7 @@ async fn keys_that_cannot_be_names_are_shown_escaped() {
     assert_eq!(ada.write("%!mine", b"").await, Err(FsError::Invalid));
 }
 
+/// > A file opened for writing and closed unchanged is not uploaded.
 #[tokio::test]
 async fn an_unchanged_file_is_not_uploaded_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -209,6 +220,7 @@ async fn an_unchanged_file_is_not_uploaded_again() {
     assert_eq!(memory.calls().put, before);
 }
 
+/// > A symbolic link is an object `NAME.rclonelink` whose body is the target.
 #[tokio::test]
 async fn a_link_is_an_object_with_its_target() {
     let folder = tempfile::tempdir().unwrap();
@@ -222,6 +234,7 @@ async fn a_link_is_an_object_with_its_target() {
     assert_eq!(bob.fs.readlink(ino).await.unwrap(), "v/1");
 }
 
+/// > One open file reads one version of an object: when that is gone, a read fails rather than mix two.
 #[tokio::test]
 async fn large_files_are_read_in_parts_and_never_mixed() {
     let folder = tempfile::tempdir().unwrap();
@@ -242,6 +255,7 @@ async fn large_files_are_read_in_parts_and_never_mixed() {
     drop(memory);
 }
 
+/// > With the bucket away, cached files are read, changes are taken and kept, and what is not here fails in bounded time.
 #[tokio::test]
 async fn an_outage_keeps_what_is_here_and_refuses_the_rest_in_time() {
     let folder = tempfile::tempdir().unwrap();
@@ -261,4 +275,63 @@ async fn an_outage_keeps_what_is_here_and_refuses_the_rest_in_time() {
     faulty.set_down(false);
     ada.drain().await;
     assert_eq!(get(&*inner, "fresh").await.unwrap(), "written offline");
+}
+
+/// > A directory that was made here, or whose last entry was removed here, exists as a zero-byte object `path/`.
+#[tokio::test]
+async fn an_empty_directory_goes_on_existing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    put(&*bucket, "implied/only", "1").await;
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    ada.mkdir("made").await.unwrap();
+    ada.unlink("implied/only").await.unwrap();
+    ada.drain().await;
+    assert_eq!(visible(&memory), pairs(&[("implied/", ""), ("made/", "")]));
+}
+
+/// > What another machine changed is not deleted by a delete that did not know of it.
+#[tokio::test]
+async fn a_delete_spares_a_newer_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    put(&*bucket, "a", "old").await;
+    let mut slow = settings(folder.path(), "ada");
+    slow.upload_delay = Duration::from_millis(100);
+    let ada = machine(&bucket, slow).await;
+    ada.unlink("a").await.unwrap();
+    put(&*bucket, "a", "new").await;
+    ada.drain().await;
+    assert_eq!(visible(&memory), pairs(&[("a", "new")]));
+    a_while().await;
+    assert_eq!(ada.read("a").await.unwrap(), b"new");
+}
+
+/// > Of two machines that write one file at the same time, every version that was closed is in the bucket, under the name or as a conflict copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_machines_lose_no_version_in_500_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    // Nobody uploads before both have closed: otherwise the later writer would knowingly
+    // replace the earlier one's version.
+    let slow = |machine| {
+        let mut slow = settings(folder.path(), machine);
+        slow.upload_delay = Duration::from_secs(60);
+        slow
+    };
+    let ada = machine(&bucket, slow("ada")).await;
+    let bob = machine(&bucket, slow("bob")).await;
+    for round in 0..500 {
+        let name = format!("f{}.txt", round % 7);
+        let (mine, theirs) = (format!("ada {round}"), format!("bob {round}"));
+        let (one, other) = tokio::join!(
+            ada.write(&name, mine.as_bytes()),
+            bob.write(&name, theirs.as_bytes())
+        );
+        (one.unwrap(), other.unwrap());
+        tokio::join!(ada.drain(), bob.drain());
+        let bodies: Vec<String> = visible(&memory).into_iter().map(|(_, body)| body).collect();
+        assert!(bodies.contains(&mine), "round {round}: {mine} is lost: {:?}", ada.fs.status());
+        assert!(bodies.contains(&theirs), "round {round}: {theirs} is lost");
+    }
 }
