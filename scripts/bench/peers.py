@@ -41,10 +41,14 @@ class Peer:
             shutil.rmtree(self.cache, ignore_errors=True)
             self.cache.mkdir()
             self.bench.drop_caches()
+        self.make_ready(bucket, latency)
         begun = time.monotonic()
         self.start(bucket, latency)
         self.wait_ready()
         return time.monotonic() - begun
+
+    def make_ready(self, bucket, latency):
+        """What is done once for a bucket, before any mount of it; never timed."""
 
     def start(self, bucket, latency):
         raise NotImplementedError
@@ -121,8 +125,7 @@ class Us(Peer):
         self.known = set()
 
     def start(self, bucket, latency):
-        name = self._workspace(bucket, latency)
-        run([self.program, "mount", name, str(self.root)], env=self._env(bucket, latency))
+        run([self.program, "mount", bucket, str(self.root)], env=self._env(bucket, latency))
         self._current = (bucket, latency)
 
     def unmount(self):
@@ -148,7 +151,7 @@ class Us(Peer):
                     found.append(int(entry.name))
         return found
 
-    def _workspace(self, bucket, latency):
+    def make_ready(self, bucket, latency):
         """One home per latency: a workspace's endpoint is part of it."""
         if (bucket, latency) not in self.known:
             env = self._env(bucket, latency)
@@ -158,7 +161,6 @@ class Us(Peer):
             if made.returncode != 0:
                 run([self.program, "workspace", "attach", bucket, *where], env=env)
             self.known.add((bucket, latency))
-        return bucket
 
     def _env(self, bucket, latency):
         home = self.folder / f"home-{latency}"
@@ -226,9 +228,8 @@ class Juicefs(Peer):
         self.program = self.tool("ARTIFACTS_JUICEFS", "juicefs")
         self.formatted = set()
 
-    def start(self, bucket, latency):
-        meta = f"sqlite3://{self.folder}/{bucket}.db"
-        own = f"jfs-{bucket}"
+    def make_ready(self, bucket, latency):
+        own, meta = self._places(bucket)
         if bucket not in self.formatted:
             self.bench.s3.create_bucket(own)
             run([self.program, "--no-agent", "format", "--storage", "s3", "--trash-days", "0",
@@ -236,6 +237,9 @@ class Juicefs(Peer):
                 env={**os.environ, "ACCESS_KEY": self.bench.access_key,
                      "SECRET_KEY": self.bench.secret_key})
             self.formatted.add(bucket)
+
+    def start(self, bucket, latency):
+        own, meta = self._places(bucket)
         self.launch([self.program, "--no-agent", "mount", "--no-usage-report", "--writeback",
                      "--backup-meta", "0", "--log", self.folder / "juicefs.log",
                      "--bucket", f"{self.bench.endpoint(latency)}/{own}",
@@ -247,6 +251,9 @@ class Juicefs(Peer):
         if self.process:
             self.process.wait(timeout=UNMOUNT_LIMIT)
             self.process = None
+
+    def _places(self, bucket):
+        return f"jfs-{bucket}", f"sqlite3://{self.folder}/{bucket}.db"
 
     def pids(self):
         """JuiceFS serves from a child of the process that was started."""
