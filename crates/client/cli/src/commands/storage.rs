@@ -80,13 +80,11 @@ fn save(set: Set, context: &Context) -> Result<()> {
     let paths = context.paths()?;
     let profile = set.profile.profile.clone();
     let chain = context.storage_keys(&profile)?;
-    let changes = if set.is_empty() {
-        from_environment(&chain)?
-    } else {
-        set.into_changes(context)?
-    };
-    store(&paths, &profile, changes, context)?;
-    if chain.environment().has_keys() && chain.resolve().is_ok() {
+    if set.is_empty() {
+        return store(&paths, &profile, from_environment(&chain)?, context);
+    }
+    store(&paths, &profile, set.into_changes(context)?, context)?;
+    if chain.environment().has_keys() {
         context
             .output
             .note("The ARTIFACTS_S3_* variables of this shell still win over the saved keys.");
@@ -94,7 +92,7 @@ fn save(set: Set, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Saves the keys of the environment in the cache file. Used by `workspace create` too.
+/// The keys of the environment as changes to the cache file. Used by `workspace create` too.
 pub(crate) fn from_environment(chain: &StorageKeys) -> Result<Vec<Change>> {
     let fields = chain.environment().own_fields()?;
     if fields.is_empty() {
