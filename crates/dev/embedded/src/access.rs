@@ -113,7 +113,7 @@ fn asked<'a>(context: &'a S3AccessContext<'_>) -> S3Result<Vec<Request<'a>>> {
         }]);
     };
     let resource = match context.s3_path() {
-        S3Path::Root => "*".to_owned(),
+        S3Path::Root => "arn:aws:s3:::*".to_owned(),
         S3Path::Bucket { bucket } => format!("arn:aws:s3:::{bucket}"),
         S3Path::Object { bucket, key } => object_arn(bucket, key),
     };

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hyper::header;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +26,9 @@ use crate::store::{self, Durability, Store};
 
 /// Requests under way get this long to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// A connection may be silent for this long.
+const IDLE: Duration = Duration::from_secs(300);
 
 /// How to run a store.
 #[derive(Debug, Clone)]
@@ -398,8 +403,12 @@ async fn converse(stream: TcpStream, service: S3Service, stop: CancellationToken
     // Small answers must not wait for a client's acknowledgement.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new());
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    // Between requests, too: clients keep their connections for minutes.
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE);
+    let connection = http.serve_connection(
+        TokioIo::new(stream),
+        service_fn(|request| answer(&service, request)),
+    );
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -410,5 +419,32 @@ async fn converse(stream: TcpStream, service: S3Service, stop: CancellationToken
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Answers one request. botocore says `Expect: 100-continue` also for an empty body, for
+/// which hyper sends no 100 (RFC 9110 §10.1.1 leaves it free), and then takes the next
+/// answer on the connection for this one's: so the connection ends with such an answer.
+fn answer(
+    service: &S3Service,
+    request: hyper::Request<hyper::body::Incoming>,
+) -> impl Future<Output = Result<s3s::HttpResponse, s3s::HttpError>> + use<> {
+    let said = |name, value| {
+        request
+            .headers()
+            .get(name)
+            .is_some_and(|found| found == value)
+    };
+    let ends = said(header::EXPECT, "100-continue") && said(header::CONTENT_LENGTH, "0");
+    let answer = Service::call(service, request);
+    async move {
+        let mut answer = answer.await?;
+        if ends {
+            answer.headers_mut().insert(
+                header::CONNECTION,
+                header::HeaderValue::from_static("close"),
+            );
+        }
+        Ok(answer)
     }
 }
