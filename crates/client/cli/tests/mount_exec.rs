@@ -74,7 +74,7 @@ fn a_process_left_behind_does_not_hold_the_end_up() {
 fn files_that_did_not_arrive_turn_success_into_exit_8() {
     require_fuse!();
     let mut site = Site::bare();
-    let proxy = artifacts_testkit::proxy::Proxy::start(address(&site.endpoint())).unwrap();
+    let proxy = testkit::proxy::Proxy::start(address(&site.endpoint())).unwrap();
     site.machine.set("ARTIFACTS_S3_ENDPOINT", &proxy.endpoint());
     site.machine.run("workspace create work --bucket bucket --prefix work").ok();
     let ready = site.folder("ready");
@@ -90,7 +90,7 @@ fn files_that_did_not_arrive_turn_success_into_exit_8() {
         .spawn()
         .unwrap();
     mounting::eventually(std::time::Duration::from_secs(10), "started", || ready.exists());
-    proxy.set_mode(artifacts_testkit::proxy::Mode::Cut);
+    proxy.set_mode(testkit::proxy::Mode::Cut);
     proxy.cut_open();
     std::fs::write(&go, "").unwrap();
     let said = Said::from(child.wait_with_output().unwrap());

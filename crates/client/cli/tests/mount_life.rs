@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,72 @@ fn files_written_in_the_folder_are_plain_objects_in_the_bucket() {
     assert_eq!(site.object("z/b/large").as_deref(), Some(&body[..]));
     assert_eq!(site.object("a/b/large"), None);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "unmounted");
+}
+
+/// Reads and writes at odd places, compared with a plain file.
+fn use_a_file_at_random(folder: &std::path::Path, shadow: &std::path::Path) -> Vec<u8> {
+    let open = |path: &std::path::Path| {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(path).unwrap()
+    };
+    let mut seed = 7u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % below
+    };
+    let path = folder.join("random");
+    let (mut ours, plain) = (open(&path), open(shadow));
+    for round in 0..400u64 {
+        let (at, length) = (random(300_000), usize::try_from(random(70_000)).unwrap());
+        let bytes = vec![u8::try_from(round % 251).unwrap(); length];
+        match round % 8 {
+            0..=4 => [&ours, &plain].map(|file| file.write_all_at(&bytes, at).unwrap()),
+            5 => [&ours, &plain].map(|file| file.set_len(at).unwrap()),
+            6 => {
+                ours = open(&path);
+                [(), ()]
+            }
+            _ => [(), ()],
+        };
+        let mut read = [vec![0; length], vec![0; length]];
+        let counts = [
+            ours.read_at(&mut read[0], at).unwrap(),
+            plain.read_at(&mut read[1], at).unwrap(),
+        ];
+        assert_eq!(counts[0], counts[1], "round {round}");
+        assert!(read[0] == read[1], "round {round}: other bytes");
+        assert_eq!(ours.metadata().unwrap().len(), plain.metadata().unwrap().len());
+    }
+    fs::read(shadow).unwrap()
+}
+
+#[test]
+fn with_and_without_passthrough_a_file_is_a_file() {
+    require_fuse!();
+    for (options, states) in [("", ["on", "off"]), ("--no-passthrough", ["off", "off"])] {
+        let site = Site::new();
+        let folder = site.mount(options);
+        let status = site.status("work");
+        let state = status["details"]["passthrough"]["state"].as_str().unwrap();
+        assert!(states.contains(&state), "{status}");
+        let body = use_a_file_at_random(&folder, &site.folder("shadow"));
+        site.run("unmount {}", &folder).ok();
+        assert!(site.object("random").as_deref() == Some(&body[..]), "{options}: other bytes");
+    }
+}
+
+#[test]
+fn a_workspace_can_be_made_and_mounted_in_one_go() {
+    require_fuse!();
+    let site = Site::bare();
+    let folder = site.folder("mnt");
+    let said = site.run("workspace create work {} --bucket bucket --prefix work", &folder);
+    assert!(said.err.contains(&format!("Mounted work on {}.", folder.display())), "{}", said.err);
+    said.ok();
+    fs::write(folder.join("f"), "x").unwrap();
+    site.run("unmount work", &folder).ok();
+    assert_eq!(site.object("f").as_deref(), Some(&b"x"[..]));
 }
 
 #[test]
@@ -119,7 +185,7 @@ fn a_change_elsewhere_is_seen_through_the_kernels_caches() {
     assert!(!folder.join("new").exists(), "and remembered as absent");
     site.put_object("doc", "after!");
     site.put_object("new", "here");
-    let client = artifacts_testkit::s3::client(&site.endpoint());
+    let client = testkit::s3::client(&site.endpoint());
     let delete = client.delete_object().bucket(mounting::BUCKET).key("work/gone");
     mounting::block_on(delete.send()).unwrap();
     // The profile says 5 s; a busy machine gets some more.
@@ -160,7 +226,7 @@ fn anyones_umount_is_a_clean_end_too() {
     fs::write(folder.join("f"), "sent at the end").unwrap();
     let status = std::process::Command::new("umount").arg(&folder).status().unwrap();
     if !status.success() {
-        return artifacts_testkit::tools::note_skip("only root may call umount");
+        return testkit::tools::note_skip("only root may call umount");
     }
     eventually(Duration::from_secs(20), "ended", || {
         site.machine.run("status").err.contains("nothing is mounted")

@@ -107,11 +107,11 @@ fn wrong_keys_an_unknown_bucket_and_a_store_that_is_away_are_told_apart() {
     let said = site.run("mount work {}", &folder);
     assert_eq!(said.code, 3, "{}", said.err);
     site.machine
-        .set_keys(artifacts_testkit::ACCESS_KEY_ID, artifacts_testkit::SECRET_ACCESS_KEY);
+        .set_keys(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY);
     fs::write(&path, config.replace("\"bucket\"", "\"no-such-bucket\"")).unwrap();
     let said = site.run("mount work {}", &folder);
     assert_eq!(said.code, 5, "{}", said.err);
-    let silent = artifacts_testkit::fake::Endpoint::silent().unwrap();
+    let silent = testkit::fake::Endpoint::silent().unwrap();
     fs::write(&path, config.replace(&site.endpoint(), &silent.endpoint())).unwrap();
     let said = site.run("mount work {}", &folder);
     assert_eq!(said.code, 7, "{}", said.err);

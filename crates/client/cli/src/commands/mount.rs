@@ -9,7 +9,7 @@ pub(crate) mod serve;
 pub(crate) mod settings;
 pub(crate) mod values;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Mount, context: &Context) -> Result<ExitCode> {
     if args.foreground {
         return foreground(&plan, context);
     }
-    let ready = background(args, &plan)?;
+    let ready = background(&args.flags, &plan)?;
     tell(context, &ready)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -63,7 +63,19 @@ pub(crate) fn table(context: &Context) -> Result<MountTable> {
     Ok(MountTable::open(context.paths()?.state())?)
 }
 
-fn background(args: &Mount, plan: &Plan) -> Result<Ready> {
+/// Mounts as `artifacts mount NAME PATH` does, for another command; tells it as a note.
+pub(crate) fn also(name: &WorkspaceName, path: &Path, context: &Context) -> Result<()> {
+    let flags = Flags::default();
+    let plan = Plan::new(name, path, &flags, context)?;
+    let ready = background(&flags, &plan)?;
+    let mounted = format!("Mounted {} on {}.", ready.workspace, ready.mountpoint.display());
+    for note in ready.notes.iter().chain([&mounted]) {
+        context.output.note(note);
+    }
+    Ok(())
+}
+
+fn background(flags: &Flags, plan: &Plan) -> Result<Ready> {
     let program = std::env::current_exe().map_err(|e| {
         Failure::new(
             Code::Failed,
@@ -73,8 +85,8 @@ fn background(args: &Mount, plan: &Plan) -> Result<Ready> {
     let mut command = Command::new(program);
     command
         .args(["mount", "--supervised"])
-        .args(args.flags.to_words())
-        .args(["--", args.name.as_str()])
+        .args(flags.to_words())
+        .args(["--", plan.name.as_str()])
         .arg(&plan.path);
     // Its log is a file.
     command.env("NO_COLOR", "1");

@@ -9,7 +9,6 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use artifacts_testkit as testkit;
 use serde_json::Value;
 
 use crate::support::{Machine, Said};
@@ -22,8 +21,8 @@ pub const BUCKET: &str = "bucket";
 macro_rules! require_fuse {
     () => {
         if !std::path::Path::new("/dev/fuse").exists() {
-            assert!(!artifacts_testkit::tools::required(), "there is no /dev/fuse");
-            return artifacts_testkit::tools::note_skip("there is no /dev/fuse");
+            assert!(!testkit::tools::required(), "there is no /dev/fuse");
+            return testkit::tools::note_skip("there is no /dev/fuse");
         }
     };
 }

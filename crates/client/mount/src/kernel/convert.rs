@@ -124,28 +124,9 @@ pub(super) fn time(time: TimeOrNow) -> SystemTime {
     }
 }
 
-/// The mode that is left when somebody else than the owner writes, or the owner changes:
-/// set-user-id goes, set-group-id goes where the group may execute (chown(2), write(2)).
-pub(super) fn without_privileges(mode: u32) -> u32 {
-    let group = if mode & 0o010 != 0 { 0o2000 } else { 0 };
-    mode & !(0o4000 | group)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn privileges_go_as_the_manual_says() {
-        assert_eq!(without_privileges(0o4755), 0o755);
-        assert_eq!(without_privileges(0o6755), 0o755);
-        assert_eq!(
-            without_privileges(0o2644),
-            0o2644,
-            "mandatory locking, not set-group-id"
-        );
-        assert_eq!(without_privileges(0o1777), 0o1777);
-    }
 
     #[test]
     fn flags_of_open_and_rename_are_understood() {

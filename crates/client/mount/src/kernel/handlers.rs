@@ -6,31 +6,21 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use filesystem::{
-    Access, DirEntry, Entry, Filesystem as Tree, FsError, Opened, Owner, SetAttr, XattrMode,
-};
+use filesystem::{FsError, Owner, SetAttr, XattrMode};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use futures::FutureExt;
+use super::convert::{errno, name, nothing, open_mode, rename_mode, time};
+use super::privileges::{drop_privileges, privileges_dropped};
+use super::replies::{GENERATION, attr, empty, entry, sized};
+use super::{Kernel, directory, options, replies};
 
-use super::convert::{
-    attributes, errno, file_type, name, nothing, open_mode, rename_mode, time, without_privileges,
-};
-use super::files::OpenFiles;
-use super::{Kernel, options};
-
-/// Inode numbers are never given to another file while a mount lives.
-const GENERATION: Generation = Generation(0);
-/// Entries fetched from the tree at one time while a directory is read.
-const BATCH: usize = 128;
 /// The unit of `statfs`.
 const STATFS_BLOCK: u32 = 4096;
 
@@ -254,7 +244,7 @@ impl Filesystem for Kernel {
                 Ok((opened, !mode.write))
             },
             move |result| match result {
-                Ok((opened, only_read)) => reply_opened(&files, ino, opened, only_read, reply),
+                Ok((opened, only_read)) => replies::opened(&files, ino, opened, only_read, reply),
                 Err(error) => reply.error(errno(&error)),
             },
         );
@@ -280,7 +270,7 @@ impl Filesystem for Kernel {
                     .await
             },
             move |result| match result {
-                Ok((entry, opened)) => reply_created(&files, &entry, opened, reply),
+                Ok((entry, opened)) => replies::created(&files, &entry, opened, reply),
                 Err(error) => reply.error(errno(&error)),
             },
         );
@@ -425,7 +415,7 @@ impl Filesystem for Kernel {
     ) {
         let tree = self.tree.clone();
         let _runtime = self.runtime.enter();
-        names(&tree, fh.0, offset, reply);
+        directory::names(&tree, fh.0, offset, reply);
     }
 
     fn readdirplus(
@@ -438,7 +428,7 @@ impl Filesystem for Kernel {
     ) {
         let tree = self.tree.clone();
         let _runtime = self.runtime.enter();
-        names_and_attributes(&tree, fh.0, offset, reply);
+        directory::names_and_attributes(&tree, fh.0, offset, reply);
     }
 
     fn releasedir(
@@ -600,176 +590,5 @@ fn owner(request: &Request) -> Owner {
     Owner {
         uid: request.uid(),
         gid: request.gid(),
-    }
-}
-
-fn empty(reply: ReplyEmpty, result: Result<(), FsError>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-fn entry(reply: ReplyEntry, result: Result<Entry, FsError>) {
-    match result {
-        Ok(entry) => reply.entry(&entry.ttl, &attributes(&entry.attr), GENERATION),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-fn attr(reply: ReplyAttr, result: Result<Entry, FsError>) {
-    match result {
-        Ok(entry) => reply.attr(&entry.ttl, &attributes(&entry.attr)),
-        Err(error) => reply.error(errno(&error)),
-    }
-}
-
-/// Extended attributes are asked for twice: for their size, then for their bytes.
-fn sized(reply: ReplyXattr, room: u32, result: Result<Vec<u8>, FsError>) {
-    match result {
-        Err(error) => reply.error(errno(&error)),
-        Ok(value) => match u32::try_from(value.len()) {
-            Ok(size) if room == 0 => reply.size(size),
-            Ok(size) if size <= room => reply.data(&value),
-            _ => reply.error(Errno::ERANGE),
-        },
-    }
-}
-
-fn reply_opened(
-    files: &Arc<OpenFiles>,
-    ino: INodeNo,
-    opened: Opened,
-    only_read: bool,
-    reply: ReplyOpen,
-) {
-    let handle = FileHandle(opened.handle);
-    // A reader's close has nothing to say.
-    let quiet = if only_read {
-        FopenFlags::FOPEN_NOFLUSH
-    } else {
-        FopenFlags::empty()
-    };
-    if let Access::Backing(file) = &opened.access
-        && let Some(id) =
-            files.opened_with(opened.handle, ino.0, file, |file| reply.open_backing(file))
-    {
-        return reply.opened_passthrough(handle, quiet, &id);
-    }
-    if matches!(opened.access, Access::Calls) {
-        files.opened(opened.handle);
-    }
-    reply.opened(handle, quiet | cache_flag(&opened));
-}
-
-fn reply_created(files: &Arc<OpenFiles>, entry: &Entry, opened: Opened, reply: ReplyCreate) {
-    let handle = FileHandle(opened.handle);
-    let attr = attributes(&entry.attr);
-    if let Access::Backing(file) = &opened.access
-        && let Some(id) = files.opened_with(opened.handle, entry.attr.ino, file, |file| {
-            reply.open_backing(file)
-        })
-    {
-        let flags = FopenFlags::empty();
-        return reply.created_passthrough(&entry.ttl, &attr, GENERATION, handle, flags, &id);
-    }
-    if matches!(opened.access, Access::Calls) {
-        files.opened(opened.handle);
-    }
-    reply.created(&entry.ttl, &attr, GENERATION, handle, cache_flag(&opened));
-}
-
-fn cache_flag(opened: &Opened) -> FopenFlags {
-    if opened.keep_cache {
-        FopenFlags::FOPEN_KEEP_CACHE
-    } else {
-        FopenFlags::empty()
-    }
-}
-
-/// The change, with the set-user-id and set-group-id bits taken away where they are set.
-async fn privileges_dropped(
-    tree: &Tree,
-    ino: INodeNo,
-    change: SetAttr,
-) -> Result<SetAttr, FsError> {
-    let attr = tree.getattr(ino.0).await?.attr;
-    let left = without_privileges(attr.mode);
-    let is_file = attr.kind == filesystem::Kind::File;
-    Ok(SetAttr {
-        mode: (is_file && left != attr.mode).then_some(left),
-        ..change
-    })
-}
-
-async fn drop_privileges(tree: &Tree, ino: INodeNo) -> Result<(), FsError> {
-    let change = privileges_dropped(tree, ino, SetAttr::default()).await?;
-    if change.mode.is_some() {
-        tree.setattr(ino.0, change).await?;
-    }
-    Ok(())
-}
-
-/// Names are gathered when a directory is opened, so reading them never waits.
-fn batch(tree: &Tree, handle: u64, offset: u64) -> Result<Vec<DirEntry>, FsError> {
-    let waited = || {
-        Err(FsError::Local(
-            "reading an open directory had to wait".into(),
-        ))
-    };
-    tree.readdir(handle, offset, BATCH)
-        .now_or_never()
-        .unwrap_or_else(waited)
-}
-
-/// Fills the reply until it is full or the directory ends.
-fn names(tree: &Tree, handle: u64, mut offset: u64, mut reply: ReplyDirectory) {
-    let start = offset;
-    loop {
-        let batch = match batch(tree, handle, offset) {
-            Ok(batch) if batch.is_empty() => return reply.ok(),
-            Ok(batch) => batch,
-            // What was gathered counts first; the error comes again with the next call.
-            Err(_) if offset != start => return reply.ok(),
-            Err(error) => return reply.error(errno(&error)),
-        };
-        for found in batch {
-            let attr = &found.entry.attr;
-            if reply.add(
-                INodeNo(attr.ino),
-                found.next,
-                file_type(attr.kind),
-                &found.name,
-            ) {
-                return reply.ok();
-            }
-            offset = found.next;
-        }
-    }
-}
-
-/// The same with attributes; each entry put into the reply counts as looked up, except the
-/// two that name the directory itself and its parent.
-fn names_and_attributes(tree: &Tree, handle: u64, mut offset: u64, mut reply: ReplyDirectoryPlus) {
-    let start = offset;
-    loop {
-        let batch = match batch(tree, handle, offset) {
-            Ok(batch) if batch.is_empty() => return reply.ok(),
-            Ok(batch) => batch,
-            // What was gathered counts first; the error comes again with the next call.
-            Err(_) if offset != start => return reply.ok(),
-            Err(error) => return reply.error(errno(&error)),
-        };
-        for found in batch {
-            let attr = attributes(&found.entry.attr);
-            let (name, ttl) = (&found.name, &found.entry.ttl);
-            if reply.add(attr.ino, found.next, name, ttl, &attr, GENERATION) {
-                return reply.ok();
-            }
-            if !matches!(name.as_str(), "." | "..") {
-                tree.reference(attr.ino.0);
-            }
-            offset = found.next;
-        }
     }
 }

@@ -6,10 +6,13 @@
 //! blocks neither metadata nor reads of what is cached.
 
 mod convert;
+mod directory;
 mod files;
 mod handlers;
 mod notify;
 mod options;
+mod privileges;
+mod replies;
 
 use std::future::Future;
 use std::io;

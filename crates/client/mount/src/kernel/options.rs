@@ -7,6 +7,7 @@ use fuser::{Config, InitFlags, KernelConfig, SessionACL};
 use super::files::Passthrough;
 use super::{Kernel, KernelOptions};
 use crate::attach::device_opens;
+use crate::process::is_admin;
 
 /// One write request carries up to this much.
 const MAX_WRITE: u32 = 1 << 20;
@@ -72,7 +73,11 @@ fn agree_passthrough(options: &KernelOptions, config: &mut KernelConfig) -> Pass
         reason: reason.into(),
     };
     if !options.passthrough {
-        return off("needs the right CAP_SYS_ADMIN");
+        return off(if is_admin() {
+            "switched off"
+        } else {
+            "needs the right CAP_SYS_ADMIN"
+        });
     }
     // A cache on overlayfs is itself one level of stacking; then no overlay can be put on
     // top of the mount, which is the rarer wish.

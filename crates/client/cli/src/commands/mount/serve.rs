@@ -196,7 +196,7 @@ fn settings(plan: &Plan, read_only: bool) -> Settings {
     );
     settings.prefix = plan.opened.config.prefix.as_str().to_owned();
     settings.host = host_name();
-    settings.backing = mount::passthrough_possible();
+    settings.backing = plan.choices.passthrough && mount::passthrough_possible();
     plan.choices.apply(&mut settings);
     settings.read_only |= read_only;
     settings

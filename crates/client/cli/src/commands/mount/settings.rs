@@ -20,10 +20,11 @@ const CACHE_SIZE: &str = "ARTIFACTS_MOUNT_CACHE_SIZE";
 const UPLOADS: &str = "ARTIFACTS_MOUNT_UPLOADS";
 const ATTR_TTL: &str = "ARTIFACTS_MOUNT_ATTR_TTL";
 const WRITE_BACK: &str = "ARTIFACTS_MOUNT_WRITE_BACK";
+const PASSTHROUGH: &str = "ARTIFACTS_MOUNT_PASSTHROUGH";
 const LAZY: &str = "ARTIFACTS_MOUNT_LAZY";
 
 /// Names in the table `[mount]` of a workspace's file.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "profile",
     "read_only",
     "allow_other",
@@ -33,6 +34,7 @@ const KEYS: [&str; 9] = [
     "attr_ttl",
     "write_back",
     "lazy",
+    "passthrough",
 ];
 
 /// How a workspace is mounted. Each also as a variable ARTIFACTS_MOUNT_…, and in the table
@@ -67,6 +69,9 @@ pub(crate) struct Flags {
     /// List nothing before it is asked for.
     #[arg(long)]
     lazy: bool,
+    /// Do not let the kernel read and write whole local files by itself.
+    #[arg(long)]
+    no_passthrough: bool,
     /// Other keys than the workspace's own.
     #[arg(long, value_name = "PROFILE")]
     pub(crate) key_profile: Option<KeyProfile>,
@@ -86,6 +91,8 @@ pub(crate) struct Choices {
     attr_ttl: Option<Span>,
     write_back: Option<Span>,
     lazy: bool,
+    /// Let the kernel read and write whole local files by itself, where it can.
+    pub(crate) passthrough: bool,
 }
 
 impl Flags {
@@ -118,6 +125,10 @@ impl Flags {
             attr_ttl: from.pick(self.attr_ttl, ATTR_TTL, "attr_ttl")?,
             write_back: from.pick(self.write_back, WRITE_BACK, "write_back")?,
             lazy: switch(self.lazy, LAZY, "lazy")?,
+            passthrough: from
+                .pick(self.no_passthrough.then_some(Switch(false)), PASSTHROUGH, "passthrough")?
+                .unwrap_or(Switch(true))
+                .0,
         })
     }
 
@@ -141,6 +152,7 @@ impl Flags {
             ("read-only", self.read_only),
             ("allow-other", self.allow_other),
             ("lazy", self.lazy),
+            ("no-passthrough", self.no_passthrough),
         ] {
             words.extend(given.then(|| format!("--{name}")));
         }
@@ -254,7 +266,7 @@ mod tests {
         assert_eq!(chosen.uploads, Some(2));
         assert_eq!(chosen.attr_ttl, Some(Span(Duration::from_secs(7))));
         assert_eq!(chosen.cache_size, Some(Size(1 << 30)));
-        assert!(chosen.read_only && !chosen.lazy);
+        assert!(chosen.read_only && !chosen.lazy && chosen.passthrough);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `artifacts workspace create`.
 
+use std::path::PathBuf;
+
 use bucket::Bucket;
 use clap::Args;
 use credentials::{Field, KeyFile, StorageKeys, WorkspaceConfig};
@@ -7,7 +9,7 @@ use model::WorkspaceName;
 
 use super::target::{Target, check_free, nested};
 use super::view::{View, warn_of};
-use crate::commands::storage;
+use crate::commands::{mount, storage};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::marker::{MARKER, Marker};
@@ -18,12 +20,14 @@ use crate::workspace::{connect, first_page, place, probe};
 pub(crate) struct Create {
     /// The workspace's name on this machine.
     name: WorkspaceName,
+    /// Mount it on this empty folder at once.
+    path: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
 
 pub(crate) fn run(create: Create, context: &Context) -> Result<()> {
-    let Create { name, target } = create;
+    let Create { name, path, target } = create;
     let marker = Marker::new();
     let mut config = target.into_config(marker.id)?;
     check_free(context, &name, &config)?;
@@ -37,7 +41,10 @@ pub(crate) fn run(create: Create, context: &Context) -> Result<()> {
     if output.is_json() {
         output.data(&View::new(&name, &config), String::new)?;
     }
-    Ok(())
+    match path {
+        Some(path) => mount::also(&name, &path, context),
+        None => Ok(()),
+    }
 }
 
 /// Asks the store, marks the bucket, remembers the workspace; undoes the mark where it
