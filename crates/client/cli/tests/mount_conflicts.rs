@@ -23,22 +23,40 @@ fn copies_are_listed_beside_their_originals() {
     assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
     assert_eq!(list[0]["copy"]["path"], COPY);
     assert_eq!(list[0]["original"], "d/notes.md");
-    assert_eq!((&list[0]["copy"]["size"], &list[0]["theirs"]["size"]), (&4.into(), &6.into()));
-    let shown = site.machine.run(&format!("conflicts show work {COPY}")).ok();
-    assert!(shown.contains("d/notes.md") && shown.contains("4 B"), "{shown}");
+    assert_eq!(
+        (&list[0]["copy"]["size"], &list[0]["theirs"]["size"]),
+        (&4.into(), &6.into())
+    );
+    let shown = site
+        .machine
+        .run(&format!("conflicts show work {COPY}"))
+        .ok();
+    assert!(
+        shown.contains("d/notes.md") && shown.contains("4 B"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn each_way_of_settling_leaves_what_it_says() {
-    let text = |site: &Site, path| site.object(path).map(|body| String::from_utf8(body).unwrap());
+    let text = |site: &Site, path| {
+        site.object(path)
+            .map(|body| String::from_utf8(body).unwrap())
+    };
     for (keep, original, other) in [
         ("mine", "mine", None),
         ("theirs", "theirs", None),
         ("both", "theirs", Some("mine")),
     ] {
         let site = site();
-        site.machine.run(&format!("conflicts resolve work {COPY} --keep {keep}")).ok();
-        assert_eq!(text(&site, "d/notes.md").as_deref(), Some(original), "{keep}");
+        site.machine
+            .run(&format!("conflicts resolve work {COPY} --keep {keep}"))
+            .ok();
+        assert_eq!(
+            text(&site, "d/notes.md").as_deref(),
+            Some(original),
+            "{keep}"
+        );
         assert_eq!(text(&site, "d/notes-2.md").as_deref(), other, "{keep}");
         assert_eq!(text(&site, COPY), None, "{keep}");
         let said = site.machine.run("conflicts list work");

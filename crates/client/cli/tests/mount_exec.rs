@@ -24,7 +24,12 @@ fn the_commands_exit_code_is_passed_on_and_its_files_are_in_the_bucket() {
     let site = Site::new();
     let script = "echo out; echo data > $ARTIFACTS_MOUNT/made; exit 77";
     let said = Said::from(exec(&site, "", script).output().unwrap());
-    assert_eq!((said.code, said.out.as_str()), (77, "out\n"), "{}", said.err);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (77, "out\n"),
+        "{}",
+        said.err
+    );
     assert_eq!(site.object("made").as_deref(), Some(&b"data\n"[..]));
     assert!(mounts_under(&site.root).is_empty());
     let said = Said::from(exec(&site, "", "kill -KILL $$").output().unwrap());
@@ -48,7 +53,10 @@ fn a_signal_reaches_the_command_and_its_last_words_are_kept() {
     require_fuse!();
     let site = Site::new();
     let script = "trap 'echo bye > $ARTIFACTS_MOUNT/bye; exit 42' TERM; echo started; while :; do sleep 0.05; done";
-    let mut child = exec(&site, "", script).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = exec(&site, "", script)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
@@ -76,7 +84,9 @@ fn files_that_did_not_arrive_turn_success_into_exit_8() {
     let mut site = Site::bare();
     let proxy = testkit::proxy::Proxy::start(address(&site.endpoint())).unwrap();
     site.machine.set("ARTIFACTS_S3_ENDPOINT", &proxy.endpoint());
-    site.machine.run("workspace create work --bucket bucket --prefix work").ok();
+    site.machine
+        .run("workspace create work --bucket bucket --prefix work")
+        .ok();
     let ready = site.folder("ready");
     let go = site.folder("go");
     let script = format!(
@@ -89,7 +99,9 @@ fn files_that_did_not_arrive_turn_success_into_exit_8() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    mounting::eventually(std::time::Duration::from_secs(10), "started", || ready.exists());
+    mounting::eventually(std::time::Duration::from_secs(10), "started", || {
+        ready.exists()
+    });
     proxy.set_mode(testkit::proxy::Mode::Cut);
     proxy.cut_open();
     std::fs::write(&go, "").unwrap();

@@ -27,7 +27,10 @@ fn files_written_in_the_folder_are_plain_objects_in_the_bucket() {
     let body: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     fs::write(folder.join("a/b/large"), &body).unwrap();
     fs::write(folder.join("notes.md"), "one\n").unwrap();
-    let mut notes = fs::OpenOptions::new().append(true).open(folder.join("notes.md")).unwrap();
+    let mut notes = fs::OpenOptions::new()
+        .append(true)
+        .open(folder.join("notes.md"))
+        .unwrap();
     notes.write_all(b"two\n").unwrap();
     drop(notes);
     assert_eq!(fs::read(folder.join("a/b/large")).unwrap(), body);
@@ -75,7 +78,10 @@ fn use_a_file_at_random(folder: &std::path::Path, shadow: &std::path::Path) -> V
         ];
         assert_eq!(counts[0], counts[1], "round {round}");
         assert!(read[0] == read[1], "round {round}: other bytes");
-        assert_eq!(ours.metadata().unwrap().len(), plain.metadata().unwrap().len());
+        assert_eq!(
+            ours.metadata().unwrap().len(),
+            plain.metadata().unwrap().len()
+        );
     }
     fs::read(shadow).unwrap()
 }
@@ -91,7 +97,10 @@ fn with_and_without_passthrough_a_file_is_a_file() {
         assert!(states.contains(&state), "{status}");
         let body = use_a_file_at_random(&folder, &site.folder("shadow"));
         site.run("unmount {}", &folder).ok();
-        assert!(site.object("random").as_deref() == Some(&body[..]), "{options}: other bytes");
+        assert!(
+            site.object("random").as_deref() == Some(&body[..]),
+            "{options}: other bytes"
+        );
     }
 }
 
@@ -100,8 +109,16 @@ fn a_workspace_can_be_made_and_mounted_in_one_go() {
     require_fuse!();
     let site = Site::bare();
     let folder = site.folder("mnt");
-    let said = site.run("workspace create work {} --bucket bucket --prefix work", &folder);
-    assert!(said.err.contains(&format!("Mounted work on {}.", folder.display())), "{}", said.err);
+    let said = site.run(
+        "workspace create work {} --bucket bucket --prefix work",
+        &folder,
+    );
+    assert!(
+        said.err
+            .contains(&format!("Mounted work on {}.", folder.display())),
+        "{}",
+        said.err
+    );
     said.ok();
     fs::write(folder.join("f"), "x").unwrap();
     site.run("unmount work", &folder).ok();
@@ -115,7 +132,9 @@ fn a_killed_mount_is_stale_and_the_next_one_repairs_it_and_loses_nothing() {
     let folder = site.mount("--write-back 1h");
     fs::write(folder.join("closed"), "precious").unwrap();
     kill(site.pid("work"), Signal::KILL);
-    eventually(Duration::from_secs(5), "dead", || fs::metadata(&folder).is_err());
+    eventually(Duration::from_secs(5), "dead", || {
+        fs::metadata(&folder).is_err()
+    });
     let error = fs::metadata(&folder).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(107), "{error}: ENOTCONN");
 
@@ -123,13 +142,17 @@ fn a_killed_mount_is_stale_and_the_next_one_repairs_it_and_loses_nothing() {
     assert_eq!(status.code, 8, "{}{}", status.out, status.err);
     assert_eq!(site.status("work")["state"], "stale");
     assert_eq!(site.status("work")["healthy"], false);
-    site.run("flush {}", &folder).refused(8, "stale", "artifacts mount work");
+    site.run("flush {}", &folder)
+        .refused(8, "stale", "artifacts mount work");
 
     let said = site.run("mount work {}", &folder);
     assert!(said.err.contains("Repaired"), "{}", said.err);
     said.ok();
     assert_eq!(mounts_under(&site.root), [folder.clone()], "only once");
-    assert_eq!(fs::read_to_string(folder.join("closed")).unwrap(), "precious");
+    assert_eq!(
+        fs::read_to_string(folder.join("closed")).unwrap(),
+        "precious"
+    );
     site.run("unmount {}", &folder).ok();
     assert_eq!(site.object("closed").as_deref(), Some(&b"precious"[..]));
 }
@@ -140,7 +163,9 @@ fn unmounting_a_stale_mount_takes_it_away() {
     let site = Site::new();
     let folder = site.mount("");
     kill(site.pid("work"), Signal::KILL);
-    eventually(Duration::from_secs(5), "dead", || fs::metadata(&folder).is_err());
+    eventually(Duration::from_secs(5), "dead", || {
+        fs::metadata(&folder).is_err()
+    });
     let said = site.run("unmount {}", &folder);
     assert!(said.err.contains("was gone"), "{}", said.err);
     said.ok();
@@ -156,17 +181,31 @@ fn status_says_what_waits() {
     fs::write(folder.join("later"), vec![1; 5000]).unwrap();
     let status = site.status(folder.to_str().unwrap());
     let tree = &status["details"]["filesystem"];
-    assert_eq!((&status["state"], &status["healthy"]), (&"mounted".into(), &true.into()));
+    assert_eq!(
+        (&status["state"], &status["healthy"]),
+        (&"mounted".into(), &true.into())
+    );
     assert_eq!(tree["pending_files"], 1, "{status}");
     assert_eq!(tree["pending_bytes"], 5000, "{status}");
     assert!(status["details"]["memory_bytes"].as_u64().unwrap() > 1 << 20);
-    assert!(fs::metadata(status["log"].as_str().unwrap()).unwrap().permissions().mode() & 0o077 == 0);
+    assert!(
+        fs::metadata(status["log"].as_str().unwrap())
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o077
+            == 0
+    );
     let table = site.run("mount-status", &folder).ok();
     assert!(table.contains("1 file (4.9 KiB)"), "{table}");
 
     let said = site.run("unmount --no-wait {}", &folder);
     assert_eq!(said.code, 8, "{}", said.err);
-    assert!(said.err.contains("1 file (4.9 KiB) stay in the journal"), "{}", said.err);
+    assert!(
+        said.err.contains("1 file (4.9 KiB) stay in the journal"),
+        "{}",
+        said.err
+    );
     assert_eq!(site.object("later"), None);
     site.mount("");
     site.run("flush work", &folder).ok();
@@ -186,7 +225,10 @@ fn a_change_elsewhere_is_seen_through_the_kernels_caches() {
     site.put_object("doc", "after!");
     site.put_object("new", "here");
     let client = testkit::s3::client(&site.endpoint());
-    let delete = client.delete_object().bucket(mounting::BUCKET).key("work/gone");
+    let delete = client
+        .delete_object()
+        .bucket(mounting::BUCKET)
+        .key("work/gone");
     mounting::block_on(delete.send()).unwrap();
     // The profile says 5 s; a busy machine gets some more.
     eventually(Duration::from_secs(15), "the change", || {
@@ -201,7 +243,10 @@ fn a_mount_in_the_foreground_ends_with_a_signal_and_keeps_what_waits() {
     require_fuse!();
     let site = Site::new();
     let folder = site.folder("mnt");
-    let line = format!("mount work {} --foreground --write-back 1h", folder.display());
+    let line = format!(
+        "mount work {} --foreground --write-back 1h",
+        folder.display()
+    );
     let mut child = site
         .machine
         .artifacts(&line)
@@ -209,10 +254,16 @@ fn a_mount_in_the_foreground_ends_with_a_signal_and_keeps_what_waits() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    eventually(Duration::from_secs(10), "mounted", || !mounts_under(&site.root).is_empty());
+    eventually(Duration::from_secs(10), "mounted", || {
+        !mounts_under(&site.root).is_empty()
+    });
     fs::write(folder.join("later"), "kept").unwrap();
     kill(i32::try_from(child.id()).unwrap(), Signal::TERM);
-    assert_eq!(child.wait().unwrap().code(), Some(8), "something was left undone");
+    assert_eq!(
+        child.wait().unwrap().code(),
+        Some(8),
+        "something was left undone"
+    );
     assert!(mounts_under(&site.root).is_empty());
     site.mount("");
     assert_eq!(fs::read_to_string(folder.join("later")).unwrap(), "kept");
@@ -224,12 +275,18 @@ fn anyones_umount_is_a_clean_end_too() {
     let site = Site::new();
     let folder = site.mount("--write-back 1h");
     fs::write(folder.join("f"), "sent at the end").unwrap();
-    let status = std::process::Command::new("umount").arg(&folder).status().unwrap();
+    let status = std::process::Command::new("umount")
+        .arg(&folder)
+        .status()
+        .unwrap();
     if !status.success() {
         return testkit::tools::note_skip("only root may call umount");
     }
     eventually(Duration::from_secs(20), "ended", || {
-        site.machine.run("status").err.contains("nothing is mounted")
+        site.machine
+            .run("status")
+            .err
+            .contains("nothing is mounted")
     });
     assert_eq!(site.object("f").as_deref(), Some(&b"sent at the end"[..]));
 }
@@ -254,52 +311,135 @@ fn keys_that_may_only_read_mount_read_only() {
 #[test]
 fn an_ordinary_user_mounts_through_the_helper() {
     require_fuse!();
-    let site = Site::new();
     if !rustix::process::geteuid().is_root() {
         // Then every other test here is this one.
         return;
     }
-    const NOBODY: u32 = 65534;
-    let home = site.folder("home");
-    let folder = home.join("mnt");
-    fs::create_dir_all(&folder).unwrap();
-    for path in [&site.root, &home, &folder] {
-        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    // A place from which that user may run the program.
-    let program = site.folder("artifacts");
-    fs::copy(env!("CARGO_BIN_EXE_artifacts"), &program).unwrap();
-    let run = |line: &str| {
-        let mut command = site.machine.command("setpriv");
-        command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(&program)
-            .args(line.split(' '))
-            .env("HOME", &home);
-        support::Said::from(command.output().expect("setpriv"))
-    };
-    run("workspace attach mine --bucket bucket --prefix work").ok();
-    let mount = format!("mount mine {}", folder.display());
-    run(&mount).ok();
-    let status = run("status mine --format json").ok();
+    let site = Site::new();
+    let user = User::new(&site);
+    user.run("workspace attach mine --bucket bucket --prefix work")
+        .ok();
+    let mount = format!("mount mine {}", user.folder.display());
+    user.run(&mount).ok();
+    let status = user.run("status mine --format json").ok();
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["details"]["passthrough"]["state"], "off", "{status}");
-    let touch = |name: &str| {
-        let mut command = site.machine.command("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c"]);
-        command.arg(format!("echo mine > {0}/{name} && cat {0}/{name}", folder.display()));
-        command.output().unwrap()
-    };
-    let output = touch("f");
-    assert_eq!(output.stdout, b"mine\n", "{output:?}");
-    let error = fs::metadata(folder.join("f")).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(13), "nobody else may look, root neither");
+    let folder = user.folder.display();
+    let written = user.command(
+        "sh",
+        &["-c", &format!("echo mine > {folder}/f && cat {folder}/f")],
+    );
+    assert_eq!(written.ok(), "mine\n");
+    let error = fs::metadata(user.seen("f")).unwrap_err();
+    assert_eq!(
+        error.raw_os_error(),
+        Some(13),
+        "nobody else may look, root neither"
+    );
 
-    kill(i32::try_from(status["pid"].as_i64().unwrap()).unwrap(), Signal::KILL);
-    let said = run(&mount);
+    kill(
+        i32::try_from(status["pid"].as_i64().unwrap()).unwrap(),
+        Signal::KILL,
+    );
+    let said = user.run(&mount);
     assert!(said.err.contains("Repaired"), "{}", said.err);
     said.ok();
-    run(&format!("unmount {}", folder.display())).ok();
+    user.run(&format!("unmount {folder}")).ok();
     assert_eq!(site.object("f").as_deref(), Some(&b"mine\n"[..]));
-    assert_eq!(fs::metadata(&folder).unwrap().uid(), NOBODY, "the folder itself again");
+    assert_eq!(
+        fs::metadata(user.seen("")).unwrap().uid(),
+        NOBODY,
+        "the folder itself again"
+    );
+}
+
+const NOBODY: u32 = 65534;
+
+/// The user `nobody` with a home, in a mount namespace where everyone may open /dev/fuse,
+/// as on machines with udev.
+struct User<'a> {
+    site: &'a Site,
+    namespace: std::process::Child,
+    home: std::path::PathBuf,
+    folder: std::path::PathBuf,
+    program: std::path::PathBuf,
+}
+
+impl<'a> User<'a> {
+    fn new(site: &'a Site) -> Self {
+        let home = site.folder("home");
+        let folder = home.join("mnt");
+        fs::create_dir_all(&folder).unwrap();
+        for path in [&site.root, &home, &folder] {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        // A place from which that user may run the program.
+        let program = site.folder("artifacts");
+        fs::copy(env!("CARGO_BIN_EXE_artifacts"), &program).unwrap();
+        let device = site.folder("fuse");
+        let script = format!(
+            "mknod {0} c 10 229 && chmod 666 {0} && mount --bind {0} /dev/fuse && echo ready && cat",
+            device.display()
+        );
+        let mut namespace = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare");
+        let mut line = String::new();
+        let out = namespace.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self {
+            site,
+            namespace,
+            home,
+            folder,
+            program,
+        }
+    }
+
+    fn run(&self, line: &str) -> support::Said {
+        let words: Vec<&str> = line.split(' ').collect();
+        self.command(self.program.to_str().unwrap(), &words)
+    }
+
+    fn command(&self, program: &str, words: &[&str]) -> support::Said {
+        let mut command = self.site.machine.command("nsenter");
+        command
+            .args(["--mount", "--target", &self.namespace.id().to_string()])
+            .args([
+                "setpriv",
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                program,
+            ])
+            .args(words)
+            .env("HOME", &self.home);
+        support::Said::from(command.output().expect("nsenter"))
+    }
+
+    /// A path in the mounted folder, as root sees it in that namespace.
+    fn seen(&self, name: &str) -> std::path::PathBuf {
+        let root = format!(
+            "/proc/{}/root{}",
+            self.namespace.id(),
+            self.folder.display()
+        );
+        std::path::Path::new(&root).join(name)
+    }
+}
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        self.run(&format!(
+            "unmount --no-wait --lazy {}",
+            self.folder.display()
+        ));
+        // Its end takes the namespace and everything mounted in it away.
+        let _ = self.namespace.kill();
+        let _ = self.namespace.wait();
+    }
 }

@@ -161,8 +161,8 @@ impl MountError {
                     .into()
             }
             Self::NotPermitted { .. } => {
-                "use a folder that you own; as an ordinary user mounting needs fusermount3 \
-                 (apt install fuse3)"
+                "use a folder that you own; an ordinary user needs fusermount3 (apt install fuse3) \
+                 and a /dev/fuse that everyone may open (as root: chmod 666 /dev/fuse)"
                     .into()
             }
             Self::Busy { path, .. } => format!(

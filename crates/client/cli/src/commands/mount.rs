@@ -68,7 +68,11 @@ pub(crate) fn also(name: &WorkspaceName, path: &Path, context: &Context) -> Resu
     let flags = Flags::default();
     let plan = Plan::new(name, path, &flags, context)?;
     let ready = background(&flags, &plan)?;
-    let mounted = format!("Mounted {} on {}.", ready.workspace, ready.mountpoint.display());
+    let mounted = format!(
+        "Mounted {} on {}.",
+        ready.workspace,
+        ready.mountpoint.display()
+    );
     for note in ready.notes.iter().chain([&mounted]) {
         context.output.note(note);
     }

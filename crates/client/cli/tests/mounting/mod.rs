@@ -81,13 +81,15 @@ impl Site {
 
     /// Runs `artifacts`; `{}` in the line is the folder.
     pub fn run(&self, line: &str, folder: &Path) -> Said {
-        self.machine.run(&line.replace("{}", folder.to_str().unwrap()))
+        self.machine
+            .run(&line.replace("{}", folder.to_str().unwrap()))
     }
 
     /// Mounts `work` on a new folder.
     pub fn mount(&self, options: &str) -> PathBuf {
         let folder = self.folder("mnt");
-        self.run(&format!("mount work {{}} {options}"), &folder).ok();
+        self.run(&format!("mount work {{}} {options}"), &folder)
+            .ok();
         folder
     }
 
@@ -104,7 +106,10 @@ impl Site {
     pub fn object(&self, path: &str) -> Option<Vec<u8>> {
         let client = testkit::s3::client(&self.endpoint());
         block_on(async {
-            let get = client.get_object().bucket(BUCKET).key(format!("work/{path}"));
+            let get = client
+                .get_object()
+                .bucket(BUCKET)
+                .key(format!("work/{path}"));
             let body = get.send().await.ok()?.body.collect().await.unwrap();
             Some(body.to_vec())
         })
@@ -112,7 +117,10 @@ impl Site {
 
     pub fn put_object(&self, path: &str, body: &str) {
         let client = testkit::s3::client(&self.endpoint());
-        let put = client.put_object().bucket(BUCKET).key(format!("work/{path}"));
+        let put = client
+            .put_object()
+            .bucket(BUCKET)
+            .key(format!("work/{path}"));
         block_on(put.body(body.as_bytes().to_vec().into()).send()).expect("put");
     }
 }
@@ -121,7 +129,9 @@ impl Drop for Site {
     fn drop(&mut self) {
         for mountpoint in mounts_under(&self.root) {
             let folder = mountpoint.display();
-            let said = self.machine.run_openly(&format!("unmount --no-wait --lazy {folder}"));
+            let said = self
+                .machine
+                .run_openly(&format!("unmount --no-wait --lazy {folder}"));
             if said.code != 0 && said.code != 8 {
                 // A mount that no longer answers, or another user's.
                 let _ = Command::new("umount").arg("-l").arg(&mountpoint).status();

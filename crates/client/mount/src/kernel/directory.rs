@@ -50,7 +50,12 @@ pub(super) fn names(tree: &Filesystem, handle: u64, mut offset: u64, mut reply: 
 
 /// The same with attributes; each entry put into the reply counts as looked up, except the
 /// two that name the directory itself and its parent.
-pub(super) fn names_and_attributes(tree: &Filesystem, handle: u64, mut offset: u64, mut reply: ReplyDirectoryPlus) {
+pub(super) fn names_and_attributes(
+    tree: &Filesystem,
+    handle: u64,
+    mut offset: u64,
+    mut reply: ReplyDirectoryPlus,
+) {
     let start = offset;
     loop {
         let batch = match batch(tree, handle, offset) {

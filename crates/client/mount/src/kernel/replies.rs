@@ -97,4 +97,3 @@ fn cache_flag(opened: &Opened) -> FopenFlags {
         FopenFlags::empty()
     }
 }
-

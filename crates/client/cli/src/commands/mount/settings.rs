@@ -126,7 +126,11 @@ impl Flags {
             write_back: from.pick(self.write_back, WRITE_BACK, "write_back")?,
             lazy: switch(self.lazy, LAZY, "lazy")?,
             passthrough: from
-                .pick(self.no_passthrough.then_some(Switch(false)), PASSTHROUGH, "passthrough")?
+                .pick(
+                    self.no_passthrough.then_some(Switch(false)),
+                    PASSTHROUGH,
+                    "passthrough",
+                )?
                 .unwrap_or(Switch(true))
                 .0,
         })
