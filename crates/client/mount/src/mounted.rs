@@ -370,8 +370,8 @@ fn left_pending(status: &Status) -> MountError {
 
 /// Whether a folder lies on overlayfs, as in most containers.
 fn is_overlay(folder: &std::path::Path) -> bool {
-    const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
-    rustix::fs::statfs(folder).is_ok_and(|found| i64::from(found.f_type) == OVERLAYFS_SUPER_MAGIC)
+    const OVERLAYFS_SUPER_MAGIC: rustix::fs::FsWord = 0x794c_7630;
+    rustix::fs::statfs(folder).is_ok_and(|found| found.f_type == OVERLAYFS_SUPER_MAGIC)
 }
 
 /// Runs what blocks (the handshake, the helper program) off the runtime's threads.
