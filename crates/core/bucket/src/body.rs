@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -14,20 +13,18 @@ use crate::{Body, Error, Result};
 pub(crate) async fn read_whole(body: Body) -> Result<Bytes> {
     match body {
         Body::Bytes(bytes) => Ok(bytes),
-        Body::File { file, range } => read_piece(file, range).await,
+        Body::File { file, range } => {
+            let read = tokio::task::spawn_blocking(move || read_range(&file, range));
+            read.await.map_err(|e| Error::LocalBody {
+                reason: e.to_string(),
+            })?
+        }
     }
 }
 
-/// Reads exactly this range of a file on a thread that may block. A file that ends before
-/// the range does is [`Error::LocalBody`].
-pub(crate) async fn read_piece(file: Arc<File>, range: Range<u64>) -> Result<Bytes> {
-    let read = tokio::task::spawn_blocking(move || read_range(&file, range));
-    read.await.map_err(|e| Error::LocalBody {
-        reason: e.to_string(),
-    })?
-}
-
-fn read_range(file: &File, range: Range<u64>) -> Result<Bytes> {
+/// Reads exactly this range of a file; blocks. A file that ends before the range does is
+/// [`Error::LocalBody`].
+pub(crate) fn read_range(file: &File, range: Range<u64>) -> Result<Bytes> {
     let len = range.end.saturating_sub(range.start);
     let len = usize::try_from(len).map_err(|e| Error::LocalBody {
         reason: e.to_string(),

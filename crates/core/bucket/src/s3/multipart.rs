@@ -48,6 +48,8 @@ struct Upload {
     s3: Arc<S3>,
     key: Key,
     state: State,
+    /// Where the abort runs when this is dropped, perhaps on a thread without a runtime.
+    runtime: Handle,
 }
 
 enum State {
@@ -71,6 +73,7 @@ impl Upload {
             s3: s3.clone(),
             key: key.clone(),
             state: State::Beginning(beginning),
+            runtime: Handle::current(),
         };
         let State::Beginning(beginning) = &mut upload.state else {
             unreachable!("the state was set above");
@@ -187,17 +190,15 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut self.state, State::Done);
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
         let (s3, key) = (self.s3.clone(), self.key.clone());
         match state {
             State::Done => {}
             State::Open(id) => {
-                runtime.spawn(async move { abort(&s3, &key, &id).await });
+                self.runtime
+                    .spawn(async move { abort(&s3, &key, &id).await });
             }
             State::Beginning(id) => {
-                runtime.spawn(async move {
+                self.runtime.spawn(async move {
                     if let Ok(Ok(id)) = id.await {
                         abort(&s3, &key, &id).await;
                     }

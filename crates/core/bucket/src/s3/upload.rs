@@ -14,7 +14,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::body::read_piece;
+use crate::body::read_range;
 use crate::{Body, Error};
 
 /// Bytes read from a file at once.
@@ -149,7 +149,10 @@ impl FileSource {
         let end = self.unread.end.min(self.unread.start + PIECE);
         let piece = self.unread.start..end;
         self.unread.start = end;
-        self.reading = Some(tokio::spawn(read_piece(self.file.clone(), piece)));
+        let file = self.file.clone();
+        self.reading = Some(tokio::task::spawn_blocking(move || {
+            read_range(&file, piece)
+        }));
         true
     }
 
