@@ -236,7 +236,13 @@ impl Life {
             .enable_all()
             .build()
             .unwrap();
-        let ada = runtime.block_on(machine(bucket, settings.clone()));
+        let ada = runtime.block_on(async {
+            let ada = machine(bucket, settings.clone()).await;
+            // The listing that every mount begins with must not be under way when another
+            // client changes something: whoever joins it would see the time before.
+            ada.names("").await.unwrap();
+            ada
+        });
         Self { ada, runtime }
     }
 
