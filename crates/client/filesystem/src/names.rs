@@ -16,6 +16,9 @@ use crate::{DirEntry, Entry, Filesystem, FsError, Handle, Ino, Kind, Owner, Rena
 impl Filesystem {
     /// Looks a name up. Counts one reference, to be given back with [`Self::forget`].
     pub async fn lookup(&self, parent: Ino, name: &str) -> Result<Entry, FsError> {
+        if name.len() > entry_name::MAX_BYTES {
+            return Err(FsError::NameTooLong);
+        }
         listing::ensure(&self.core, parent).await?;
         let mut state = self.core.state();
         let ino = state.tree.child(parent, name)?.ok_or(FsError::NotFound)?;
