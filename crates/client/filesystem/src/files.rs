@@ -302,6 +302,10 @@ impl Core {
                 }
                 let key = state.tree.key(ino)?;
                 state.pending.interrupt(&key);
+                // Its new token must outlive a crash, or its upload would seem a stranger's.
+                let mut batch = Batch::default();
+                batch.touch(&key);
+                self.commit(&state, batch)?;
             }
             ended.await;
         }

@@ -282,7 +282,8 @@ async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>
     let mut sorter = Sorter::new(&walk.prefix);
     let mut request = ListRequest {
         prefix: walk.prefix.clone(),
-        start_after: Some(walk.from.clone()),
+        // From just before the first directory's own marker.
+        start_after: Some(walk.from.trim_end_matches('/').to_owned()),
         ..ListRequest::default()
     };
     loop {

@@ -17,11 +17,18 @@ impl Core {
     /// reported and stays in the journal.
     pub(crate) fn replay(self: &Arc<Self>, replay: Replay) {
         let mut state = self.state();
+        let mut batch = crate::core::Batch::default();
         for (key, row) in replay.rows {
             if let Err(reason) = self.replay_row(&mut state, &key, row) {
                 tracing::error!(%key, reason, "a pending change could not be taken up");
                 state.report.last_error = Some(format!("{key}: {reason}"));
+            } else {
+                batch.touch(&key);
             }
+        }
+        // The new tokens must be in the journal before anything goes up under them.
+        if let Err(error) = self.commit(&state, batch) {
+            state.report.last_error = Some(error.to_string());
         }
         for (directory, name, _) in replay.attributes {
             state.index.mark(&directory, name);
