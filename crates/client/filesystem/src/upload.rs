@@ -324,15 +324,20 @@ async fn write_condition(core: &Core, key: &Key, base: &Base) -> Result<Conditio
     if can.put_if_absent && can.put_if_match {
         return Ok(condition);
     }
-    let there = match core.bucket.head(key).await {
-        Ok(meta) => Some(meta.etag),
-        Err(BucketError::NotFound { .. }) => None,
-        Err(error) => return Err(error),
-    };
+    let there = at(core, key).await?.map(|meta| meta.etag);
     if there == base.etag {
         return Ok(Condition::None);
     }
     Err(BucketError::Precondition { key: key.clone() })
+}
+
+/// The object at a key, if there is one.
+async fn at(core: &Core, key: &Key) -> Result<Option<ObjectMeta>, BucketError> {
+    match core.bucket.head(key).await {
+        Ok(meta) => Ok(Some(meta)),
+        Err(BucketError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What is at a key whose condition was refused.
@@ -346,10 +351,8 @@ enum Look {
 }
 
 async fn look(core: &Core, key: &Key, op: &Op, base: &Base) -> Result<Look, BucketError> {
-    let meta = match core.bucket.head(key).await {
-        Ok(meta) => meta,
-        Err(BucketError::NotFound { .. }) => return Ok(Look::Absent),
-        Err(error) => return Err(error),
+    let Some(meta) = at(core, key).await? else {
+        return Ok(Look::Absent);
     };
     let token = meta.metadata.get(TOKEN);
     Ok(match token {
@@ -511,11 +514,7 @@ async fn copy(
 
 /// Stores that ignore conditions on a copy are asked what the destination holds.
 async fn copy_condition(core: &Core, key: &Key, op: &Op, base: &Base) -> Result<Condition, BucketError> {
-    let there = match core.bucket.head(key).await {
-        Ok(meta) => Some(meta),
-        Err(BucketError::NotFound { .. }) => None,
-        Err(error) => return Err(error),
-    };
+    let there = at(core, key).await?;
     let ours = |meta: &ObjectMeta| {
         base.etag.as_ref() == Some(&meta.etag)
             || meta.metadata.get(TOKEN).is_some_and(|token| base.maybe.contains(token) || *token == op.token)
@@ -543,11 +542,7 @@ async fn download_instead(core: &Arc<Core>, key: &Key, ino: Ino) -> Result<Done,
 /// What a rename moves was changed or removed elsewhere meanwhile: the newest content goes
 /// to the new name; what is gone is gone, unless it is here whole.
 async fn source_changed(core: &Arc<Core>, key: &Key, ino: Ino, from: &Key, etag: &Etag) -> Result<Done, BucketError> {
-    let now = match core.bucket.head(from).await {
-        Ok(meta) => Some(meta),
-        Err(BucketError::NotFound { .. }) => None,
-        Err(error) => return Err(error),
-    };
+    let now = at(core, from).await?;
     let mut state = core.state();
     let Some(op) = state.pending.at(key).cloned() else {
         return Ok(Done::Changed);
