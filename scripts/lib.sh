@@ -89,10 +89,10 @@ require_tools() {
     cp "$wanted" "$venv/requirements.txt"
 }
 
-# pjdfstest and fsx, which exist as crates only.
+# pjdfstest, fsx and s3s-e2e, which exist as crates only.
 require_cargo_tools() {
     local crate missing=()
-    for crate in pjdfstest@0.2.2 fsx@0.3.2; do
+    for crate in pjdfstest@0.2.2 fsx@0.3.2 s3s-e2e@0.14.1; do
         [ -x "$ARTIFACTS_TOOLS/cargo/bin/${crate%@*}" ] || missing+=("$crate")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
