@@ -7,6 +7,6 @@ require_rust
 require_fuse
 require_tools
 say "building the release programs"
-cargo build --locked --release -p artifacts-cli -p artifacts-testkit
+cargo build --locked --release --workspace
 use_profile release
 exec python3 scripts/bench/bench.py --artifacts "$artifacts" --testkit "$testkit" "$@"

@@ -204,6 +204,9 @@ impl Body {
 
     /// Writes fetched bytes and tells whoever waits for them.
     pub(crate) fn fill(&self, file: &File, offset: u64, bytes: &[u8]) -> Result<(), FsError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         file.write_all_at(bytes, offset)
             .map_err(|error| local_error(&error))?;
         let mut state = self.state.lock();

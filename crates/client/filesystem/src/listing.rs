@@ -9,6 +9,7 @@ use bucket::{Error as BucketError, ListPage, ListRequest, ObjectMeta};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::clock::Stamp;
 use crate::core::{Core, State};
@@ -145,16 +146,21 @@ fn current_walk(core: &Arc<Core>, state: &mut State, directory: Ino, prefix: &st
     if read.age() > WALK_MEMORY || state.tree.directory(parent).ok()?.subdirectories < 2 {
         return None;
     }
+    let parent = state.tree.prefix_of(parent).ok()?;
+    Some(begin_walk(core, state, parent, prefix.to_owned()))
+}
+
+fn begin_walk(core: &Arc<Core>, state: &mut State, prefix: String, from: String) -> Walk {
     let (sender, cursor) = watch::channel(Some(String::new()));
     let walk = Walk {
-        prefix: state.tree.prefix_of(parent).ok()?,
-        from: prefix.to_owned(),
+        prefix,
+        from,
         began: Stamp::now(),
         cursor,
     };
     state.listings.walk = Some(walk.clone());
     core.runtime.spawn(pass(Arc::clone(core), walk.clone(), sender));
-    Some(walk)
+    walk
 }
 
 /// `Some` when a pass at `cursor` has left this directory behind.
@@ -237,7 +243,7 @@ fn recall_offline(core: &Arc<Core>, directory: Ino, prefix: &str, error: FsError
     Ok(())
 }
 
-async fn one_level(core: &Core, prefix: &str) -> Result<Listing, BucketError> {
+async fn one_level(core: &Arc<Core>, prefix: &str) -> Result<Listing, BucketError> {
     let mut listing = Listing::default();
     let mut request = ListRequest {
         prefix: prefix.to_owned(),
@@ -246,6 +252,9 @@ async fn one_level(core: &Core, prefix: &str) -> Result<Listing, BucketError> {
     };
     loop {
         let page = core.bucket.list(&request).await?;
+        if request.token.is_none() {
+            walk_on(core, prefix, &page);
+        }
         for directory in &page.prefixes {
             let segment = directory.strip_prefix(prefix).unwrap_or(directory);
             listing.directories.insert(segment.strip_suffix('/').unwrap_or(segment).to_owned());
@@ -257,6 +266,22 @@ async fn one_level(core: &Core, prefix: &str) -> Result<Listing, BucketError> {
         if request.token.is_none() {
             return Ok(listing);
         }
+    }
+}
+
+/// Who asks for more subdirectories than fit on a page is likely to enter them: their
+/// names are fetched while the list goes on. When nobody enters, the walk soon ends.
+fn walk_on(core: &Arc<Core>, prefix: &str, first: &ListPage) {
+    if core.settings.lazy || first.next.is_none() || first.prefixes.len() <= first.objects.len() {
+        return;
+    }
+    let Some(from) = first.prefixes.first() else {
+        return;
+    };
+    let mut state = core.state();
+    let covered = |walk: &Walk| walk.covers(from) && walk.cursor.borrow().is_some();
+    if !state.listings.walk.as_ref().is_some_and(covered) {
+        begin_walk(core, &mut state, prefix.to_owned(), from.clone());
     }
 }
 
@@ -277,7 +302,8 @@ impl Listing {
     }
 }
 
-/// The flat pass: pages until the end, or until nobody lists any more.
+/// The flat pass: pages until the end, or until nobody lists any more. While the names of
+/// one page are taken in, the next is on its way.
 async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>) {
     let mut sorter = Sorter::new(&walk.prefix);
     let mut request = ListRequest {
@@ -286,9 +312,12 @@ async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>
         start_after: Some(walk.from.trim_end_matches('/').to_owned()),
         ..ListRequest::default()
     };
-    loop {
-        let began = Stamp::now();
-        let page = match core.bucket.list(&request).await {
+    let mut coming = Some(next_page(&core, &request));
+    while let Some(page) = coming.take() {
+        let Ok((began, page)) = page.await else {
+            break;
+        };
+        let page = match page {
             Ok(page) => page,
             Err(error) => {
                 core.heard("list", &error);
@@ -296,6 +325,9 @@ async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>
             }
         };
         request.token = page.next.clone();
+        if request.token.is_some() && !nobody_walks(&core) {
+            coming = Some(next_page(&core, &request));
+        }
         let last = page.objects.last().map(|object| object.key.as_str().to_owned());
         let mut complete = sorter.take(page, began);
         if request.token.is_none() {
@@ -305,12 +337,22 @@ async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>
         if let Some(last) = last {
             let _ = cursor.send(Some(last));
         }
-        let idle = core.state().listings.wanted.is_none_or(|wanted| wanted.age() > WALK_PATIENCE);
-        if request.token.is_none() || idle || core.stop.is_cancelled() {
-            break;
-        }
     }
     let _ = cursor.send(None);
+}
+
+/// A page under way, with the time at which it was asked for.
+fn next_page(core: &Arc<Core>, request: &ListRequest) -> JoinHandle<(Stamp, Result<ListPage, BucketError>)> {
+    let (core_, request) = (Arc::clone(core), request.clone());
+    core.runtime.spawn(async move {
+        let began = Stamp::now();
+        (began, core_.bucket.list(&request).await)
+    })
+}
+
+fn nobody_walks(core: &Core) -> bool {
+    let wanted = core.state().listings.wanted;
+    wanted.is_none_or(|wanted| wanted.age() > WALK_PATIENCE) || core.stop.is_cancelled()
 }
 
 async fn take_directories(core: &Arc<Core>, complete: Vec<(String, Listing, Stamp)>) {
