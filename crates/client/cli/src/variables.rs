@@ -44,6 +44,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "ARTIFACTS_MOUNT_UPLOADS", meaning: "Uploads at one time, 1 to 256.", otherwise: "16" },
     Variable { name: "ARTIFACTS_MOUNT_ATTR_TTL", meaning: "The longest that another machine's change may stay unseen: `10s`.", otherwise: "the profile's" },
     Variable { name: "ARTIFACTS_MOUNT_WRITE_BACK", meaning: "How long after the last close an upload begins: `2s`.", otherwise: "the profile's" },
+    Variable { name: "ARTIFACTS_MOUNT_ATTRIBUTES", meaning: "Where modes, owners and times that other tools set are looked for: `index` (with a file's bytes) or `head` (also when it is looked up by name).", otherwise: "`index`" },
     Variable { name: "ARTIFACTS_MOUNT_LAZY", meaning: "`true` lists nothing before it is asked for.", otherwise: "the tree is listed ahead" },
     Variable { name: "ARTIFACTS_MOUNT_PASSTHROUGH", meaning: "`false` keeps the kernel from reading and writing whole local files by itself.", otherwise: "`true`; takes effect as root on Linux 6.9 or later" },
     Variable { name: "ARTIFACTS_MOUNT", meaning: "Set by `artifacts exec` for its command: the mounted folder.", otherwise: "not read by us" },

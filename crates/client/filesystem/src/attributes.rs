@@ -109,6 +109,11 @@ impl Index {
         self.dirty.is_empty()
     }
 
+    /// Whether a directory has something to be told.
+    pub(crate) fn is_dirty(&self, directory: &str) -> bool {
+        self.dirty.contains_key(directory)
+    }
+
     /// Directories with something to be told.
     pub(crate) fn directories(&self) -> Vec<String> {
         self.dirty.keys().cloned().collect()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bucket::{Error as BucketError, GetOptions};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt};
 
@@ -36,6 +36,11 @@ const SMALL: u64 = MIB;
 const AHEAD: usize = 192;
 /// A directory read this recently is being walked.
 const WALK_MEMORY: Duration = Duration::from_secs(60);
+/// Fetched bytes are written in pieces of this size, so that the kernel caches them in
+/// large folios: later reads are a third faster than after writes of one network packet…
+const GATHER: usize = MIB as usize;
+/// … but not later than this after the piece before, because a reader may wait.
+const GATHER_TIME: Duration = Duration::from_millis(10);
 /// How often a GET whose stream breaks off is taken up again.
 const RESUMES: u32 = 4;
 
@@ -172,7 +177,7 @@ async fn fetch_part(
     let mut at = part.start;
     let mut tries = 0;
     loop {
-        let error = match fetch_once(core, version, &source, &mut at, part.end).await {
+        let error = match fetch_once(core, ino, version, &source, &mut at, part.end).await {
             Ok(()) => {
                 core.heard_ok();
                 return Ok(());
@@ -198,6 +203,7 @@ enum Failure {
 
 async fn fetch_once(
     core: &Core,
+    ino: Ino,
     version: &Version,
     source: &Source,
     at: &mut u64,
@@ -209,13 +215,29 @@ async fn fetch_once(
         if_match: Some(source.etag.clone()),
     };
     let object = core.bucket.get(&source.key, options).await.map_err(Failure::Bucket)?;
+    core.take_foreign(ino, &object.meta.etag, &object.meta.metadata);
     let mut body = object.body;
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(Failure::Bucket)?;
-        let room = usize::try_from(end - *at).unwrap_or(usize::MAX);
-        let chunk = &chunk[..chunk.len().min(room)];
-        version.body.fill(&version.file, *at, chunk).map_err(Failure::Local)?;
-        *at += chunk.len() as u64;
+    let mut gathered = BytesMut::new();
+    let mut written = Stamp::now();
+    loop {
+        let chunk = body.next().await;
+        if let Some(Ok(bytes)) = &chunk {
+            gathered.extend_from_slice(bytes);
+        }
+        // What arrived before the stream broke off is kept.
+        let over = !matches!(chunk, Some(Ok(_)));
+        if over || gathered.len() >= GATHER || written.age() > GATHER_TIME {
+            gathered.truncate(usize::try_from(end - *at).unwrap_or(usize::MAX));
+            version.body.fill(&version.file, *at, &gathered).map_err(Failure::Local)?;
+            *at += gathered.len() as u64;
+            gathered.clear();
+            written = Stamp::now();
+        }
+        match chunk {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(Failure::Bucket(error)),
+            None => break,
+        }
     }
     if *at < end {
         let reason = format!("the body of {} ended early", source.key);
@@ -300,6 +322,7 @@ async fn newer_version(core: &Arc<Core>, ino: Ino, old: &Version) -> Result<Vers
         let node = state.tree.node_mut(ino)?;
         node.size = meta.size;
         node.generation += 1;
+        node.told = false;
         node.remote = Some(Remote {
             at: None,
             etag: meta.etag,

@@ -15,8 +15,10 @@ mod core;
 mod fetch;
 mod files;
 mod filesystem;
+mod foreign;
 mod journal;
 mod listing;
+mod memory;
 mod merge;
 mod metadata;
 mod names;
@@ -31,6 +33,7 @@ mod upkeep;
 mod upload;
 
 pub use filesystem::Filesystem;
+pub use foreign::Attributes;
 pub use settings::{OpenError, Settings};
 pub use status::{Health, Status};
 pub use types::*;

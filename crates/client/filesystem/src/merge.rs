@@ -327,6 +327,7 @@ impl Merge<'_> {
         }
         node.size = found.size;
         node.generation += 1;
+        node.told = false;
         node.remote = Some(remote_of(found, self.began));
         if let Content::Symlink { target } = &mut node.content {
             *target = None;

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bucket::Key;
 use model::entry_name;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Stamp;
 use crate::core::{Batch, Core, Open, State};
@@ -20,6 +20,10 @@ impl Filesystem {
             return Err(FsError::NameTooLong);
         }
         listing::ensure(&self.core, parent).await?;
+        let found = self.core.state().tree.child(parent, name)?;
+        if let Some(ino) = found {
+            self.core.ask_foreign(ino).await?;
+        }
         let mut state = self.core.state();
         let ino = state.tree.child(parent, name)?.ok_or(FsError::NotFound)?;
         self.core.refresh_written(&mut state, ino);
@@ -186,8 +190,7 @@ impl Filesystem {
         self.core.writable()?;
         listing::ensure(&self.core, parent).await?;
         let ino = self.core.state().tree.child(parent, name)?.ok_or(FsError::NotFound)?;
-        listing::ensure(&self.core, ino).await?;
-        let mut state = self.core.state();
+        let mut state = self.known_subtree(ino).await?;
         if !state.tree.directory(ino)?.children.is_empty() {
             return Err(FsError::NotEmpty);
         }
@@ -214,11 +217,10 @@ impl Filesystem {
             let ino = state.tree.child(parent, name)?.ok_or(FsError::NotFound)?;
             (ino, state.tree.child(new_parent, new_name)?)
         };
-        self.know_subtree(ino).await?;
         if let Some(target) = target {
-            self.know_subtree(target).await?;
+            drop(self.known_subtree(target).await?);
         }
-        let mut state = self.core.state();
+        let mut state = self.known_subtree(ino).await?;
         check_name(new_parent, new_name, state.tree.node(ino)?.kind())?;
         if state.tree.child(parent, name)? != Some(ino) || state.tree.child(new_parent, new_name)? != target {
             // Someone was faster between the look and the lock.
@@ -243,7 +245,19 @@ impl Filesystem {
         self.core.commit(&state, batch)
     }
 
-    /// A directory is moved with everything in it, so everything in it must be known.
+    /// The state, locked while everything below a node is known: a directory is moved or
+    /// removed with all that is in it.
+    async fn known_subtree(&self, ino: Ino) -> Result<MutexGuard<'_, State>, FsError> {
+        for _ in 0..8 {
+            self.know_subtree(ino).await?;
+            let state = self.core.state();
+            if state.tree.is_known(ino) {
+                return Ok(state);
+            }
+        }
+        Err(FsError::Changed)
+    }
+
     async fn know_subtree(&self, ino: Ino) -> Result<(), FsError> {
         let mut open = vec![ino];
         while let Some(at) = open.pop() {
@@ -393,7 +407,7 @@ impl State {
         let kind = self.tree.node(ino)?.kind();
         match (&self.tree.node(target)?.content, kind) {
             (Content::Directory(directory), Kind::Directory) => {
-                if directory.children.is_empty() {
+                if directory.children.is_empty() && directory.listed.is_some() {
                     Ok(())
                 } else {
                     Err(FsError::NotEmpty)

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bucket::probe::Capabilities;
 use model::Profile;
 
+use crate::Attributes;
+
 /// Everything that the tree needs to know; the command line fills it in.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub attr_ttl: Duration,
     /// How long after the last close an upload begins.
     pub upload_delay: Duration,
+    /// How far a foreign object's attributes are gone after.
+    pub attributes: Attributes,
     /// Bytes of memory that the namespace may take before unused directories are dropped.
     pub memory_limit: u64,
     /// Bytes of bodies that may stay on the local disk.
@@ -59,6 +63,7 @@ impl Settings {
             lazy: false,
             attr_ttl: profile.others_changes_within(),
             upload_delay: profile.upload_delay(),
+            attributes: Attributes::Index,
             memory_limit: 512 << 20,
             cache_size: 10 << 30,
             dirty_bytes: 4 << 30,

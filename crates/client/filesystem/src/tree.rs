@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) unwritten: Option<BodyStamp>,
     /// What the body looked like when it was last uploaded while open for writing.
     pub(crate) uploaded: Option<BodyStamp>,
+    /// The metadata of this version's object was read.
+    pub(crate) told: bool,
     /// No name leads here any more; it lives on for its open handles.
     pub(crate) unlinked: bool,
 }
@@ -321,6 +323,14 @@ impl Tree {
         found
     }
 
+    /// Whether every directory at and below `ino` was listed.
+    pub(crate) fn is_known(&self, ino: Ino) -> bool {
+        let listed = |ino: &Ino| self.directory(*ino).is_ok_and(|directory| directory.listed.is_some());
+        let is_directory = |ino: &Ino| self.directory(*ino).is_ok();
+        let below = self.descendants(ino);
+        std::iter::once(ino).chain(below).filter(is_directory).all(|ino| listed(&ino))
+    }
+
     /// The next files in reading order (names sorted, directories entered where they
     /// stand), beginning after `ino`, at most `limit` nodes looked at.
     pub(crate) fn files_after(&self, ino: Ino, limit: usize) -> Vec<Ino> {
@@ -385,6 +395,7 @@ impl Node {
             opened_generation: None,
             unwritten: None,
             uploaded: None,
+            told: false,
             unlinked: false,
         };
         let segment = segment_for(name, node.kind());

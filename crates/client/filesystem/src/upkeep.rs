@@ -28,6 +28,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         core.remember();
         core.count_waiting();
         core.evict();
+        core.shrink();
         if tick.is_multiple_of(INDEX_EVERY) && !core.state().index.is_clean() {
             core.list_for_index().await;
             if let Err(error) = core.flush_index().await {

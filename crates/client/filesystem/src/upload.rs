@@ -18,7 +18,7 @@ use crate::tree::{Attrs, Content, Remote};
 use crate::{FsError, Ino};
 
 /// The name of the metadata entry that tells which upload made an object.
-const TOKEN: &str = "artifacts-upload";
+pub(crate) const TOKEN: &str = "artifacts-upload";
 /// A file that stays open for writing is uploaded when it has been still for so long.
 const STILL: Duration = Duration::from_secs(5);
 /// How often a refused condition is looked into before the operation is put off.

@@ -8,13 +8,24 @@ use std::path::{Path, PathBuf};
 fn every_passage_is_quoted_by_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let text = std::fs::read_to_string(root.join("SEMANTICS.md")).unwrap();
-    let passages: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("- ")).collect();
-    assert!(passages.len() > 10, "SEMANTICS.md lists its passages as items");
+    let passages: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("- "))
+        .collect();
+    assert!(
+        passages.len() > 10,
+        "SEMANTICS.md lists its passages as items"
+    );
     let mut quotes = String::new();
     for folder in ["crates/client/filesystem/tests", "crates/client/cli/tests"] {
         for file in sources(&root.join(folder)) {
             let source = std::fs::read_to_string(file).unwrap();
-            quotes.extend(source.lines().filter_map(|line| line.trim().strip_prefix("/// > ")).map(|q| format!("{q}\n")));
+            quotes.extend(
+                source
+                    .lines()
+                    .filter_map(|line| line.trim().strip_prefix("/// > "))
+                    .map(|q| format!("{q}\n")),
+            );
         }
     }
     let unheld: Vec<_> = passages
@@ -22,8 +33,15 @@ fn every_passage_is_quoted_by_a_test() {
         .filter(|passage| !quotes.lines().any(|quote| quote == *passage))
         .collect();
     assert_eq!(unheld, Vec::<&str>::new(), "passages that no test quotes");
-    let stale: Vec<_> = quotes.lines().filter(|quote| !text.contains(&format!("- {quote}\n"))).collect();
-    assert_eq!(stale, Vec::<&str>::new(), "quotes that SEMANTICS.md does not hold");
+    let stale: Vec<_> = quotes
+        .lines()
+        .filter(|quote| !text.contains(&format!("- {quote}\n")))
+        .collect();
+    assert_eq!(
+        stale,
+        Vec::<&str>::new(),
+        "quotes that SEMANTICS.md does not hold"
+    );
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

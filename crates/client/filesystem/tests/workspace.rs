@@ -335,3 +335,74 @@ async fn two_machines_lose_no_version_in_500_rounds() {
         assert!(bodies.contains(&theirs), "round {round}: {theirs} is lost");
     }
 }
+
+/// > Names that nobody uses are dropped when they take more memory than `--memory-limit` allows, and listed again when somebody does.
+#[tokio::test]
+async fn unused_names_are_dropped_and_come_back_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_memory, bucket) = memory();
+    for at in 0..600 {
+        put(&*bucket, &format!("d{}/{at}", at % 3), &at.to_string()).await;
+    }
+    let mut small = settings(folder.path(), "ada");
+    small.memory_limit = 100 << 10;
+    let ada = machine(&bucket, small).await;
+    let before: Vec<_> = [0, 1, 2].map(|d| format!("d{d}")).into();
+    let mut numbers = Vec::new();
+    for directory in &before {
+        assert_eq!(ada.names(directory).await.unwrap().len(), 200);
+        numbers.push(ada.inos(directory).await);
+    }
+    assert!(ada.fs.statfs().entries > 600);
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while ada.fs.statfs().entries > 200 {
+            a_while().await;
+        }
+    })
+    .await
+    .expect("names are dropped");
+    assert_eq!(ada.rmdir("d1").await, Err(FsError::NotEmpty), "what was dropped is still there");
+    for (directory, numbers) in before.iter().zip(numbers) {
+        assert_eq!(ada.inos(directory).await, numbers, "with the same inode numbers");
+    }
+    assert_eq!(ada.read("d2/599").await.unwrap(), b"599");
+    ada.rename("d0", "moved").await.unwrap();
+    ada.drain().await;
+    assert_eq!(get(&*bucket, "moved/597").await.unwrap(), "597");
+    assert_eq!(get(&*bucket, "d0/597").await, None);
+}
+
+/// > Mode, owner and times that rclone, s3fs or geesefs wrote into an object's metadata show once the file was read, or with `--attributes head` when it is looked up by name; no listing asks for them.
+#[tokio::test]
+async fn what_other_tools_wrote_into_metadata_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    for key in ["read", "asked"] {
+        let metadata = [("mode", "33261"), ("uid", "12"), ("gid", "34"), ("mtime", "1600000000")];
+        let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let options = bucket::PutOptions {
+            metadata: metadata.into_iter().collect(),
+            ..bucket::PutOptions::default()
+        };
+        let body = bucket::Body::Bytes("x".into());
+        bucket.put(&bucket::Key::new(key).unwrap(), body, options).await.unwrap();
+    }
+    let expected = |attr: &filesystem::Attr| {
+        let mtime = attr.mtime.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        (attr.mode, attr.uid, attr.gid, mtime.as_secs()) == (0o755, 12, 34, 1_600_000_000)
+    };
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    assert!(!expected(&ada.walk("read").await.unwrap().attr));
+    ada.read("read").await.unwrap();
+    assert!(expected(&ada.walk("read").await.unwrap().attr));
+    assert!(!expected(&ada.walk("asked").await.unwrap().attr));
+    assert_eq!(memory.calls().head, 0);
+    let mut asking = settings(folder.path(), "bob");
+    asking.attributes = filesystem::Attributes::Head;
+    let bob = machine(&bucket, asking).await;
+    bob.names("").await.unwrap();
+    assert_eq!(memory.calls().head, 0, "no listing asks");
+    assert!(expected(&bob.walk("asked").await.unwrap().attr));
+    bob.walk("asked").await.unwrap();
+    assert_eq!(memory.calls().head, 1, "once for each version");
+}

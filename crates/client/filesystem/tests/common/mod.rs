@@ -156,6 +156,14 @@ impl Machine {
         Ok(names)
     }
 
+    /// Inode numbers of a directory's entries, in reading order.
+    pub async fn inos(&self, path: &str) -> Vec<Ino> {
+        let handle = self.fs.opendir(self.walk(path).await.unwrap().attr.ino).await.unwrap();
+        let entries = self.fs.readdir(handle, 2, 10_000).await.unwrap();
+        self.fs.releasedir(handle).await;
+        entries.into_iter().map(|entry| entry.entry.attr.ino).collect()
+    }
+
     pub async fn drain(&self) -> filesystem::Status {
         let status = self.fs.drain(Duration::from_secs(5), |_| {}).await;
         assert_eq!(status.pending_changes, 0, "{:?}", status.last_error);

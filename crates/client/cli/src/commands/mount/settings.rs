@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use credentials::KeyProfile;
-use filesystem::Settings;
+use filesystem::{Attributes, Settings};
 use model::Profile;
 use toml::Table;
 
@@ -21,10 +21,11 @@ const UPLOADS: &str = "ARTIFACTS_MOUNT_UPLOADS";
 const ATTR_TTL: &str = "ARTIFACTS_MOUNT_ATTR_TTL";
 const WRITE_BACK: &str = "ARTIFACTS_MOUNT_WRITE_BACK";
 const PASSTHROUGH: &str = "ARTIFACTS_MOUNT_PASSTHROUGH";
+const ATTRIBUTES: &str = "ARTIFACTS_MOUNT_ATTRIBUTES";
 const LAZY: &str = "ARTIFACTS_MOUNT_LAZY";
 
 /// Names in the table `[mount]` of a workspace's file.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "profile",
     "read_only",
     "allow_other",
@@ -33,6 +34,7 @@ const KEYS: [&str; 10] = [
     "uploads",
     "attr_ttl",
     "write_back",
+    "attributes",
     "lazy",
     "passthrough",
 ];
@@ -66,6 +68,10 @@ pub(crate) struct Flags {
     /// How long after the last close an upload begins: 2s.
     #[arg(long, value_name = "DURATION")]
     write_back: Option<Span>,
+    /// Where modes, owners and times that other tools set are looked for: `index` (with a
+    /// file's bytes) or `head` (also when it is looked up by name, one request each).
+    #[arg(long, value_name = "WHERE")]
+    attributes: Option<Attributes>,
     /// List nothing before it is asked for.
     #[arg(long)]
     lazy: bool,
@@ -90,6 +96,7 @@ pub(crate) struct Choices {
     uploads: Option<u16>,
     attr_ttl: Option<Span>,
     write_back: Option<Span>,
+    attributes: Option<Attributes>,
     lazy: bool,
     /// Let the kernel read and write whole local files by itself, where it can.
     pub(crate) passthrough: bool,
@@ -124,6 +131,7 @@ impl Flags {
                 .map(|n| n.clamp(1, 256)),
             attr_ttl: from.pick(self.attr_ttl, ATTR_TTL, "attr_ttl")?,
             write_back: from.pick(self.write_back, WRITE_BACK, "write_back")?,
+            attributes: from.pick(self.attributes, ATTRIBUTES, "attributes")?,
             lazy: switch(self.lazy, LAZY, "lazy")?,
             passthrough: from
                 .pick(
@@ -148,6 +156,7 @@ impl Flags {
         option("uploads", self.uploads.map(|v| v.to_string()));
         option("attr-ttl", self.attr_ttl.map(|v| v.to_string()));
         option("write-back", self.write_back.map(|v| v.to_string()));
+        option("attributes", self.attributes.map(|v| v.to_string()));
         option(
             "key-profile",
             self.key_profile.as_ref().map(ToString::to_string),
@@ -182,6 +191,9 @@ impl Choices {
         }
         if let Some(count) = self.uploads {
             settings.uploads = usize::from(count);
+        }
+        if let Some(attributes) = self.attributes {
+            settings.attributes = attributes;
         }
         if let Some(Span(ttl)) = self.attr_ttl {
             settings.attr_ttl = ttl;
