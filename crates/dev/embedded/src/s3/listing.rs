@@ -25,36 +25,30 @@ impl Backend {
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = req.input;
-        let limit = page_size(input.max_keys)?;
-        let encoding = Encoding::of(input.encoding_type.as_ref())?;
-        let query = ListQuery {
-            prefix: input.prefix.clone().unwrap_or_default(),
-            delimiter: input.delimiter.clone().filter(|text| !text.is_empty()),
-            after: input.start_after.clone().filter(|text| !text.is_empty()),
-            token: input
-                .continuation_token
-                .clone()
-                .filter(|text| !text.is_empty()),
-            limit: usize::try_from(limit).unwrap_or(0),
+        let asked = Asked {
+            bucket: &input.bucket,
+            prefix: input.prefix.as_deref(),
+            delimiter: input.delimiter.as_deref(),
+            after: input.start_after.as_deref(),
+            token: input.continuation_token.as_deref(),
+            max_keys: input.max_keys,
+            encoding: Encoding::of(input.encoding_type.as_ref())?,
+            owner: input.fetch_owner.unwrap_or(false),
         };
-        let listing = self.page(input.bucket.clone(), query).await?;
-        let owner = input.fetch_owner.unwrap_or(false).then(super::owner);
-        let next = listing.next.clone();
-        let count = i32::try_from(listing.entries.len()).unwrap_or(PAGE);
-        let (contents, prefixes) = lines(listing, encoding, owner.as_ref());
+        let page = self.page(asked).await?;
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket),
-            prefix: Some(encoding.name(input.prefix.unwrap_or_default())),
-            delimiter: input.delimiter.map(|text| encoding.name(text)),
-            start_after: input.start_after.map(|text| encoding.name(text)),
+            prefix: Some(page.prefix),
+            delimiter: page.delimiter,
+            start_after: page.after,
             continuation_token: input.continuation_token,
             encoding_type: input.encoding_type,
-            max_keys: Some(limit),
-            key_count: Some(count),
-            is_truncated: Some(next.is_some()),
-            next_continuation_token: next,
-            contents: Some(contents),
-            common_prefixes: Some(prefixes),
+            max_keys: Some(page.limit),
+            key_count: i32::try_from(page.contents.len() + page.prefixes.len()).ok(),
+            is_truncated: Some(page.next.is_some()),
+            next_continuation_token: page.next,
+            contents: Some(page.contents),
+            common_prefixes: Some(page.prefixes),
             ..Default::default()
         }))
     }
@@ -64,42 +58,85 @@ impl Backend {
         req: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
         let input = req.input;
-        let limit = page_size(input.max_keys)?;
-        let encoding = Encoding::of(input.encoding_type.as_ref())?;
-        let query = ListQuery {
-            prefix: input.prefix.clone().unwrap_or_default(),
-            delimiter: input.delimiter.clone().filter(|text| !text.is_empty()),
-            after: input.marker.clone().filter(|text| !text.is_empty()),
+        let asked = Asked {
+            bucket: &input.bucket,
+            prefix: input.prefix.as_deref(),
+            delimiter: input.delimiter.as_deref(),
+            after: input.marker.as_deref(),
             token: None,
-            limit: usize::try_from(limit).unwrap_or(0),
+            max_keys: input.max_keys,
+            encoding: Encoding::of(input.encoding_type.as_ref())?,
+            owner: true,
         };
-        let listing = self.page(input.bucket.clone(), query).await?;
-        let truncated = listing.next.is_some();
-        let last = listing
-            .entries
-            .last()
-            .map(|entry| encoding.name(entry.name().to_owned()));
-        let owner = super::owner();
-        let (contents, prefixes) = lines(listing, encoding, Some(&owner));
+        let page = self.page(asked).await?;
         Ok(S3Response::new(ListObjectsOutput {
             name: Some(input.bucket),
-            prefix: Some(encoding.name(input.prefix.unwrap_or_default())),
-            marker: Some(encoding.name(input.marker.unwrap_or_default())),
-            delimiter: input.delimiter.map(|text| encoding.name(text)),
+            prefix: Some(page.prefix),
+            marker: Some(page.after.unwrap_or_default()),
+            delimiter: page.delimiter,
             encoding_type: input.encoding_type,
-            max_keys: Some(limit),
-            is_truncated: Some(truncated),
-            next_marker: last.filter(|_| truncated),
-            contents: Some(contents),
-            common_prefixes: Some(prefixes),
+            max_keys: Some(page.limit),
+            is_truncated: Some(page.next.is_some()),
+            next_marker: page.last.filter(|_| page.next.is_some()),
+            contents: Some(page.contents),
+            common_prefixes: Some(page.prefixes),
             ..Default::default()
         }))
     }
 
-    async fn page(&self, bucket: String, query: ListQuery) -> S3Result<Listing> {
-        let store = std::sync::Arc::clone(&self.store);
-        Ok(super::receive::off_thread(move || store.list(&bucket, &query)).await??)
+    /// What both forms of a listing have in common.
+    async fn page(&self, asked: Asked<'_>) -> S3Result<Page> {
+        let limit = page_size(asked.max_keys)?;
+        let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let query = ListQuery {
+            prefix: asked.prefix.unwrap_or_default().to_owned(),
+            delimiter: given(asked.delimiter),
+            after: given(asked.after),
+            token: given(asked.token),
+            limit: usize::try_from(limit).unwrap_or(0),
+        };
+        let (store, bucket) = (std::sync::Arc::clone(&self.store), asked.bucket.to_owned());
+        let listing = super::receive::off_thread(move || store.list(&bucket, &query)).await??;
+        let written = |text: &str| asked.encoding.name(text.to_owned());
+        let last = listing.entries.last().map(|entry| written(entry.name()));
+        let next = listing.next.clone();
+        let owner = asked.owner.then(super::owner);
+        let (contents, prefixes) = lines(listing, asked.encoding, owner.as_ref());
+        Ok(Page {
+            limit,
+            prefix: written(asked.prefix.unwrap_or_default()),
+            delimiter: asked.delimiter.map(written),
+            after: asked.after.map(written),
+            last,
+            next,
+            contents,
+            prefixes,
+        })
     }
+}
+
+/// What a request of either form asks for.
+struct Asked<'a> {
+    bucket: &'a str,
+    prefix: Option<&'a str>,
+    delimiter: Option<&'a str>,
+    after: Option<&'a str>,
+    token: Option<&'a str>,
+    max_keys: Option<i32>,
+    encoding: Encoding,
+    owner: bool,
+}
+
+/// A page of names as the answer shows them, encoded as asked.
+struct Page {
+    limit: i32,
+    prefix: String,
+    delimiter: Option<String>,
+    after: Option<String>,
+    last: Option<String>,
+    next: Option<String>,
+    contents: Vec<Object>,
+    prefixes: Vec<CommonPrefix>,
 }
 
 /// How names are written into the XML.
