@@ -7,8 +7,8 @@ use crate::{Sourced, StorageKeys};
 
 #[async_trait]
 impl s3::KeySource for StorageKeys {
-    /// Walks the chain anew each time, so that session keys renewed in the cache file by
-    /// anybody are found once the store calls the old ones expired.
+    /// Walks the chain anew each time, so that keys renewed in the cache file by anybody
+    /// are found once the store refuses the old ones.
     async fn keys(&self, _refused: bool) -> bucket::Result<s3::Keys> {
         let keys = self.resolve().map_err(|e| bucket::Error::BadCredentials {
             reason: e.to_string(),

@@ -21,5 +21,5 @@ pub mod s3;
 pub use error::{Error, Result};
 pub use port::{
     Body, Bucket, ByteStream, Condition, CopyOptions, DeleteOutcome, Etag, GetOptions, Key,
-    KeyError, ListPage, ListRequest, Metadata, Object, ObjectMeta, PutOptions, PutOutcome,
+    KeyError, ListPage, ListRequest, Metadata, Object, ObjectMeta, PutOptions, PutOutcome, collect,
 };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
@@ -225,6 +226,18 @@ pub struct Object {
 
 /// Body bytes as they arrive.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+/// A whole body in memory, for what is known to be small.
+///
+/// # Errors
+/// The stream's, among them a body that ends early.
+pub async fn collect(body: ByteStream) -> Result<Vec<u8>> {
+    body.try_fold(Vec::new(), |mut all, chunk| async move {
+        all.extend_from_slice(&chunk);
+        Ok(all)
+    })
+    .await
+}
 
 /// A body to be written.
 #[derive(Clone)]

@@ -72,10 +72,10 @@ impl S3 {
                 Remedy::NewKeys if keys_renewed => return Err(failure),
                 Remedy::NewKeys => {
                     keys_renewed = true;
-                    self.connection
-                        .renew_keys(&self.config, &live)
-                        .await
-                        .map_err(given_up)?;
+                    let renewed = self.connection.renew_keys(&self.config, &live).await;
+                    if !renewed.map_err(given_up)? {
+                        return Err(failure);
+                    }
                     continue;
                 }
                 Remedy::Reconnect => self.connection.reconnect(&self.config, &live),

@@ -52,13 +52,16 @@ impl Connection {
         }
     }
 
-    /// Takes new keys from the source, unless another call did so already.
-    pub(super) async fn renew_keys(&self, config: &Config, refused: &Arc<Live>) -> Result<()> {
+    /// Takes new keys from the source, unless another call did so already. Says whether they
+    /// are others than the refused ones, which would only be refused again.
+    pub(super) async fn renew_keys(&self, config: &Config, refused: &Arc<Live>) -> Result<bool> {
         let _asking = self.asking.lock().await;
-        if self.is_current(refused) {
-            self.ask(config, true).await?;
-        }
-        Ok(())
+        let current = self.live.read().clone();
+        let now = match current.filter(|live| !Arc::ptr_eq(live, refused)) {
+            Some(other) => other,
+            None => self.ask(config, true).await?,
+        };
+        Ok(now.credentials != refused.credentials)
     }
 
     /// Opens new connections from now on, unless another call did so already. After a
@@ -91,13 +94,6 @@ impl Connection {
         let live = self.live.read().clone()?;
         let ended = live.renew_at.is_some_and(|end| end <= SystemTime::now());
         (!ended).then_some(live)
-    }
-
-    fn is_current(&self, live: &Arc<Live>) -> bool {
-        self.live
-            .read()
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, live))
     }
 }
 

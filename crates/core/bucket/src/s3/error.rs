@@ -238,18 +238,15 @@ impl Asked<'_> {
         final_error(Error::PermissionDenied { action })
     }
 
+    /// Keys that were revoked may have been replaced at their source just as well as those of
+    /// an ended session.
     fn bad_keys(self, code: &str, expired: bool) -> Failure {
-        let remedy = if expired {
-            Remedy::NewKeys
-        } else {
-            Remedy::None
-        };
         Failure {
             error: Error::BadCredentials {
                 reason: code.into(),
                 expired,
             },
-            remedy,
+            remedy: Remedy::NewKeys,
         }
     }
 
@@ -389,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_ended_session_is_worth_new_keys() {
+    fn refused_keys_are_asked_for_anew() {
         let failure = refused("get", 400, Some("ExpiredToken"), "<?xml");
         assert_eq!(failure.remedy, Remedy::NewKeys);
         let failure = refused("get", 403, Some("SignatureDoesNotMatch"), "<?xml");
@@ -401,7 +398,7 @@ mod tests {
                 expired: false
             }
         );
-        assert_eq!(failure.remedy, Remedy::None);
+        assert_eq!(failure.remedy, Remedy::NewKeys);
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub struct Keys {
 /// Gives the adapter its keys, and new ones when a session has ended.
 #[async_trait]
 pub trait KeySource: Send + Sync + 'static {
-    /// The keys to use. `refused` says that the store has called the last ones expired, so
-    /// that a cached answer will not do. Errors are handed to the caller of the bucket.
+    /// The keys to use. `refused` says that the store has refused the last ones, so that
+    /// a cached answer will not do. Errors are handed to the caller of the bucket.
     async fn keys(&self, refused: bool) -> Result<Keys>;
 }
 
