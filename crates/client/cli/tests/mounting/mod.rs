@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::{Machine, Said};
 
 /// The bucket of every test.
-pub const BUCKET: &str = "bucket";
+pub(crate) const BUCKET: &str = "bucket";
 
 /// Leaves the test where the kernel has no FUSE; fails it where that must not be.
 #[macro_export]
@@ -28,15 +28,15 @@ macro_rules! require_fuse {
 }
 
 /// An embedded store with a bucket, and a machine that knows the workspace `work` in it.
-pub struct Site {
-    pub machine: Machine,
-    pub root: PathBuf,
+pub(crate) struct Site {
+    pub(crate) machine: Machine,
+    pub(crate) root: PathBuf,
     server: embedded::Server,
     _folders: [tempfile::TempDir; 2],
 }
 
 impl Site {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let site = Self::bare();
         site.machine
             .run("workspace create work --bucket bucket --prefix work")
@@ -45,7 +45,7 @@ impl Site {
     }
 
     /// Without a workspace.
-    pub fn bare() -> Self {
+    pub(crate) fn bare() -> Self {
         let (data, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut options = embedded::Options::new(data.path());
         options.durability = embedded::Durability::Process;
@@ -67,43 +67,54 @@ impl Site {
         }
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         self.server.endpoint()
     }
 
-    pub fn keys(&self) -> &embedded::Keys {
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
+    pub(crate) fn keys(&self) -> &embedded::Keys {
         self.server.keys()
     }
 
-    pub fn folder(&self, name: &str) -> PathBuf {
+    /// Lets the workspace find its store elsewhere, say behind a proxy.
+    pub(crate) fn set_endpoint(&self, endpoint: &str) {
+        let path = self.machine.config().join("workspaces/work.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(&path, config.replace(&self.endpoint(), endpoint)).unwrap();
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
     /// Runs `artifacts`; `{}` in the line is the folder.
-    pub fn run(&self, line: &str, folder: &Path) -> Said {
+    pub(crate) fn run(&self, line: &str, folder: &Path) -> Said {
         self.machine
             .run(&line.replace("{}", folder.to_str().unwrap()))
     }
 
     /// Mounts `work` on a new folder.
-    pub fn mount(&self, options: &str) -> PathBuf {
+    pub(crate) fn mount(&self, options: &str) -> PathBuf {
         let folder = self.folder("mnt");
         self.run(&format!("mount work {{}} {options}"), &folder)
             .ok();
         folder
     }
 
-    pub fn status(&self, what: &str) -> Value {
+    pub(crate) fn status(&self, what: &str) -> Value {
         let said = self.machine.run(&format!("status {what} --format json"));
         serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {}{}", said.out, said.err))
     }
 
-    pub fn pid(&self, what: &str) -> i32 {
+    pub(crate) fn pid(&self, what: &str) -> i32 {
         i32::try_from(self.status(what)["pid"].as_i64().unwrap()).unwrap()
     }
 
     /// The body of an object of the workspace.
-    pub fn object(&self, path: &str) -> Option<Vec<u8>> {
+    pub(crate) fn object(&self, path: &str) -> Option<Vec<u8>> {
         let client = testkit::s3::client(&self.endpoint());
         block_on(async {
             let get = client
@@ -115,13 +126,19 @@ impl Site {
         })
     }
 
-    pub fn put_object(&self, path: &str, body: &str) {
+    pub(crate) fn put_object(&self, path: &str, body: &str) {
         let client = testkit::s3::client(&self.endpoint());
         let put = client
             .put_object()
             .bucket(BUCKET)
             .key(format!("work/{path}"));
         block_on(put.body(body.as_bytes().to_vec().into()).send()).expect("put");
+    }
+
+    pub(crate) fn remove_object(&self, path: &str) {
+        let client = testkit::s3::client(&self.endpoint());
+        let key = format!("work/{path}");
+        block_on(client.delete_object().bucket(BUCKET).key(key).send()).expect("delete");
     }
 }
 
@@ -141,7 +158,7 @@ impl Drop for Site {
 }
 
 /// The mounts of ours at or below a folder, from the kernel's list.
-pub fn mounts_under(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn mounts_under(folder: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     table
         .lines()
@@ -151,14 +168,14 @@ pub fn mounts_under(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-pub fn kill(pid: i32, signal: rustix::process::Signal) {
+pub(crate) fn kill(pid: i32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, signal).expect("kill");
 }
 
 /// Waits until something is so, or fails.
 #[track_caller]
-pub fn eventually(limit: Duration, what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn eventually(limit: Duration, what: &str, mut so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !so() {
         assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
@@ -166,7 +183,7 @@ pub fn eventually(limit: Duration, what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
