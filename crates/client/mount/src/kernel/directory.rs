@@ -22,29 +22,42 @@ fn batch(tree: &Filesystem, handle: u64, offset: u64) -> Result<Vec<DirEntry>, F
         .unwrap_or_else(waited)
 }
 
-/// Fills the reply until it is full or the directory ends.
-pub(super) fn names(tree: &Filesystem, handle: u64, mut offset: u64, mut reply: ReplyDirectory) {
+/// Hands entries on until one finds no more room (`true`) or the directory ends.
+fn fill(
+    tree: &Filesystem,
+    handle: u64,
+    mut offset: u64,
+    mut add: impl FnMut(&DirEntry) -> bool,
+) -> Result<(), FsError> {
     let start = offset;
     loop {
         let batch = match batch(tree, handle, offset) {
-            Ok(batch) if batch.is_empty() => return reply.ok(),
-            Ok(batch) => batch,
             // What was gathered counts first; the error comes again with the next call.
-            Err(_) if offset != start => return reply.ok(),
-            Err(error) => return reply.error(errno(&error)),
+            Err(_) if offset != start => return Ok(()),
+            found => found?,
         };
+        if batch.is_empty() {
+            return Ok(());
+        }
         for found in batch {
-            let attr = &found.entry.attr;
-            if reply.add(
-                INodeNo(attr.ino),
-                found.next,
-                file_type(attr.kind),
-                &found.name,
-            ) {
-                return reply.ok();
+            if add(&found) {
+                return Ok(());
             }
             offset = found.next;
         }
+    }
+}
+
+/// Fills the reply until it is full or the directory ends.
+pub(super) fn names(tree: &Filesystem, handle: u64, offset: u64, mut reply: ReplyDirectory) {
+    let filled = fill(tree, handle, offset, |found| {
+        let attr = &found.entry.attr;
+        let kind = file_type(attr.kind);
+        reply.add(INodeNo(attr.ino), found.next, kind, &found.name)
+    });
+    match filled {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
     }
 }
 
@@ -53,28 +66,20 @@ pub(super) fn names(tree: &Filesystem, handle: u64, mut offset: u64, mut reply: 
 pub(super) fn names_and_attributes(
     tree: &Filesystem,
     handle: u64,
-    mut offset: u64,
+    offset: u64,
     mut reply: ReplyDirectoryPlus,
 ) {
-    let start = offset;
-    loop {
-        let batch = match batch(tree, handle, offset) {
-            Ok(batch) if batch.is_empty() => return reply.ok(),
-            Ok(batch) => batch,
-            // What was gathered counts first; the error comes again with the next call.
-            Err(_) if offset != start => return reply.ok(),
-            Err(error) => return reply.error(errno(&error)),
-        };
-        for found in batch {
-            let attr = attributes(&found.entry.attr);
-            let (name, ttl) = (&found.name, &found.entry.ttl);
-            if reply.add(attr.ino, found.next, name, ttl, &attr, GENERATION) {
-                return reply.ok();
-            }
-            if !matches!(name.as_str(), "." | "..") {
-                tree.reference(attr.ino.0);
-            }
-            offset = found.next;
+    let filled = fill(tree, handle, offset, |found| {
+        let attr = attributes(&found.entry.attr);
+        let (name, ttl) = (&found.name, &found.entry.ttl);
+        let full = reply.add(attr.ino, found.next, name, ttl, &attr, GENERATION);
+        if !full && !matches!(name.as_str(), "." | "..") {
+            tree.reference(attr.ino.0);
         }
+        full
+    });
+    match filled {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
     }
 }
