@@ -45,7 +45,10 @@ pub fn from_segment(segment: &str) -> Cow<'_, str> {
 /// The name under which an object shows whose plain name belongs to a directory or link
 /// of the same name (`a` beside `a/b`): the directory keeps the name.
 pub fn shadowed(segment: &str) -> String {
-    let name = format!("{MARK}file%21{}", segment.replace('%', "%25").replace('\0', "%00"));
+    let name = format!(
+        "{MARK}file%21{}",
+        segment.replace('%', "%25").replace('\0', "%00")
+    );
     if name.len() > MAX_BYTES {
         shortened(segment)
     } else {
