@@ -179,6 +179,11 @@ impl Core {
         Ok(())
     }
 
+    /// Attributes of what the bucket says nothing more about.
+    pub(crate) fn default_attrs(&self, mode: u32, mtime: SystemTime) -> Attrs {
+        Attrs::new(mode, self.settings.uid, self.settings.gid, mtime)
+    }
+
     pub(crate) fn writable(&self) -> Result<(), FsError> {
         if self.settings.read_only {
             return Err(FsError::ReadOnly);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bucket::{Error as BucketError, ListPage, ListRequest, ObjectMeta};
 use futures::FutureExt;
@@ -14,7 +14,6 @@ use tokio::task::JoinHandle;
 use crate::clock::Stamp;
 use crate::core::{Core, State};
 use crate::merge::{Found, Listing};
-use crate::tree::{Attrs, Content, Directory, Node};
 use crate::{FsError, Ino, ROOT};
 
 /// A directory read this recently makes the listing of one of its children a walk.
@@ -376,31 +375,13 @@ async fn take_directories(core: &Arc<Core>, complete: Vec<(String, Listing, Stam
 }
 
 /// The directory of a key prefix, with every directory on the way to it: a pass finishes
-/// children before their parents.
+/// children before their parents. What went away here is not brought back.
 fn ensure_directory(core: &Core, state: &mut State, prefix: &str) -> Option<Ino> {
-    let relative = prefix.strip_prefix(core.settings.prefix.as_str())?.to_owned();
-    let mut at = ROOT;
-    let mut path = core.settings.prefix.clone();
-    for segment in relative.split_terminator('/') {
-        path.push_str(segment);
-        path.push('/');
-        at = match state.tree.child_directory(at, segment) {
-            Some(ino) => ino,
-            None => {
-                let key = bucket::Key::new(path.as_str()).ok()?;
-                let name = model::entry_name::from_segment(segment).into_owned();
-                let taken = state.tree.child(at, &name).ok()?.is_some();
-                if taken || state.gone.contains_key(&key) || at == ROOT && segment == crate::merge::HIDDEN {
-                    return None;
-                }
-                let attrs = Attrs::new(0o755, core.settings.uid, core.settings.gid, std::time::SystemTime::now());
-                let mut node = Node::new(0, &name, attrs, Content::Directory(Directory::default()));
-                node.segment = (name != segment).then(|| segment.into());
-                state.tree.add(at, node).ok()?
-            }
-        };
-    }
-    Some(at)
+    let hidden = format!("{}{}/", core.settings.prefix, crate::merge::HIDDEN);
+    let State { tree, gone, .. } = state;
+    tree.make_directories(prefix, &core.default_attrs(0o755, SystemTime::now()), |path| {
+        path != hidden && bucket::Key::new(path).is_ok_and(|key| !gone.contains_key(&key))
+    })
 }
 
 /// Sorts a flat listing, whose keys come in byte order, into directories. The keys of one

@@ -264,7 +264,7 @@ impl Merge<'_> {
             return Ok(());
         }
         let memory = self.memories.remove(&(segment.clone(), true));
-        let mut attrs = self.default_attrs(0o755, SystemTime::now());
+        let mut attrs = self.core.default_attrs(0o755, SystemTime::now());
         let mut ino = 0;
         if let Some(memory) = memory {
             attrs = attrs_of(&memory.attrs);
@@ -319,7 +319,7 @@ impl Merge<'_> {
             return Ok(());
         }
         self.state.release_body(ino);
-        let fresh = self.default_attrs(0o644, time_of(found.modified));
+        let fresh = self.core.default_attrs(0o644, time_of(found.modified));
         let node = self.state.tree.node_mut(ino)?;
         node.attrs = fresh;
         if let Some(entry) = entry {
@@ -345,7 +345,7 @@ impl Merge<'_> {
         entry: Option<&IndexEntry>,
     ) -> Result<(), FsError> {
         let mode = if kind == Kind::Symlink { 0o777 } else { 0o644 };
-        let mut attrs = self.default_attrs(mode, time_of(found.modified));
+        let mut attrs = self.core.default_attrs(mode, time_of(found.modified));
         let memory = self
             .memories
             .remove(&(found.segment.clone(), false))
@@ -397,11 +397,6 @@ impl Merge<'_> {
         key.ends_with('/')
             && self.state.gone.contains_key(&parsed)
             && self.state.pending.below(key).any(|(_, op)| op.want == Want::Delete)
-    }
-
-    fn default_attrs(&self, mode: u32, mtime: SystemTime) -> Attrs {
-        let settings = &self.core.settings;
-        Attrs::new(mode, settings.uid, settings.gid, mtime)
     }
 }
 

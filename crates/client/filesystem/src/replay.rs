@@ -1,6 +1,7 @@
 //! Takes up what an earlier mount left in the journal.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bucket::Key;
 
@@ -9,8 +10,8 @@ use crate::clock::Stamp;
 use crate::core::{Core, State, attrs_of};
 use crate::journal::{Replay, Row, RowWant};
 use crate::pending::{Base, Want};
-use crate::tree::{Attrs, Content, Directory, Node, Remote};
-use crate::{Ino, Kind, ROOT};
+use crate::tree::{Content, Node, Remote};
+use crate::Ino;
 
 impl Core {
     /// Rebuilds the tree's part of every pending operation. What cannot be rebuilt is
@@ -86,11 +87,7 @@ impl Core {
     }
 
     fn node_of(&self, key: &Key, segment: &str, row: &Row) -> Result<Node, &'static str> {
-        let now = std::time::SystemTime::now();
-        let attrs = row.attrs.as_ref().map_or_else(
-            || Attrs::new(0o644, self.settings.uid, self.settings.gid, now),
-            attrs_of,
-        );
+        let attrs = row.attrs.as_ref().map_or_else(|| self.default_attrs(0o644, SystemTime::now()), attrs_of);
         let link = matches!(row.want, RowWant::Link { .. } | RowWant::Copy { link: true, .. });
         let plain = segment
             .strip_suffix(model::entry_name::LINK_SUFFIX)
@@ -143,24 +140,7 @@ impl Core {
         Ok(node)
     }
 
-    /// The directory of a key prefix, made with all directories on the way.
     fn directory_at(&self, state: &mut State, prefix: &str) -> Option<Ino> {
-        let relative = prefix.strip_prefix(self.settings.prefix.as_str())?.to_owned();
-        let mut at = ROOT;
-        for segment in relative.split_terminator('/') {
-            let name = model::entry_name::from_segment(segment).into_owned();
-            at = match state.tree.child(at, &name).ok()? {
-                Some(ino) if state.tree.node(ino).ok()?.kind() == Kind::Directory => ino,
-                Some(_) => return None,
-                None => {
-                    let now = std::time::SystemTime::now();
-                    let attrs = Attrs::new(0o755, self.settings.uid, self.settings.gid, now);
-                    let mut node = Node::new(0, &name, attrs, Content::Directory(Directory::default()));
-                    node.segment = (name != segment).then(|| segment.into());
-                    state.tree.add(at, node).ok()?
-                }
-            };
-        }
-        Some(at)
+        state.tree.make_directories(prefix, &self.default_attrs(0o755, SystemTime::now()), |_| true)
     }
 }

@@ -284,6 +284,35 @@ impl Tree {
         Some(at)
     }
 
+    /// The directory whose entries have this key prefix, made with all directories on the
+    /// way; `None` when a file has the name, or where `may_make` refuses a prefix.
+    pub(crate) fn make_directories(
+        &mut self,
+        prefix: &str,
+        attrs: &Attrs,
+        may_make: impl Fn(&str) -> bool,
+    ) -> Option<Ino> {
+        let relative = prefix.strip_prefix(self.prefix.as_str())?;
+        let mut path = self.prefix.clone();
+        let mut at = ROOT;
+        for segment in relative.split_terminator('/') {
+            path.push_str(segment);
+            path.push('/');
+            if let Some(known) = self.child_directory(at, segment) {
+                at = known;
+                continue;
+            }
+            let name = entry_name::from_segment(segment);
+            if self.child(at, &name).ok()?.is_some() || !may_make(&path) {
+                return None;
+            }
+            let mut node = Node::new(0, &name, attrs.clone(), Content::Directory(Directory::default()));
+            node.segment = (name != segment).then(|| segment.into());
+            at = self.add(at, node).ok()?;
+        }
+        Some(at)
+    }
+
     /// The directory child of one key segment.
     pub(crate) fn child_directory(&self, parent: Ino, segment: &str) -> Option<Ino> {
         let name = entry_name::from_segment(segment);
