@@ -1,5 +1,7 @@
 //! Conflict copies: found by their names, settled in the bucket.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod mounting;
 mod support;
 

@@ -1,5 +1,7 @@
 //! `artifacts exec`: the command's own end, and the files that it left.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod mounting;
 mod support;
 

@@ -1,5 +1,7 @@
 //! A mount from its beginning to its end: ready, used, drained, crashed, repaired.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod mounting;
 mod support;
 
@@ -147,7 +149,7 @@ fn a_killed_mount_is_stale_and_the_next_one_repairs_it_and_loses_nothing() {
     let said = site.run("mount work {}", &folder);
     assert!(said.err.contains("Repaired"), "{}", said.err);
     said.ok();
-    assert_eq!(mounts_under(&site.root), [folder.clone()], "only once");
+    assert_eq!(mounts_under(&site.root), [&*folder], "only once");
     assert_eq!(
         fs::read_to_string(folder.join("closed")).unwrap(),
         "precious"

@@ -1,5 +1,7 @@
 //! Folders of another user, and a journal with garbage in it.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod mounting;
 mod support;
 

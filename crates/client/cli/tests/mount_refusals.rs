@@ -1,5 +1,7 @@
 //! What a mount refuses, with its exit code, its sentence and its next step.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod mounting;
 mod support;
 
@@ -106,7 +108,7 @@ fn a_mount_is_meant_by_its_whole_path_never_by_its_beginning() {
         "artifacts status",
     );
     site.run("unmount {}", &work).ok();
-    assert_eq!(mounts_under(&site.root), [work2.clone()]);
+    assert_eq!(mounts_under(&site.root), [&*work2]);
     site.run("unmount second", &work2).ok();
     site.run("flush {}", &work2)
         .refused(5, "no workspace is mounted as", "artifacts status");

@@ -1,5 +1,7 @@
 //! A machine that was suspended and woken: the mount goes on by itself.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod mounting;
 mod support;
 

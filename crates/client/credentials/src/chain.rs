@@ -277,11 +277,7 @@ mod tests {
     #[test]
     fn the_environment_wins_as_one_unit() {
         let machine = Machine::new(CACHE);
-        let keys = machine
-            .chain("default", &PAIR)
-            .resolve()
-            .ok()
-            .expect("keys");
+        let keys = machine.chain("default", &PAIR).resolve().expect("keys");
         let variable = Source::Environment("ARTIFACTS_S3_ACCESS_KEY_ID");
         assert_eq!(shown(&keys.access_key_id), ("ENVID", &variable));
         assert_eq!(keys.secret_access_key.value.expose(), "ENVSECRET");
@@ -318,11 +314,7 @@ mod tests {
             ),
             (&[][..], "us-west-2", machine.in_file("default")),
         ] {
-            let keys = machine
-                .chain("default", variables)
-                .resolve()
-                .ok()
-                .expect("keys");
+            let keys = machine.chain("default", variables).resolve().expect("keys");
             assert_eq!(shown(&keys.region.expect("a region")), (region, &source));
             assert_eq!(
                 shown(&keys.access_key_id),
@@ -381,7 +373,7 @@ mod tests {
     #[test]
     fn profiles_share_nothing() {
         let machine = Machine::new(CACHE);
-        let keys = machine.chain("work", &[]).resolve().ok().expect("keys");
+        let keys = machine.chain("work", &[]).resolve().expect("keys");
         assert_eq!(
             shown(&keys.access_key_id),
             ("WORKID", &machine.in_file("work"))

@@ -1,5 +1,7 @@
 //! Keys and their policies, over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use artifacts_embedded::{Options, Server, StartError};

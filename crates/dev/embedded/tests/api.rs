@@ -1,5 +1,7 @@
 //! What S3 documents, asked for over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The suite of the bucket port, through its S3 adapter, on this store.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::sync::Arc;

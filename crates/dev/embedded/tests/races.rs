@@ -1,5 +1,7 @@
 //! Conditional writes over HTTP: of sixteen clients at once, exactly one wins.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::future::Future;

@@ -1,5 +1,7 @@
 //! Independent clients: the AWS command line, boto3, rclone.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::path::Path;

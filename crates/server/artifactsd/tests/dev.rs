@@ -1,4 +1,6 @@
 //! The program: what it says when ready, what it refuses, and what `kill -9` leaves.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![cfg(feature = "dev")]
 
 use std::collections::HashMap;

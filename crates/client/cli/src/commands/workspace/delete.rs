@@ -210,8 +210,10 @@ mod tests {
 
     #[test]
     fn what_is_left_is_counted_and_explained() {
-        let mut counts = Counts::default();
-        counts.deleted = 3;
+        let mut counts = Counts {
+            deleted: 3,
+            ..Counts::default()
+        };
         counts.refused(
             2,
             &bucket::Error::PermissionDenied {
