@@ -168,7 +168,8 @@ async fn kill_9_in_the_middle_of_1000_puts_leaves_old_or_new() {
             // There from the second round on.
             let _ = client.create_bucket().bucket(bucket).send().await;
         }
-        verify(&client, &known.lock().clone()).await;
+        let before = known.lock().clone();
+        verify(&client, &before).await;
         let writers: Vec<_> = (0..4)
             .map(|writer| {
                 tokio::spawn(write(
@@ -192,7 +193,8 @@ async fn kill_9_in_the_middle_of_1000_puts_leaves_old_or_new() {
     assert!(puts.load(Ordering::Relaxed) >= 1000);
     let server = start(folder.path());
     let client = testkit::s3::client(&server.endpoint);
-    verify(&client, &known.lock().clone()).await;
+    let known = known.lock().clone();
+    verify(&client, &known).await;
 }
 
 #[test]
