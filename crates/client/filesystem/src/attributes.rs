@@ -15,8 +15,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bucket::{Body, Condition, Error as BucketError, Etag, GetOptions, Key, ListRequest, PutOptions};
-use futures::{StreamExt, TryStreamExt};
+use bucket::{
+    Body, Condition, Error as BucketError, Etag, GetOptions, Key, ListRequest, PutOptions,
+};
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Stamp, from_nanos, to_nanos};
@@ -120,14 +122,21 @@ impl Index {
     }
 
     pub(crate) fn mark(&mut self, directory: &str, name: String) {
-        self.dirty.entry(directory.to_owned()).or_default().insert(name);
+        self.dirty
+            .entry(directory.to_owned())
+            .or_default()
+            .insert(name);
     }
 }
 
 impl Core {
     /// Says that a node's attributes must get into its directory's index, and keeps that
     /// in the journal.
-    pub(crate) fn index_later(&self, state: &mut crate::core::State, ino: Ino) -> Result<(), FsError> {
+    pub(crate) fn index_later(
+        &self,
+        state: &mut crate::core::State,
+        ino: Ino,
+    ) -> Result<(), FsError> {
         let node = state.tree.node(ino)?;
         if node.unlinked || ino == crate::ROOT {
             return Ok(());
@@ -135,7 +144,8 @@ impl Core {
         let directory = state.tree.prefix_of(node.parent)?;
         let name = index_name(node);
         let value = serde_json::to_string(&IndexEntry::of(node)).unwrap_or_default();
-        self.journal.record_attributes(&directory, &[(name.clone(), Some(value))])?;
+        self.journal
+            .record_attributes(&directory, &[(name.clone(), Some(value))])?;
         state.index.mark(&directory, name);
         self.wake.notify_one();
         Ok(())
@@ -151,12 +161,20 @@ impl Core {
         let Some(relative) = prefix.strip_prefix(self.settings.prefix.as_str()) else {
             return HashMap::new();
         };
-        let mut documents = self.state().index.catalogue.get(relative).cloned().unwrap_or_default();
+        let mut documents = self
+            .state()
+            .index
+            .catalogue
+            .get(relative)
+            .cloned()
+            .unwrap_or_default();
         documents.sort_by_key(|(key, _)| shard_bits(key));
         let mut entries = HashMap::new();
         for (key, etag) in documents {
             match self.document(&key, &etag).await {
-                Ok(document) => entries.extend(document.iter().map(|(k, v)| (k.clone(), v.clone()))),
+                Ok(document) => {
+                    entries.extend(document.iter().map(|(k, v)| (k.clone(), v.clone())))
+                }
                 Err(error) => tracing::warn!(%error, %key, "an attribute index cannot be read"),
             }
         }
@@ -165,7 +183,12 @@ impl Core {
 
     async fn load_catalogue(&self) -> Result<(), BucketError> {
         let fresh = self.settings.attr_ttl / 2;
-        if self.state().index.loaded.is_some_and(|loaded| loaded.age() < fresh) {
+        if self
+            .state()
+            .index
+            .loaded
+            .is_some_and(|loaded| loaded.age() < fresh)
+        {
             return Ok(());
         }
         let began = Stamp::now();
@@ -180,7 +203,10 @@ impl Core {
             for object in page.objects {
                 let rest = &object.key.as_str()[root.len()..];
                 let directory = rest.rfind('/').map_or("", |slash| &rest[..=slash]);
-                catalogue.entry(directory.to_owned()).or_default().push((object.key.clone(), object.etag));
+                catalogue
+                    .entry(directory.to_owned())
+                    .or_default()
+                    .push((object.key.clone(), object.etag));
             }
             request.token = page.next;
             if request.token.is_none() {
@@ -195,7 +221,11 @@ impl Core {
         Ok(())
     }
 
-    async fn document(&self, key: &Key, etag: &Etag) -> Result<Arc<BTreeMap<String, IndexEntry>>, BucketError> {
+    async fn document(
+        &self,
+        key: &Key,
+        etag: &Etag,
+    ) -> Result<Arc<BTreeMap<String, IndexEntry>>, BucketError> {
         if let Some((cached, document)) = self.state().index.documents.get(key)
             && cached == etag
         {
@@ -207,19 +237,19 @@ impl Core {
         if state.index.documents.len() > 2048 {
             state.index.documents.clear();
         }
-        state.index.documents.insert(key.clone(), (etag, Arc::clone(&document)));
+        state
+            .index
+            .documents
+            .insert(key.clone(), (etag, Arc::clone(&document)));
         Ok(document)
     }
 
-    async fn fetch_document(&self, key: &Key) -> Result<(Etag, BTreeMap<String, IndexEntry>), BucketError> {
+    async fn fetch_document(
+        &self,
+        key: &Key,
+    ) -> Result<(Etag, BTreeMap<String, IndexEntry>), BucketError> {
         let object = self.bucket.get(key, GetOptions::default()).await?;
-        let bytes = object
-            .body
-            .try_fold(Vec::new(), |mut all, chunk| async move {
-                all.extend_from_slice(&chunk);
-                Ok(all)
-            })
-            .await?;
+        let bytes = bucket::collect(object.body).await?;
         let entries = match serde_json::from_slice::<Document>(&bytes) {
             Ok(document) if document.v == 1 => document.entries,
             _ => BTreeMap::new(),
@@ -246,11 +276,19 @@ impl Core {
         let bits = bits_for(total);
         let mut shards: HashMap<u64, Vec<(String, Option<IndexEntry>)>> = HashMap::new();
         for (name, entry) in ready {
-            shards.entry(hash(&name) & ((1 << bits) - 1)).or_default().push((name, entry));
+            shards
+                .entry(hash(&name) & ((1 << bits) - 1))
+                .or_default()
+                .push((name, entry));
         }
-        let relative = directory.strip_prefix(self.settings.prefix.as_str()).unwrap_or(directory);
+        let relative = directory
+            .strip_prefix(self.settings.prefix.as_str())
+            .unwrap_or(directory);
         for (shard, entries) in shards {
-            let key = format!("{}{FOLDER}{relative}{bits}-{shard}.json", self.settings.prefix);
+            let key = format!(
+                "{}{FOLDER}{relative}{bits}-{shard}.json",
+                self.settings.prefix
+            );
             let Ok(key) = Key::new(key) else {
                 // The path is too long for an index; the local database keeps the values.
                 self.index_done(directory, &entries)?;
@@ -337,7 +375,11 @@ impl Core {
                 condition,
                 ..PutOptions::default()
             };
-            match self.bucket.put(key, Body::Bytes(bytes.into()), options).await {
+            match self
+                .bucket
+                .put(key, Body::Bytes(bytes.into()), options)
+                .await
+            {
                 Ok(outcome) => {
                     self.document_written(key, directory, outcome.etag, document.entries);
                     return Ok(());
@@ -349,7 +391,12 @@ impl Core {
     }
 
     /// An index without entries says nothing.
-    async fn drop_document(&self, key: &Key, directory: &str, condition: Condition) -> Result<(), BucketError> {
+    async fn drop_document(
+        &self,
+        key: &Key,
+        directory: &str,
+        condition: Condition,
+    ) -> Result<(), BucketError> {
         let condition = if self.settings.capabilities.delete_if_match {
             condition
         } else {
@@ -359,7 +406,9 @@ impl Core {
             Ok(()) | Err(BucketError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let relative = directory.strip_prefix(self.settings.prefix.as_str()).unwrap_or(directory);
+        let relative = directory
+            .strip_prefix(self.settings.prefix.as_str())
+            .unwrap_or(directory);
         let mut state = self.state();
         if let Some(documents) = state.index.catalogue.get_mut(relative) {
             documents.retain(|(known, _)| known != key);
@@ -375,16 +424,29 @@ impl Core {
         etag: Etag,
         entries: BTreeMap<String, IndexEntry>,
     ) {
-        let relative = directory.strip_prefix(self.settings.prefix.as_str()).unwrap_or(directory);
+        let relative = directory
+            .strip_prefix(self.settings.prefix.as_str())
+            .unwrap_or(directory);
         let mut state = self.state();
-        let documents = state.index.catalogue.entry(relative.to_owned()).or_default();
+        let documents = state
+            .index
+            .catalogue
+            .entry(relative.to_owned())
+            .or_default();
         documents.retain(|(known, _)| known != key);
         documents.push((key.clone(), etag.clone()));
-        state.index.documents.insert(key.clone(), (etag, Arc::new(entries)));
+        state
+            .index
+            .documents
+            .insert(key.clone(), (etag, Arc::new(entries)));
     }
 
     /// These entries are in the bucket; what changed again meanwhile stays dirty.
-    fn index_done(&self, directory: &str, entries: &[(String, Option<IndexEntry>)]) -> Result<(), FsError> {
+    fn index_done(
+        &self,
+        directory: &str,
+        entries: &[(String, Option<IndexEntry>)],
+    ) -> Result<(), FsError> {
         let mut state = self.state();
         let parent = state.tree.find_directory(directory);
         let mut settled = Vec::new();
@@ -422,7 +484,9 @@ impl crate::core::State {
             .into_iter()
             .chain(children.values().copied())
             .filter_map(|ino| self.tree.node(ino).ok())
-            .find(|node| node.segment() == segment && (node.kind() == Kind::Directory) == is_directory)?;
+            .find(|node| {
+                node.segment() == segment && (node.kind() == Kind::Directory) == is_directory
+            })?;
         Some(IndexEntry::of(node))
     }
 }
@@ -446,7 +510,10 @@ fn bits_for(entries: usize) -> u32 {
 
 fn shard_bits(key: &Key) -> u32 {
     let name = key.as_str().rsplit('/').next().unwrap_or_default();
-    name.split('-').next().and_then(|bits| bits.parse().ok()).unwrap_or(0)
+    name.split('-')
+        .next()
+        .and_then(|bits| bits.parse().ok())
+        .unwrap_or(0)
 }
 
 /// FNV-1a, 64 bits: part of the format.

@@ -123,12 +123,7 @@ impl Body {
     }
 
     /// A whole body left by an earlier mount.
-    pub(crate) fn reopen(
-        folder: &Path,
-        id: BodyId,
-        total: Arc<AtomicU64>,
-        size: u64,
-    ) -> Arc<Self> {
+    pub(crate) fn reopen(folder: &Path, id: BodyId, total: Arc<AtomicU64>, size: u64) -> Arc<Self> {
         let path = path_of(folder, &id);
         total.fetch_add(size, Ordering::Relaxed);
         Arc::new(Self::assemble(id, path, total, None, size, Weak::new()))

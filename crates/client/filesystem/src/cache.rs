@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 
 use crate::FsError;
 use crate::body::{Body, BodyId, local_error, path_of};
+use crate::clock;
 
 /// The bodies of one workspace on this machine.
 pub(crate) struct Cache {
@@ -47,8 +49,13 @@ impl Cache {
     }
 
     fn make(&self, length: Option<u64>) -> Result<(Arc<Body>, Arc<File>), FsError> {
-        Body::create(&self.folder, BodyId::random(), Arc::clone(&self.total), length)
-            .map_err(|error| local_error(&error))
+        Body::create(
+            &self.folder,
+            BodyId::random(),
+            Arc::clone(&self.total),
+            length,
+        )
+        .map_err(|error| local_error(&error))
     }
 
     /// A whole body from an earlier mount, if its file is there with this size.
@@ -63,6 +70,7 @@ impl Cache {
 
     /// Removes every body from before `began` that nobody knows (left by a crash).
     pub(crate) fn sweep(&self, known: &HashSet<String>, began: SystemTime) {
+        let began = clock::to_nanos(began);
         let Ok(folders) = std::fs::read_dir(&self.folder) else {
             return;
         };
@@ -72,13 +80,40 @@ impl Cache {
             .flat_map(|files| files.flatten());
         for file in files {
             let name = file.file_name();
-            let old = file
-                .metadata()
-                .and_then(|meta| meta.modified())
-                .is_ok_and(|modified| modified < began);
+            // By `ctime`, which no program sets: a body written since may have been given an old
+            // `mtime` by then (tar, cp -p).
+            let changed =
+                |meta: std::fs::Metadata| meta.ctime() * 1_000_000_000 + meta.ctime_nsec();
+            let old = file.metadata().is_ok_and(|meta| changed(meta) < began);
             if old && name.to_str().is_none_or(|name| !known.contains(name)) {
                 let _ = std::fs::remove_file(file.path());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_sweep_spares_what_was_written_since_whatever_its_time_says() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::open(folder.path()).expect("opens");
+        let (body, file) = cache.create().expect("a body");
+        file.set_modified(SystemTime::UNIX_EPOCH)
+            .expect("an old time");
+        let now = SystemTime::now();
+        cache.sweep(&HashSet::new(), now - Duration::from_secs(10));
+        body.stamp().expect("still there");
+        cache.sweep(
+            &HashSet::from([body.id().as_str().to_owned()]),
+            now + Duration::from_secs(10),
+        );
+        let path = path_of(cache.folder(), body.id());
+        assert!(path.exists(), "known");
+        cache.sweep(&HashSet::new(), now + Duration::from_secs(10));
+        assert!(!path.exists(), "left by a crash");
     }
 }

@@ -16,7 +16,10 @@ impl Core {
     /// so. Whoever has our version open keeps writing ours.
     pub(crate) fn make_conflict_copy(&self, key: &Key, op: &Op, ino: Ino, theirs: ObjectMeta) {
         let mut state = self.state();
-        let current = state.pending.at(key).is_some_and(|now| now.order == op.order);
+        let current = state
+            .pending
+            .at(key)
+            .is_some_and(|now| now.order == op.order);
         if !current {
             return;
         }
@@ -31,7 +34,13 @@ impl Core {
         }
     }
 
-    fn part(&self, state: &mut State, key: &Key, ino: Ino, theirs: ObjectMeta) -> Result<Vec<Notice>, FsError> {
+    fn part(
+        &self,
+        state: &mut State,
+        key: &Key,
+        ino: Ino,
+        theirs: ObjectMeta,
+    ) -> Result<Vec<Notice>, FsError> {
         let node = state.tree.node(ino)?;
         let (parent, name, kind) = (node.parent, node.name.to_string(), node.kind());
         let copy = self.free_copy_name(state, parent, &name)?;
@@ -44,16 +53,24 @@ impl Core {
         if !matches!(want, Want::Copy { .. }) {
             state.tree.node_mut(ino)?.remote = None;
         }
-        state.pending.set(copy_key.clone(), want, Base::default(), Stamp::now());
+        state
+            .pending
+            .set(copy_key.clone(), want, Base::default(), Stamp::now());
         self.take_theirs(state, parent, &name, kind, theirs)?;
         state.report.conflicts += 1;
-        state.report.last_error = Some(format!("{key} was changed elsewhere too: this machine's version is {copy_key}"));
+        state.report.last_error = Some(format!(
+            "{key} was changed elsewhere too: this machine's version is {copy_key}"
+        ));
         tracing::warn!(%key, copy = %copy_key, "conflict: both versions are kept");
         let mut batch = Batch::default();
         batch.touch(key);
         batch.touch(&copy_key);
         self.commit(state, batch)?;
-        Ok(vec![Notice::Entry(parent, name), Notice::Entry(parent, copy), Notice::Changed(ino)])
+        Ok(vec![
+            Notice::Entry(parent, name),
+            Notice::Entry(parent, copy),
+            Notice::Changed(ino),
+        ])
     }
 
     fn free_copy_name(&self, state: &State, parent: Ino, name: &str) -> Result<String, FsError> {

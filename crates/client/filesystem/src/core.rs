@@ -199,7 +199,9 @@ impl Core {
     /// Notes how a call on the bucket went, and gives the error as the tree says it.
     pub(crate) fn heard(&self, what: &str, error: &BucketError) -> FsError {
         let health = match error {
-            BucketError::Unreachable { .. } | BucketError::Throttled { .. } => Some(Health::Offline),
+            BucketError::Unreachable { .. } | BucketError::Throttled { .. } => {
+                Some(Health::Offline)
+            }
             BucketError::BadCredentials { .. } => Some(Health::Refused),
             _ => None,
         };
@@ -310,7 +312,12 @@ impl State {
     }
 
     /// Wants a node's content at its key.
-    pub(crate) fn want_put(&mut self, ino: Ino, ready: Stamp, batch: &mut Batch) -> Result<(), FsError> {
+    pub(crate) fn want_put(
+        &mut self,
+        ino: Ino,
+        ready: Stamp,
+        batch: &mut Batch,
+    ) -> Result<(), FsError> {
         let key = self.tree.key(ino)?;
         let base = self.base(ino)?;
         let want = match self.tree.node(ino)?.content {
@@ -324,7 +331,12 @@ impl State {
     }
 
     /// Wants nothing at a node's key any more.
-    pub(crate) fn want_gone(&mut self, ino: Ino, ready: Stamp, batch: &mut Batch) -> Result<(), FsError> {
+    pub(crate) fn want_gone(
+        &mut self,
+        ino: Ino,
+        ready: Stamp,
+        batch: &mut Batch,
+    ) -> Result<(), FsError> {
         let key = self.tree.key(ino)?;
         let base = self.base(ino)?;
         self.pending.remove_object(&key, base, ready);
@@ -340,10 +352,26 @@ impl State {
         let want = match (&op.want, node.map(|node| (&node.content, node))) {
             (Want::Delete, _) => RowWant::Delete,
             (Want::Marker { .. }, _) => RowWant::Marker,
-            (Want::Put { .. }, Some((Content::File { body: Some(body), .. }, _))) => RowWant::Body {
+            (
+                Want::Put { .. },
+                Some((
+                    Content::File {
+                        body: Some(body), ..
+                    },
+                    _,
+                )),
+            ) => RowWant::Body {
                 id: body.id().as_str().to_owned(),
             },
-            (Want::Put { .. }, Some((Content::Symlink { target: Some(target) }, _))) => RowWant::Link {
+            (
+                Want::Put { .. },
+                Some((
+                    Content::Symlink {
+                        target: Some(target),
+                    },
+                    _,
+                )),
+            ) => RowWant::Link {
                 target: target.to_string(),
             },
             (Want::Copy { from, etag, .. }, Some((content, node))) => RowWant::Copy {
@@ -389,7 +417,9 @@ impl State {
         if kind != MemoryKind::Directory && clean.is_none() {
             return None;
         }
-        let body = node.body().filter(|body| node.writers == 0 && body.is_whole());
+        let body = node
+            .body()
+            .filter(|body| node.writers == 0 && body.is_whole());
         let memory = Memory {
             segment: node.segment().to_owned(),
             kind,
@@ -436,7 +466,9 @@ pub(crate) fn fs_error(error: &BucketError) -> FsError {
     match error {
         BucketError::NotFound { .. } | BucketError::OutOfRange { .. } => FsError::Changed,
         BucketError::Precondition { .. } => FsError::Changed,
-        BucketError::PermissionDenied { .. } | BucketError::BadCredentials { .. } => FsError::Denied,
+        BucketError::PermissionDenied { .. } | BucketError::BadCredentials { .. } => {
+            FsError::Denied
+        }
         BucketError::TooLarge { .. } => FsError::FileTooLarge,
         BucketError::LocalBody { reason } => FsError::Local(reason.clone()),
         BucketError::NoSuchBucket { .. }

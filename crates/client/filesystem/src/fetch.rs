@@ -142,7 +142,11 @@ fn start(core: &Arc<Core>, ino: Ino, version: &Version, wanted: &Range<u64>) {
             at = covering.end;
             continue;
         }
-        let next = fetches.iter().map(|(part, _)| part.start).filter(|s| *s > gap.start).min();
+        let next = fetches
+            .iter()
+            .map(|(part, _)| part.start)
+            .filter(|s| *s > gap.start)
+            .min();
         let span = (wanted.end - wanted.start).div_ceil(4).clamp(MIB, PART);
         let end = gap.end.min(gap.start + span).min(next.unwrap_or(u64::MAX));
         let part = gap.start..end;
@@ -151,18 +155,30 @@ fn start(core: &Arc<Core>, ino: Ino, version: &Version, wanted: &Range<u64>) {
     }
 }
 
-fn spawn_part(core: &Arc<Core>, ino: Ino, version: &Version, source: &Source, part: Range<u64>) -> Wait {
+fn spawn_part(
+    core: &Arc<Core>,
+    ino: Ino,
+    version: &Version,
+    source: &Source,
+    part: Range<u64>,
+) -> Wait {
     let (core_, version, source) = (Arc::clone(core), version.clone(), source.clone());
     let task = core.runtime.spawn(async move {
         let result = fetch_part(&core_, ino, &version, source, part.clone()).await;
-        version.body.fetches.lock().retain(|(range, _)| *range != part);
+        version
+            .body
+            .fetches
+            .lock()
+            .retain(|(range, _)| *range != part);
         version.body.arrived.notify_waiters();
         if result.is_ok() && version.body.is_whole() {
             core_.state().unsaved.insert(ino);
         }
         result
     });
-    async move { task.await.unwrap_or(Err(FsError::Unreachable)) }.boxed().shared()
+    async move { task.await.unwrap_or(Err(FsError::Unreachable)) }
+        .boxed()
+        .shared()
 }
 
 /// One ranged GET into the body's file; a stream that breaks off is taken up where it
@@ -176,18 +192,26 @@ async fn fetch_part(
 ) -> Result<(), FsError> {
     let mut at = part.start;
     let mut tries = 0;
+    let mut made_room = false;
     loop {
         let error = match fetch_once(core, ino, version, &source, &mut at, part.end).await {
             Ok(()) => {
                 core.heard_ok();
                 return Ok(());
             }
+            Err(Failure::Local(FsError::NoSpace)) if !made_room => {
+                core.evict();
+                made_room = true;
+                continue;
+            }
             Err(Failure::Local(error)) => return Err(error),
             Err(Failure::Bucket(error)) => error,
         };
         tries += 1;
-        if matches!(error, BucketError::NotFound { .. } | BucketError::Precondition { .. })
-            && let Some(moved) = core.state().moved_source(ino, &version.body, &source)
+        if matches!(
+            error,
+            BucketError::NotFound { .. } | BucketError::Precondition { .. }
+        ) && let Some(moved) = core.state().moved_source(ino, &version.body, &source)
         {
             source = moved;
         } else if tries > RESUMES || !error.is_temporary() || at == part.start {
@@ -214,7 +238,11 @@ async fn fetch_once(
         range: (!whole).then_some(*at..end),
         if_match: Some(source.etag.clone()),
     };
-    let object = core.bucket.get(&source.key, options).await.map_err(Failure::Bucket)?;
+    let object = core
+        .bucket
+        .get(&source.key, options)
+        .await
+        .map_err(Failure::Bucket)?;
     core.take_foreign(ino, &object.meta.etag, &object.meta.metadata);
     let mut body = object.body;
     let mut gathered = BytesMut::new();
@@ -228,7 +256,10 @@ async fn fetch_once(
         let over = !matches!(chunk, Some(Ok(_)));
         if over || gathered.len() >= GATHER || written.age() > GATHER_TIME {
             gathered.truncate(usize::try_from(end - *at).unwrap_or(usize::MAX));
-            version.body.fill(&version.file, *at, &gathered).map_err(Failure::Local)?;
+            version
+                .body
+                .fill(&version.file, *at, &gathered)
+                .map_err(Failure::Local)?;
             *at += gathered.len() as u64;
             gathered.clear();
             written = Stamp::now();
@@ -247,7 +278,12 @@ async fn fetch_once(
 }
 
 /// Returns when a range is here.
-async fn arrive(core: &Arc<Core>, ino: Ino, version: &Version, range: &Range<u64>) -> Result<(), FsError> {
+async fn arrive(
+    core: &Arc<Core>,
+    ino: Ino,
+    version: &Version,
+    range: &Range<u64>,
+) -> Result<(), FsError> {
     loop {
         let arrived = version.body.arrived.notified();
         tokio::pin!(arrived);
@@ -261,7 +297,9 @@ async fn arrive(core: &Arc<Core>, ino: Ino, version: &Version, range: &Range<u64
         let part = covering(&version.body, gap.start);
         let Some(part) = part else {
             if version.source.is_none() {
-                return Err(FsError::Local("bytes of a file written here are missing".to_owned()));
+                return Err(FsError::Local(
+                    "bytes of a file written here are missing".to_owned(),
+                ));
             }
             start(core, ino, version, range);
             if covering(&version.body, gap.start).is_none() && !version.body.has(range) {
@@ -279,7 +317,10 @@ async fn arrive(core: &Arc<Core>, ino: Ino, version: &Version, range: &Range<u64
 
 fn covering(body: &Body, offset: u64) -> Option<Wait> {
     let fetches = body.fetches.lock();
-    fetches.iter().find(|(part, _)| part.contains(&offset)).map(|(_, wait)| wait.clone())
+    fetches
+        .iter()
+        .find(|(part, _)| part.contains(&offset))
+        .map(|(_, wait)| wait.clone())
 }
 
 /// Brings a file here whole.
@@ -308,14 +349,22 @@ async fn fetch_all(core: &Arc<Core>, ino: Ino, version: &Version) -> Result<(), 
 async fn newer_version(core: &Arc<Core>, ino: Ino, old: &Version) -> Result<Version, FsError> {
     let key = {
         let mut state = core.state();
-        let same = state.tree.node(ino)?.body().is_some_and(|body| Arc::ptr_eq(body, &old.body));
+        let same = state
+            .tree
+            .node(ino)?
+            .body()
+            .is_some_and(|body| Arc::ptr_eq(body, &old.body));
         if !same {
             return core.version(&mut state, ino);
         }
         state.tree.key(ino)?
     };
     let began = Stamp::now();
-    let meta = core.bucket.head(&key).await.map_err(|error| core.heard(&format!("head {key}"), &error))?;
+    let meta = core
+        .bucket
+        .head(&key)
+        .await
+        .map_err(|error| core.heard(&format!("head {key}"), &error))?;
     let version = {
         let mut state = core.state();
         state.release_body(ino);
@@ -389,10 +438,9 @@ impl Core {
             return;
         }
         for next in state.tree.files_after(ino, AHEAD) {
-            let cold = state
-                .tree
-                .node(next)
-                .is_ok_and(|node| node.body().is_none() && node.remote.is_some() && (1..=SMALL).contains(&node.size));
+            let cold = state.tree.node(next).is_ok_and(|node| {
+                node.body().is_none() && node.remote.is_some() && (1..=SMALL).contains(&node.size)
+            });
             if !cold {
                 continue;
             }
@@ -418,8 +466,17 @@ impl State {
     /// How long the file is for a handle on this version.
     fn length(&self, ino: Ino, version: &Version) -> u64 {
         match self.tree.node(ino) {
-            Ok(node) if node.body().is_some_and(|body| Arc::ptr_eq(body, &version.body)) => node.size,
-            _ if version.body.is_whole() => version.body.stamp().map_or(version.size, |stamp| stamp.size),
+            Ok(node)
+                if node
+                    .body()
+                    .is_some_and(|body| Arc::ptr_eq(body, &version.body)) =>
+            {
+                node.size
+            }
+            _ if version.body.is_whole() => version
+                .body
+                .stamp()
+                .map_or(version.size, |stamp| stamp.size),
             _ => version.size,
         }
     }
@@ -427,7 +484,10 @@ impl State {
     /// Where the content of a body lies now, when that is no longer where it was.
     fn moved_source(&self, ino: Ino, body: &Arc<Body>, tried: &Source) -> Option<Source> {
         let node = self.tree.node(ino).ok()?;
-        if !node.body().is_some_and(|current| Arc::ptr_eq(current, body)) {
+        if !node
+            .body()
+            .is_some_and(|current| Arc::ptr_eq(current, body))
+        {
             return None;
         }
         source_of(&self.tree, node).filter(|source| source != tried)

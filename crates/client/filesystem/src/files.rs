@@ -101,7 +101,11 @@ impl Filesystem {
     /// Writes at an offset.
     pub async fn write(&self, handle: Handle, offset: u64, data: &[u8]) -> Result<u32, FsError> {
         let open = self.core.state().handle(handle)?;
-        let file = open.file.as_ref().filter(|_| open.write).ok_or(FsError::BadHandle)?;
+        let file = open
+            .file
+            .as_ref()
+            .filter(|_| open.write)
+            .ok_or(FsError::BadHandle)?;
         let version = file.current.lock().clone();
         version
             .file
@@ -130,7 +134,10 @@ impl Filesystem {
     /// is in the bucket.
     pub async fn fsync(&self, handle: Handle) -> Result<(), FsError> {
         let open = self.core.state().handle(handle)?;
-        let body = open.file.as_ref().map(|file| Arc::clone(&file.current.lock().body));
+        let body = open
+            .file
+            .as_ref()
+            .map(|file| Arc::clone(&file.current.lock().body));
         let core = Arc::clone(&self.core);
         let sync = move || -> Result<(), FsError> {
             if let Some(body) = body {
@@ -158,9 +165,19 @@ impl Filesystem {
     }
 
     /// Reserves room, extending the file unless `keep_size`.
-    pub async fn fallocate(&self, handle: Handle, offset: u64, length: u64, keep_size: bool) -> Result<(), FsError> {
+    pub async fn fallocate(
+        &self,
+        handle: Handle,
+        offset: u64,
+        length: u64,
+        keep_size: bool,
+    ) -> Result<(), FsError> {
         let open = self.core.state().handle(handle)?;
-        let file = open.file.as_ref().filter(|_| open.write).ok_or(FsError::BadHandle)?;
+        let file = open
+            .file
+            .as_ref()
+            .filter(|_| open.write)
+            .ok_or(FsError::BadHandle)?;
         let version = file.current.lock().clone();
         let flags = if keep_size {
             rustix::fs::FallocateFlags::KEEP_SIZE
@@ -175,7 +192,11 @@ impl Filesystem {
 }
 
 impl Core {
-    async fn open_for_writing(self: &Arc<Self>, ino: Ino, mode: OpenMode) -> Result<Opened, FsError> {
+    async fn open_for_writing(
+        self: &Arc<Self>,
+        ino: Ino,
+        mode: OpenMode,
+    ) -> Result<Opened, FsError> {
         self.writable()?;
         self.room().await?;
         loop {
@@ -232,7 +253,9 @@ impl Core {
         node.unwritten = None;
         let in_place = node.body().filter(|body| body.is_whole()).cloned();
         if let Some(body) = in_place {
-            body.file()?.set_len(0).map_err(|error| local_error(&error))?;
+            body.file()?
+                .set_len(0)
+                .map_err(|error| local_error(&error))?;
         } else {
             state.release_body(ino);
             let (fresh, _file) = self.cache.create()?;
@@ -255,7 +278,13 @@ impl Core {
     }
 
     /// Makes the handle; decides how its bytes are reached.
-    fn handle(&self, state: &mut State, ino: Ino, version: Version, write: bool) -> Result<Opened, FsError> {
+    fn handle(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        version: Version,
+        write: bool,
+    ) -> Result<Opened, FsError> {
         let whole = version.body.is_whole();
         let node = state.tree.node_mut(ino)?;
         let first = node.opens == 0;
@@ -286,6 +315,7 @@ impl Core {
             handle: state.add_handle(open),
             access,
             keep_cache,
+            flushes: write && self.settings.profile.waits_for_upload(),
         })
     }
 
@@ -312,8 +342,14 @@ impl Core {
     }
 
     /// Waits while too much is waiting for upload; with the bucket away there is nothing
-    /// to wait for.
+    /// to wait for. On a full disk nothing new is begun: it could not be recorded.
     async fn room(&self) -> Result<(), FsError> {
+        if !self.journal.has_room() {
+            self.evict();
+            if !self.journal.has_room() {
+                return Err(FsError::NoSpace);
+            }
+        }
         let since = Stamp::now();
         loop {
             let ended = self.ended.notified();
@@ -386,7 +422,8 @@ impl Core {
         let key = state.tree.key(ino)?;
         let mut batch = Batch::default();
         let same = |before| before == stamp && stamp.is_some();
-        let unchanged = unwritten.is_some() && same(unwritten) || uploaded.is_some() && same(uploaded);
+        let unchanged =
+            unwritten.is_some() && same(unwritten) || uploaded.is_some() && same(uploaded);
         if unchanged && !state.pending.is_running(&key) {
             state.pending.take(&key);
             batch.touch(&key);
@@ -405,6 +442,10 @@ impl Core {
 impl State {
     fn upload_runs(&self, ino: Ino) -> bool {
         let unlinked = self.tree.node(ino).is_ok_and(|node| node.unlinked);
-        !unlinked && self.tree.key(ino).is_ok_and(|key| self.pending.is_running(&key))
+        !unlinked
+            && self
+                .tree
+                .key(ino)
+                .is_ok_and(|key| self.pending.is_running(&key))
     }
 }

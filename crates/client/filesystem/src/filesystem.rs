@@ -37,21 +37,30 @@ impl Filesystem {
         for folder in [&settings.cache_dir, &settings.state_dir] {
             std::fs::create_dir_all(folder).map_err(|error| folder_error(folder, error))?;
         }
-        let cache = Cache::open(&settings.cache_dir).map_err(|error| folder_error(&settings.cache_dir, error))?;
-        let (journal, replay) = Journal::open(&settings.state_dir).map_err(|error| OpenError::Journal {
-            path: settings.state_dir.clone(),
-            reason: error.to_string(),
-        })?;
-        let remembered = Remembered::open(&settings.cache_dir).map_err(|error| OpenError::Journal {
-            path: settings.cache_dir.clone(),
-            reason: error.to_string(),
-        })?;
+        let cache = Cache::open(&settings.cache_dir)
+            .map_err(|error| folder_error(&settings.cache_dir, error))?;
+        let (journal, replay) =
+            Journal::open(&settings.state_dir).map_err(|error| OpenError::Journal {
+                path: settings.state_dir.clone(),
+                reason: error.to_string(),
+            })?;
+        let remembered =
+            Remembered::open(&settings.cache_dir).map_err(|error| OpenError::Journal {
+                path: settings.cache_dir.clone(),
+                reason: error.to_string(),
+            })?;
         if !remembered.begin(&boot_id()) {
-            tracing::warn!("the machine went down while the workspace was mounted: cached bodies are fetched anew");
+            tracing::warn!(
+                "the machine went down while the workspace was mounted: cached bodies are fetched anew"
+            );
         }
-        let core = Arc::new(Core::new(bucket, settings, watcher, journal, remembered, cache));
-        core.replay(replay);
-        core.sweep_later();
+        let core = Arc::new(Core::new(
+            bucket, settings, watcher, journal, remembered, cache,
+        ));
+        // The bodies of what nobody could read may be all that is left of it.
+        if core.replay(replay) && !Journal::any_set_aside(&core.settings.state_dir) {
+            core.sweep_later();
+        }
         core.runtime.spawn(upload::run(Arc::clone(&core)));
         core.runtime.spawn(upkeep::run(Arc::clone(&core)));
         if !core.settings.lazy {
@@ -70,7 +79,11 @@ impl Filesystem {
 
     /// Uploads everything that is pending, open files too. Returns when nothing is, or
     /// when nothing moved for `patience`; `progress` is told about twice a second.
-    pub async fn drain(&self, patience: Duration, mut progress: impl FnMut(&Status) + Send) -> Status {
+    pub async fn drain(
+        &self,
+        patience: Duration,
+        mut progress: impl FnMut(&Status) + Send,
+    ) -> Status {
         let mut moved = Stamp::now();
         let mut before = self.status();
         self.core.hurry();
@@ -89,7 +102,8 @@ impl Filesystem {
                     return self.status();
                 }
             }
-            if status.pending_changes != before.pending_changes || status.running != before.running {
+            if status.pending_changes != before.pending_changes || status.running != before.running
+            {
                 moved = Stamp::now();
             } else if moved.age() > patience {
                 return status;
@@ -106,7 +120,11 @@ impl Filesystem {
         self.core.remember();
         let _ = self.core.journal.sync();
         let folder = self.core.cache.folder().to_owned();
-        let synced = self.core.runtime.spawn_blocking(move || sync_folder(&folder)).await;
+        let synced = self
+            .core
+            .runtime
+            .spawn_blocking(move || sync_folder(&folder))
+            .await;
         if matches!(synced, Ok(Ok(()))) {
             self.core.remembered.end();
         }
@@ -125,7 +143,8 @@ impl Core {
         // Files are stamped by a clock that lags: what is this young may be ours.
         let began = std::time::SystemTime::now() - Duration::from_secs(10);
         let core = Arc::clone(self);
-        self.runtime.spawn_blocking(move || core.cache.sweep(&known, began));
+        self.runtime
+            .spawn_blocking(move || core.cache.sweep(&known, began));
     }
 
     /// Makes everything ready to go up at once.
@@ -156,7 +175,8 @@ fn folder_error(path: &Path, error: std::io::Error) -> OpenError {
 /// Which boot of the machine this is: bodies written before a crash of the machine may
 /// hold anything.
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {

@@ -65,7 +65,12 @@ impl Core {
             let state = self.state();
             let node = state.tree.node(ino)?;
             let asked = node.told || node.attrs.chosen || node.kind() != Kind::File;
-            if asked || node.remote.as_ref().is_none_or(|remote| remote.at.is_some()) {
+            if asked
+                || node
+                    .remote
+                    .as_ref()
+                    .is_none_or(|remote| remote.at.is_some())
+            {
                 return Ok(());
             }
             state.tree.key(ino)?
@@ -84,7 +89,10 @@ impl State {
         let Ok(node) = self.tree.node_mut(ino) else {
             return;
         };
-        let this_version = node.remote.as_ref().is_some_and(|remote| remote.etag == *etag);
+        let this_version = node
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.etag == *etag);
         if !this_version || node.told || node.writers > 0 {
             return;
         }
@@ -105,8 +113,14 @@ fn apply(metadata: &Metadata, attrs: &mut Attrs) -> bool {
     let number = |name: &str| metadata.get(name).and_then(|text| text.parse().ok());
     attrs.uid = number("uid").unwrap_or(attrs.uid);
     attrs.gid = number("gid").unwrap_or(attrs.gid);
-    attrs.mode = metadata.get("mode").and_then(|text| mode(text)).unwrap_or(attrs.mode);
-    attrs.mtime = metadata.get("mtime").and_then(|text| time(text)).unwrap_or(attrs.mtime);
+    attrs.mode = metadata
+        .get("mode")
+        .and_then(|text| mode(text))
+        .unwrap_or(attrs.mode);
+    attrs.mtime = metadata
+        .get("mtime")
+        .and_then(|text| time(text))
+        .unwrap_or(attrs.mtime);
     *attrs != before
 }
 
@@ -114,7 +128,12 @@ fn apply(metadata: &Metadata, attrs: &mut Attrs) -> bool {
 fn mode(text: &str) -> Option<u32> {
     let permissions = |mode: u32| matches!(mode & !0o7777, 0 | REGULAR).then_some(mode & 0o7777);
     let octal = u32::from_str_radix(text, 8).ok().and_then(permissions);
-    let decimal = || text.parse().ok().filter(|mode| mode & TYPE_BITS == REGULAR).and_then(permissions);
+    let decimal = || {
+        text.parse()
+            .ok()
+            .filter(|mode| mode & TYPE_BITS == REGULAR)
+            .and_then(permissions)
+    };
     octal.or_else(decimal)
 }
 
@@ -122,9 +141,15 @@ fn mode(text: &str) -> Option<u32> {
 fn time(text: &str) -> Option<SystemTime> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: i64 = seconds.parse().ok()?;
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanos: i64 = digits.parse().ok()?;
-    Some(crate::clock::from_nanos(seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?))
+    Some(crate::clock::from_nanos(
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?,
+    ))
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 //! One SQLite database in WAL mode per workspace. A committed row survives a crash of this
 //! process; [`Journal::sync`] makes all rows so far survive a crash of the machine. A
 //! journal that cannot be read is set aside under another name, never deleted.
+//!
+//! A reserve of disk lies beside it: on a full disk it is given up, so that what was begun can
+//! still be recorded (above all the deletes that make room), and nothing new is begun until it
+//! could be set up again.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +18,15 @@ use serde::{Deserialize, Serialize};
 use crate::FsError;
 
 const FORMAT: i64 = 1;
+/// Bytes of the reserve: thousands of rows.
+const RESERVE: u64 = 2 << 20;
+/// How a journal is called that could not be read, with the time after it.
+const ASIDE: &str = ".corrupt-";
 
 /// The open journal.
 pub(crate) struct Journal {
     db: Mutex<Connection>,
+    reserve: PathBuf,
 }
 
 /// One pending operation as it lies on disk: enough to carry it out with nothing else
@@ -39,10 +48,19 @@ pub(crate) struct Row {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RowWant {
     /// A file written here; `source` while missing bytes must still come from there.
-    Body { id: String },
-    Link { target: String },
+    Body {
+        id: String,
+    },
+    Link {
+        target: String,
+    },
     Marker,
-    Copy { from: Key, etag: Etag, size: u64, link: bool },
+    Copy {
+        from: Key,
+        etag: Etag,
+        size: u64,
+        link: bool,
+    },
     Delete,
 }
 
@@ -73,30 +91,77 @@ impl Journal {
     /// Opens the journal in `folder`, making it when there is none.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Replay), rusqlite::Error> {
         let path = folder.join("journal.db");
-        match open_checked(&path) {
-            Ok((db, rows, attributes)) => Ok((
-                Self { db: Mutex::new(db) },
-                Replay {
-                    rows,
-                    attributes,
-                    set_aside: None,
-                },
-            )),
+        let reserve = folder.join("journal.reserve");
+        // What a full disk keeps from being opened needs it.
+        let _ = std::fs::remove_file(&reserve);
+        let (contents, set_aside) = match open_checked(&path) {
             Err(error) if is_corrupt(&error) => {
                 tracing::error!(%error, path = %path.display(), "the journal cannot be read");
                 let aside = set_aside(&path);
-                let (db, rows, attributes) = open_checked(&path)?;
-                Ok((
-                    Self { db: Mutex::new(db) },
-                    Replay {
-                        rows,
-                        attributes,
-                        set_aside: Some(aside),
-                    },
-                ))
+                (open_checked(&path)?, Some(aside))
             }
-            Err(error) => Err(error),
+            other => (other?, None),
+        };
+        let (db, rows, attributes) = contents;
+        let db = Mutex::new(db);
+        let journal = Self { db, reserve };
+        journal.has_room();
+        Ok((
+            journal,
+            Replay {
+                rows,
+                attributes,
+                set_aside,
+            },
+        ))
+    }
+
+    /// Whether a journal that could not be read still lies there. Its bodies may be all that
+    /// is left of what it knew.
+    pub(crate) fn any_set_aside(folder: &Path) -> bool {
+        let is_one = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().contains(ASIDE);
+        // When in doubt nothing is removed.
+        std::fs::read_dir(folder).map_or(true, |entries| entries.flatten().any(is_one))
+    }
+
+    /// Whether the reserve is there; sets it up where there is room again.
+    pub(crate) fn has_room(&self) -> bool {
+        if self.reserve.exists() {
+            return true;
         }
+        let set_up = || -> std::io::Result<()> {
+            let file = std::fs::File::create(&self.reserve)?;
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE)?;
+            Ok(())
+        };
+        match set_up() {
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                self.give_up_reserve();
+                false
+            }
+            // A file system that cannot reserve: then the writes themselves tell.
+            _ => true,
+        }
+    }
+
+    fn give_up_reserve(&self) -> bool {
+        std::fs::remove_file(&self.reserve).is_ok()
+    }
+
+    /// Writes, with the reserve's room when the disk is full.
+    fn write(
+        &self,
+        write: impl Fn(&mut Connection) -> rusqlite::Result<()>,
+    ) -> Result<(), FsError> {
+        let mut db = self.db.lock();
+        let full = |error: &rusqlite::Error| {
+            error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        };
+        match write(&mut db) {
+            Err(error) if full(&error) && self.give_up_reserve() => write(&mut db),
+            other => other,
+        }
+        .map_err(|error| journal_error(&error))
     }
 
     /// Writes the new state of some keys: `None` where nothing is wanted any more. All or
@@ -105,8 +170,7 @@ impl Journal {
         if changes.is_empty() {
             return Ok(());
         }
-        let mut db = self.db.lock();
-        let write = |db: &mut Connection| -> rusqlite::Result<()> {
+        self.write(|db| {
             let tx = db.transaction()?;
             {
                 let mut put = tx.prepare_cached(
@@ -122,8 +186,7 @@ impl Journal {
                 }
             }
             tx.commit()
-        };
-        write(&mut db).map_err(|error| journal_error(&error))
+        })
     }
 
     /// Keeps (or, with `None`, drops) what is to be told to a directory's attribute index.
@@ -132,8 +195,7 @@ impl Journal {
         directory: &str,
         entries: &[(String, Option<String>)],
     ) -> Result<(), FsError> {
-        let mut db = self.db.lock();
-        let write = |db: &mut Connection| -> rusqlite::Result<()> {
+        self.write(|db| {
             let tx = db.transaction()?;
             for (name, value) in entries {
                 match value {
@@ -144,25 +206,24 @@ impl Journal {
                         )?
                         .execute([directory, name, value])?,
                     None => tx
-                        .prepare_cached("DELETE FROM attributes WHERE directory = ?1 AND name = ?2")?
+                        .prepare_cached(
+                            "DELETE FROM attributes WHERE directory = ?1 AND name = ?2",
+                        )?
                         .execute([directory, name])?,
                 };
             }
             tx.commit()
-        };
-        write(&mut db).map_err(|error| journal_error(&error))
+        })
     }
 
     /// Returns when everything recorded so far is on the disk, not only with the kernel.
     pub(crate) fn sync(&self) -> Result<(), FsError> {
-        let db = self.db.lock();
-        let sync = || -> rusqlite::Result<()> {
+        self.write(|db| {
             db.pragma_update(None, "synchronous", "FULL")?;
             let done = db.execute("UPDATE meta SET syncs = syncs + 1", []);
             db.pragma_update(None, "synchronous", "NORMAL")?;
             done.map(|_| ())
-        };
-        sync().map_err(|error| journal_error(&error))
+        })
     }
 }
 
@@ -239,7 +300,7 @@ fn set_aside(path: &Path) -> PathBuf {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_millis());
     let mut target = path.as_os_str().to_owned();
-    target.push(format!(".corrupt-{stamp}"));
+    target.push(format!("{ASIDE}{stamp}"));
     for suffix in ["", "-wal", "-shm"] {
         let mut from = path.as_os_str().to_owned();
         from.push(suffix);
@@ -281,7 +342,9 @@ mod tests {
             .record(&[(key("b"), Some(row("1"))), (key("a"), Some(row("2")))])
             .expect("records");
         journal.record(&[(key("b"), None)]).expect("records");
-        journal.record(&[(key("b"), Some(row("3")))]).expect("records");
+        journal
+            .record(&[(key("b"), Some(row("3")))])
+            .expect("records");
         journal.sync().expect("syncs");
         drop(journal);
         let (_, replay) = Journal::open(folder.path()).expect("opens again");
@@ -293,8 +356,11 @@ mod tests {
     fn a_journal_that_cannot_be_read_is_kept_aside() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal.db");
-        std::fs::write(&path, b"this is no database, and is longer than a header".repeat(9))
-            .expect("writes");
+        std::fs::write(
+            &path,
+            b"this is no database, and is longer than a header".repeat(9),
+        )
+        .expect("writes");
         let before = std::fs::read(&path).expect("reads");
         let (_, replay) = Journal::open(folder.path()).expect("opens anew");
         let aside = replay.set_aside.expect("set aside");

@@ -72,7 +72,11 @@ pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsErr
             }
             _ => {}
         }
-        if state.listings.failed.is_some_and(|failed| failed.age() < OFFLINE_PAUSE) {
+        if state
+            .listings
+            .failed
+            .is_some_and(|failed| failed.age() < OFFLINE_PAUSE)
+        {
             return known_or(listed.is_some());
         }
         (begin(core, &mut state, directory)?, listed.is_some())
@@ -93,7 +97,11 @@ pub(crate) async fn known(core: &Arc<Core>, directory: Ino) -> Result<(), FsErro
 
 /// Without the bucket, names as last known are better than none.
 fn known_or(known: bool) -> Result<(), FsError> {
-    if known { Ok(()) } else { Err(FsError::Unreachable) }
+    if known {
+        Ok(())
+    } else {
+        Err(FsError::Unreachable)
+    }
 }
 
 /// Starts listing a directory, or joins whoever does so already.
@@ -121,7 +129,9 @@ fn begin(core: &Arc<Core>, state: &mut State, directory: Ino) -> Result<Wait, Fs
             result
         })
     };
-    let wait = async move { task.await.unwrap_or(Err(FsError::Unreachable)) }.boxed().shared();
+    let wait = async move { task.await.unwrap_or(Err(FsError::Unreachable)) }
+        .boxed()
+        .shared();
     state.listings.running.insert(directory, wait.clone());
     Ok(wait)
 }
@@ -136,7 +146,11 @@ fn current_walk(core: &Arc<Core>, state: &mut State, directory: Ino, prefix: &st
     if let Some(walk) = &state.listings.walk
         && walk.covers(prefix)
         && walk.began > oldest
-        && walk.cursor.borrow().as_ref().is_some_and(|cursor| passed(cursor, prefix).is_none())
+        && walk
+            .cursor
+            .borrow()
+            .as_ref()
+            .is_some_and(|cursor| passed(cursor, prefix).is_none())
     {
         return Some(walk.clone());
     }
@@ -158,7 +172,8 @@ fn begin_walk(core: &Arc<Core>, state: &mut State, prefix: String, from: String)
         cursor,
     };
     state.listings.walk = Some(walk.clone());
-    core.runtime.spawn(pass(Arc::clone(core), walk.clone(), sender));
+    core.runtime
+        .spawn(pass(Arc::clone(core), walk.clone(), sender));
     walk
 }
 
@@ -168,7 +183,12 @@ fn passed(cursor: &str, prefix: &str) -> Option<()> {
 }
 
 /// Waits for a walk to come by; lists the directory alone when that takes too long.
-async fn follow(core: &Arc<Core>, directory: Ino, prefix: &str, mut walk: Walk) -> Result<(), FsError> {
+async fn follow(
+    core: &Arc<Core>,
+    directory: Ino,
+    prefix: &str,
+    mut walk: Walk,
+) -> Result<(), FsError> {
     for _ in 0..3 {
         let changed = walk.cursor.changed().await;
         {
@@ -214,7 +234,12 @@ async fn list(core: &Arc<Core>, directory: Ino, prefix: &str) -> Result<(), FsEr
 
 /// Without the bucket, a directory never listed in this mount shows what an earlier mount
 /// knew of it.
-fn recall_offline(core: &Arc<Core>, directory: Ino, prefix: &str, error: FsError) -> Result<(), FsError> {
+fn recall_offline(
+    core: &Arc<Core>,
+    directory: Ino,
+    prefix: &str,
+    error: FsError,
+) -> Result<(), FsError> {
     let mut state = core.state();
     if error != FsError::Unreachable || state.tree.directory(directory)?.listed.is_some() {
         return Err(error);
@@ -256,7 +281,9 @@ async fn one_level(core: &Arc<Core>, prefix: &str) -> Result<Listing, BucketErro
         }
         for directory in &page.prefixes {
             let segment = directory.strip_prefix(prefix).unwrap_or(directory);
-            listing.directories.insert(segment.strip_suffix('/').unwrap_or(segment).to_owned());
+            listing
+                .directories
+                .insert(segment.strip_suffix('/').unwrap_or(segment).to_owned());
         }
         for object in page.objects {
             listing.take(prefix, object);
@@ -327,7 +354,10 @@ async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>
         if request.token.is_some() && !nobody_walks(&core) {
             coming = Some(next_page(&core, &request));
         }
-        let last = page.objects.last().map(|object| object.key.as_str().to_owned());
+        let last = page
+            .objects
+            .last()
+            .map(|object| object.key.as_str().to_owned());
         let mut complete = sorter.take(page, began);
         if request.token.is_none() {
             complete.extend(sorter.finish());
@@ -341,7 +371,10 @@ async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>
 }
 
 /// A page under way, with the time at which it was asked for.
-fn next_page(core: &Arc<Core>, request: &ListRequest) -> JoinHandle<(Stamp, Result<ListPage, BucketError>)> {
+fn next_page(
+    core: &Arc<Core>,
+    request: &ListRequest,
+) -> JoinHandle<(Stamp, Result<ListPage, BucketError>)> {
     let (core_, request) = (Arc::clone(core), request.clone());
     core.runtime.spawn(async move {
         let began = Stamp::now();
@@ -379,9 +412,11 @@ async fn take_directories(core: &Arc<Core>, complete: Vec<(String, Listing, Stam
 fn ensure_directory(core: &Core, state: &mut State, prefix: &str) -> Option<Ino> {
     let hidden = format!("{}{}/", core.settings.prefix, crate::merge::HIDDEN);
     let State { tree, gone, .. } = state;
-    tree.make_directories(prefix, &core.default_attrs(0o755, SystemTime::now()), |path| {
-        path != hidden && bucket::Key::new(path).is_ok_and(|key| !gone.contains_key(&key))
-    })
+    tree.make_directories(
+        prefix,
+        &core.default_attrs(0o755, SystemTime::now()),
+        |path| path != hidden && bucket::Key::new(path).is_ok_and(|key| !gone.contains_key(&key)),
+    )
 }
 
 /// Sorts a flat listing, whose keys come in byte order, into directories. The keys of one
@@ -463,11 +498,17 @@ mod tests {
         }
     }
 
-    fn names(complete: &[(String, Listing, Stamp)]) -> Vec<(String, Vec<String>, BTreeSet<String>)> {
+    fn names(
+        complete: &[(String, Listing, Stamp)],
+    ) -> Vec<(String, Vec<String>, BTreeSet<String>)> {
         complete
             .iter()
             .map(|(prefix, listing, _)| {
-                let objects = listing.objects.iter().map(|found| found.segment.clone()).collect();
+                let objects = listing
+                    .objects
+                    .iter()
+                    .map(|found| found.segment.clone())
+                    .collect();
                 (prefix.clone(), objects, listing.directories.clone())
             })
             .collect()

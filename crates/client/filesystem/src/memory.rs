@@ -55,9 +55,12 @@ impl State {
             .tree
             .nodes()
             .filter_map(|node| match &node.content {
-                Content::Directory(directory) if node.opens == 0 && !directory.children.is_empty() => {
+                Content::Directory(directory)
+                    if node.opens == 0 && !directory.children.is_empty() =>
+                {
                     let used = directory.read.max(directory.listed);
-                    used.is_none_or(|used| used.age() > unused_for).then_some((used, node.ino))
+                    used.is_none_or(|used| used.age() > unused_for)
+                        .then_some((used, node.ino))
                 }
                 _ => None,
             })
@@ -68,13 +71,20 @@ impl State {
 
     /// Drops the names of one directory that nothing needs; says how many were looked at.
     fn drop_names_of(&mut self, directory: Ino, notices: &mut Vec<Notice>) -> usize {
-        let (Ok(prefix), Ok(known)) = (self.tree.prefix_of(directory), self.tree.directory(directory)) else {
+        let (Ok(prefix), Ok(known)) = (
+            self.tree.prefix_of(directory),
+            self.tree.directory(directory),
+        ) else {
             return 0;
         };
         if self.pending.below(&prefix).next().is_some() || self.index.is_dirty(&prefix) {
             return 0;
         }
-        let children: Vec<(String, Ino)> = known.children.iter().map(|(name, ino)| (name.to_string(), *ino)).collect();
+        let children: Vec<(String, Ino)> = known
+            .children
+            .iter()
+            .map(|(name, ino)| (name.to_string(), *ino))
+            .collect();
         let looked_at = children.len();
         let mut dropped = false;
         for (name, ino) in children {
@@ -102,7 +112,10 @@ impl State {
         };
         let empty = match &node.content {
             Content::Directory(directory) => directory.children.is_empty(),
-            _ => node.remote.as_ref().is_some_and(|remote| remote.at.is_none()),
+            _ => node
+                .remote
+                .as_ref()
+                .is_some_and(|remote| remote.at.is_none()),
         };
         empty && node.opens == 0 && node.body().is_none() && !self.unsaved.contains(&ino)
     }

@@ -11,7 +11,7 @@ use crate::clock::{Stamp, from_nanos};
 use crate::core::{Core, State, attrs_of};
 use crate::pending::Want;
 use crate::remembered::{Memory, MemoryKind};
-use crate::tree::{Attrs, Content, Directory, Node, Remote};
+use crate::tree::{Content, Directory, Node, Remote};
 use crate::{FsError, Ino, Kind, ROOT};
 
 /// Everything under `.artifacts/` at the workspace's root is ours and not shown.
@@ -132,11 +132,21 @@ impl Merge<'_> {
     }
 
     fn take_marker(&mut self, etag: Etag, modified: i128) -> Result<(), FsError> {
-        if self.directory == ROOT || self.state.pending.at(&self.state.tree.key(self.directory)?).is_some() {
+        if self.directory == ROOT
+            || self
+                .state
+                .pending
+                .at(&self.state.tree.key(self.directory)?)
+                .is_some()
+        {
             return Ok(());
         }
         let node = self.state.tree.node_mut(self.directory)?;
-        if node.remote.as_ref().is_none_or(|remote| remote.seen < self.began) {
+        if node
+            .remote
+            .as_ref()
+            .is_none_or(|remote| remote.seen < self.began)
+        {
             if node.remote.is_none() && !node.attrs.chosen {
                 node.attrs.mtime = time_of(modified);
             }
@@ -161,17 +171,28 @@ impl Merge<'_> {
             let name = entry_name::from_segment(&segment).into_owned();
             named.insert(name, Named::Directory { segment });
         }
-        let (links, files): (Vec<_>, Vec<_>) =
-            listing.objects.into_iter().partition(|found| is_link(&found.segment));
+        let (links, files): (Vec<_>, Vec<_>) = listing
+            .objects
+            .into_iter()
+            .partition(|found| is_link(&found.segment));
         for found in files {
             let mut name = entry_name::from_segment(&found.segment).into_owned();
             if named.contains_key(&name) {
                 name = entry_name::shadowed(&found.segment);
             }
-            named.insert(name, Named::Object { found, kind: Kind::File });
+            named.insert(
+                name,
+                Named::Object {
+                    found,
+                    kind: Kind::File,
+                },
+            );
         }
         for found in links {
-            let plain = found.segment.strip_suffix(entry_name::LINK_SUFFIX).unwrap_or_default();
+            let plain = found
+                .segment
+                .strip_suffix(entry_name::LINK_SUFFIX)
+                .unwrap_or_default();
             let name = entry_name::from_segment(plain).into_owned();
             let taken = named.contains_key(&name) || name.len() > entry_name::MAX_BYTES;
             let (name, kind) = if taken {
@@ -210,11 +231,20 @@ impl Merge<'_> {
             return Ok(true);
         }
         let node = self.state.tree.node(ino)?;
-        if node.remote.as_ref().is_some_and(|remote| remote.seen > self.began) || node.writers > 0 {
+        if node
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.seen > self.began)
+            || node.writers > 0
+        {
             return Ok(true);
         }
         if node.kind() == Kind::Directory {
-            let pending_below = self.state.pending.below(key.as_str()).any(|(_, op)| op.want != Want::Delete);
+            let pending_below = self
+                .state
+                .pending
+                .below(key.as_str())
+                .any(|(_, op)| op.want != Want::Delete);
             return Ok(pending_below || self.has_newer_below(ino));
         }
         Ok(false)
@@ -223,7 +253,11 @@ impl Merge<'_> {
     fn has_newer_below(&self, ino: Ino) -> bool {
         self.state.tree.descendants(ino).into_iter().any(|below| {
             self.state.tree.node(below).is_ok_and(|node| {
-                node.writers > 0 || node.remote.as_ref().is_some_and(|remote| remote.seen > self.began)
+                node.writers > 0
+                    || node
+                        .remote
+                        .as_ref()
+                        .is_some_and(|remote| remote.seen > self.began)
             })
         })
     }
@@ -236,11 +270,16 @@ impl Merge<'_> {
             self.state.tree.unlink(inner)?;
         }
         let node = self.state.tree.node(ino)?;
-        let forgotten = (self.prefix.clone(), node.segment().to_owned(), node.kind() == Kind::Directory);
+        let forgotten = (
+            self.prefix.clone(),
+            node.segment().to_owned(),
+            node.kind() == Kind::Directory,
+        );
         self.state.forgotten.push(forgotten);
         self.state.release_body(ino);
         self.state.tree.unlink(ino)?;
-        self.notices.push(Notice::Removed(self.directory, ino, name));
+        self.notices
+            .push(Notice::Removed(self.directory, ino, name));
         Ok(())
     }
 
@@ -289,7 +328,9 @@ impl Merge<'_> {
         index: &HashMap<String, IndexEntry>,
     ) -> Result<(), FsError> {
         let key = format!("{}{}", self.prefix, found.segment);
-        let entry = index.get(&found.segment).filter(|entry| entry.etag == found.etag.as_str());
+        let entry = index
+            .get(&found.segment)
+            .filter(|entry| entry.etag == found.etag.as_str());
         if let Some(ino) = self.state.tree.child(self.directory, name)? {
             if self.is_ours(ino)? {
                 return Ok(());
@@ -306,9 +347,18 @@ impl Merge<'_> {
     }
 
     /// An object that is known: nothing to do unless its version is another.
-    fn refresh(&mut self, ino: Ino, found: &Found, entry: Option<&IndexEntry>) -> Result<(), FsError> {
+    fn refresh(
+        &mut self,
+        ino: Ino,
+        found: &Found,
+        entry: Option<&IndexEntry>,
+    ) -> Result<(), FsError> {
         let node = self.state.tree.node_mut(ino)?;
-        if node.remote.as_ref().is_some_and(|remote| remote.etag == found.etag) {
+        if node
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.etag == found.etag)
+        {
             if let Some(entry) = entry
                 && !node.attrs.chosen
                 && entry.apply(&mut node.attrs)
@@ -354,7 +404,10 @@ impl Merge<'_> {
         if let Some(memory) = memory {
             ino = memory.ino;
             attrs = attrs_of(&memory.attrs);
-            target = memory.target.filter(|_| memory.kind == MemoryKind::Symlink).map(Into::into);
+            target = memory
+                .target
+                .filter(|_| memory.kind == MemoryKind::Symlink)
+                .map(Into::into);
             body = memory
                 .body
                 .and_then(|id| crate::body::BodyId::parse(&id))
@@ -366,7 +419,10 @@ impl Merge<'_> {
         }
         let content = match kind {
             Kind::Symlink => Content::Symlink { target },
-            _ => Content::File { body, backing: false },
+            _ => Content::File {
+                body,
+                backing: false,
+            },
         };
         let mut node = Node::new(ino, name, attrs, content);
         node.segment = (found.segment != name).then(|| found.segment.as_str().into());
@@ -380,7 +436,8 @@ impl Merge<'_> {
 
     fn appeared(&mut self, name: &str) {
         if self.listed_before {
-            self.notices.push(Notice::Entry(self.directory, name.to_owned()));
+            self.notices
+                .push(Notice::Entry(self.directory, name.to_owned()));
         }
     }
 
@@ -390,13 +447,28 @@ impl Merge<'_> {
         let Ok(parsed) = Key::new(key) else {
             return true;
         };
-        let pending_delete = |key: &Key| self.state.pending.at(key).is_some_and(|op| op.want == Want::Delete);
-        if self.state.gone.get(&parsed).is_some_and(|gone| *gone > self.began) || pending_delete(&parsed) {
+        let pending_delete = |key: &Key| {
+            self.state
+                .pending
+                .at(key)
+                .is_some_and(|op| op.want == Want::Delete)
+        };
+        if self
+            .state
+            .gone
+            .get(&parsed)
+            .is_some_and(|gone| *gone > self.began)
+            || pending_delete(&parsed)
+        {
             return true;
         }
         key.ends_with('/')
             && self.state.gone.contains_key(&parsed)
-            && self.state.pending.below(key).any(|(_, op)| op.want == Want::Delete)
+            && self
+                .state
+                .pending
+                .below(key)
+                .any(|(_, op)| op.want == Want::Delete)
     }
 }
 

@@ -62,11 +62,20 @@ impl Filesystem {
             return state.own_xattr(ino, own).ok_or(FsError::NoAttribute);
         }
         let xattrs = node.attrs.xattrs.as_ref();
-        xattrs.and_then(|xattrs| xattrs.get(name)).cloned().ok_or(FsError::NoAttribute)
+        xattrs
+            .and_then(|xattrs| xattrs.get(name))
+            .cloned()
+            .ok_or(FsError::NoAttribute)
     }
 
     /// Sets an extended attribute in the name space `user.`.
-    pub async fn setxattr(&self, ino: Ino, name: &str, value: &[u8], mode: XattrMode) -> Result<(), FsError> {
+    pub async fn setxattr(
+        &self,
+        ino: Ino,
+        name: &str,
+        value: &[u8],
+        mode: XattrMode,
+    ) -> Result<(), FsError> {
         self.core.writable()?;
         check_xattr(name)?;
         if value.len() > MAX_XATTR || name.len() > 255 {
@@ -100,7 +109,11 @@ impl Filesystem {
         check_xattr(name)?;
         let mut state = self.core.state();
         let node = state.tree.node_mut(ino)?;
-        let removed = node.attrs.xattrs.as_mut().and_then(|xattrs| xattrs.remove(name));
+        let removed = node
+            .attrs
+            .xattrs
+            .as_mut()
+            .and_then(|xattrs| xattrs.remove(name));
         removed.ok_or(FsError::NoAttribute)?;
         self.core.attrs_chosen(&mut state, ino)
     }
@@ -132,7 +145,10 @@ impl Core {
                 continue;
             }
             self.begin_writing(&mut state, ino)?;
-            let done = version.file.set_len(size).map_err(|error| local_error(&error));
+            let done = version
+                .file
+                .set_len(size)
+                .map_err(|error| local_error(&error));
             self.refresh_written(&mut state, ino);
             let node = state.tree.node_mut(ino)?;
             node.writers -= 1;
@@ -217,13 +233,11 @@ impl Core {
         };
         let read = async {
             let object = self.bucket.get(&source.key, options).await?;
-            futures::TryStreamExt::try_fold(object.body, Vec::new(), |mut all, chunk| async move {
-                all.extend_from_slice(&chunk);
-                Ok(all)
-            })
-            .await
+            bucket::collect(object.body).await
         };
-        let bytes = read.await.map_err(|error| self.heard(&format!("get {}", source.key), &error))?;
+        let bytes = read
+            .await
+            .map_err(|error| self.heard(&format!("get {}", source.key), &error))?;
         String::from_utf8(bytes).map_err(|_| FsError::Invalid)
     }
 }
@@ -242,7 +256,9 @@ impl State {
         }
         if let Some(body) = node.body() {
             let times = FileTimes::new().set_modified(mtime);
-            body.file()?.set_times(times).map_err(|error| local_error(&error))?;
+            body.file()?
+                .set_times(times)
+                .map_err(|error| local_error(&error))?;
         }
         Ok(())
     }

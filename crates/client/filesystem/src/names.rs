@@ -69,7 +69,12 @@ impl Filesystem {
 
     /// Names from `offset` on, at most `max`. Offset 0 begins anew; each entry carries the
     /// offset that goes on behind it.
-    pub async fn readdir(&self, handle: Handle, offset: u64, max: usize) -> Result<Vec<DirEntry>, FsError> {
+    pub async fn readdir(
+        &self,
+        handle: Handle,
+        offset: u64,
+        max: usize,
+    ) -> Result<Vec<DirEntry>, FsError> {
         let state = self.core.state();
         let open = state.handle(handle)?;
         let mut names = open.names.lock();
@@ -77,22 +82,20 @@ impl Filesystem {
             *names = state.names(open.ino)?;
         }
         let skip = usize::try_from(offset).map_err(|_| FsError::Invalid)?;
-        let mut entries = Vec::new();
-        for (at, (name, ino)) in names.iter().enumerate().skip(skip).take(max) {
-            // A name removed since the reading began is left out.
-            if let Ok(entry) = self.core.entry(&state, *ino) {
-                entries.push(DirEntry {
+        let there = names
+            .iter()
+            .enumerate()
+            .skip(skip)
+            .filter_map(|(at, (name, ino))| {
+                // A name removed since the reading began is left out.
+                let entry = self.core.entry(&state, *ino).ok()?;
+                Some(DirEntry {
                     name: name.clone(),
                     entry,
                     next: at as u64 + 1,
-                });
-            }
-        }
-        if entries.is_empty() && skip + max < names.len() {
-            drop((names, state));
-            return Box::pin(self.readdir(handle, (skip + max) as u64, max)).await;
-        }
-        Ok(entries)
+                })
+            });
+        Ok(there.take(max).collect())
     }
 
     /// Closes a directory.
@@ -107,7 +110,13 @@ impl Filesystem {
     }
 
     /// Makes a directory. Counts one reference.
-    pub async fn mkdir(&self, parent: Ino, name: &str, mode: u32, owner: Owner) -> Result<Entry, FsError> {
+    pub async fn mkdir(
+        &self,
+        parent: Ino,
+        name: &str,
+        mode: u32,
+        owner: Owner,
+    ) -> Result<Entry, FsError> {
         self.check_new(parent, name, Kind::Directory).await?;
         let mut state = self.core.state();
         let now = SystemTime::now();
@@ -122,7 +131,13 @@ impl Filesystem {
     }
 
     /// Makes a symbolic link. Counts one reference.
-    pub async fn symlink(&self, parent: Ino, name: &str, target: &str, owner: Owner) -> Result<Entry, FsError> {
+    pub async fn symlink(
+        &self,
+        parent: Ino,
+        name: &str,
+        target: &str,
+        owner: Owner,
+    ) -> Result<Entry, FsError> {
         self.check_new(parent, name, Kind::Symlink).await?;
         if target.is_empty() {
             return Err(FsError::NotFound);
@@ -156,7 +171,12 @@ impl Filesystem {
     }
 
     /// Whether an entry of this name may be made here.
-    pub(crate) async fn check_new(&self, parent: Ino, name: &str, kind: Kind) -> Result<(), FsError> {
+    pub(crate) async fn check_new(
+        &self,
+        parent: Ino,
+        name: &str,
+        kind: Kind,
+    ) -> Result<(), FsError> {
         self.core.writable()?;
         check_name(parent, name, kind)?;
         listing::ensure(&self.core, parent).await?;
@@ -189,7 +209,12 @@ impl Filesystem {
     pub async fn rmdir(&self, parent: Ino, name: &str) -> Result<(), FsError> {
         self.core.writable()?;
         listing::ensure(&self.core, parent).await?;
-        let ino = self.core.state().tree.child(parent, name)?.ok_or(FsError::NotFound)?;
+        let ino = self
+            .core
+            .state()
+            .tree
+            .child(parent, name)?
+            .ok_or(FsError::NotFound)?;
         let mut state = self.known_subtree(ino).await?;
         if !state.tree.directory(ino)?.children.is_empty() {
             return Err(FsError::NotEmpty);
@@ -222,7 +247,9 @@ impl Filesystem {
         }
         let mut state = self.known_subtree(ino).await?;
         check_name(new_parent, new_name, state.tree.node(ino)?.kind())?;
-        if state.tree.child(parent, name)? != Some(ino) || state.tree.child(new_parent, new_name)? != target {
+        if state.tree.child(parent, name)? != Some(ino)
+            || state.tree.child(new_parent, new_name)? != target
+        {
             // Someone was faster between the look and the lock.
             return Err(FsError::NotFound);
         }
@@ -238,7 +265,8 @@ impl Filesystem {
                 if let Some(target) = target {
                     state.check_replace(ino, target)?;
                 }
-                self.core.move_to(&mut state, ino, new_parent, new_name, target, &mut batch)?;
+                self.core
+                    .move_to(&mut state, ino, new_parent, new_name, target, &mut batch)?;
             }
         }
         self.core.keep_directory(&mut state, parent, &mut batch)?;
@@ -278,12 +306,18 @@ impl Core {
     /// listing would show anyway.
     pub(crate) fn new_attrs(&self, mode: u32, usual: u32, owner: Owner, now: SystemTime) -> Attrs {
         let mut attrs = Attrs::new(mode & 0o7777, owner.uid, owner.gid, now);
-        attrs.chosen = attrs.mode != usual || owner.uid != self.settings.uid || owner.gid != self.settings.gid;
+        attrs.chosen =
+            attrs.mode != usual || owner.uid != self.settings.uid || owner.gid != self.settings.gid;
         attrs
     }
 
     /// Takes a node's name away and wants its object gone.
-    pub(crate) fn remove(&self, state: &mut State, ino: Ino, batch: &mut Batch) -> Result<(), FsError> {
+    pub(crate) fn remove(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        batch: &mut Batch,
+    ) -> Result<(), FsError> {
         state.want_gone(ino, self.upload_time(), batch)?;
         let now = SystemTime::now();
         let node = state.tree.node_mut(ino)?;
@@ -291,10 +325,16 @@ impl Core {
         let (parent, segment, kind) = (node.parent, node.segment().to_owned(), node.kind());
         let directory = state.tree.prefix_of(parent)?;
         if state.tree.node(ino)?.attrs.chosen {
-            let name = if kind == Kind::Directory { format!("{segment}/") } else { segment.clone() };
+            let name = if kind == Kind::Directory {
+                format!("{segment}/")
+            } else {
+                segment.clone()
+            };
             state.index.mark(&directory, name);
         }
-        state.forgotten.push((directory, segment, kind == Kind::Directory));
+        state
+            .forgotten
+            .push((directory, segment, kind == Kind::Directory));
         state.touch_directory(parent, now);
         if state.tree.node(ino)?.opens == 0 {
             state.release_body(ino);
@@ -304,8 +344,16 @@ impl Core {
 
     /// A directory that had entries goes on existing when the last one is gone: it gets a
     /// marker where it had none.
-    fn keep_directory(&self, state: &mut State, ino: Ino, batch: &mut Batch) -> Result<(), FsError> {
-        if ino == crate::ROOT || !state.tree.directory(ino)?.children.is_empty() || state.tree.node(ino)?.unlinked {
+    fn keep_directory(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        batch: &mut Batch,
+    ) -> Result<(), FsError> {
+        if ino == crate::ROOT
+            || !state.tree.directory(ino)?.children.is_empty()
+            || state.tree.node(ino)?.unlinked
+        {
             return Ok(());
         }
         let key = state.tree.key(ino)?;
@@ -346,7 +394,13 @@ impl Core {
         self.index_moved(state, ino)
     }
 
-    fn exchange(&self, state: &mut State, one: Ino, other: Ino, batch: &mut Batch) -> Result<(), FsError> {
+    fn exchange(
+        &self,
+        state: &mut State,
+        one: Ino,
+        other: Ino,
+        batch: &mut Batch,
+    ) -> Result<(), FsError> {
         if state.tree.is_within(one, other) || state.tree.is_within(other, one) {
             return Err(FsError::Invalid);
         }
@@ -365,8 +419,12 @@ impl Core {
             (segment != name).then(|| segment.into_boxed_str())
         };
         state.tree.relink(one, parent, &aside, None)?;
-        state.tree.relink(other, parent, &name, segment(&name, other_kind))?;
-        state.tree.relink(one, other_parent, &other_name, segment(&other_name, kind))?;
+        state
+            .tree
+            .relink(other, parent, &name, segment(&name, other_kind))?;
+        state
+            .tree
+            .relink(one, other_parent, &other_name, segment(&other_name, kind))?;
         state.put_in(first, ready, batch)?;
         state.put_in(second, ready, batch)?;
         self.index_moved(state, one)?;
@@ -422,7 +480,11 @@ impl State {
     /// No key may grow past what S3 takes.
     fn check_lengths(&self, ino: Ino, parent: Ino, name: &str) -> Result<(), FsError> {
         let old = self.tree.key(ino)?.as_str().len();
-        let new = self.tree.key_for(parent, name, self.tree.node(ino)?.kind())?.as_str().len();
+        let new = self
+            .tree
+            .key_for(parent, name, self.tree.node(ino)?.kind())?
+            .as_str()
+            .len();
         for below in self.tree.descendants(ino) {
             if self.tree.key(below)?.as_str().len() - old + new > Key::MAX_BYTES {
                 return Err(FsError::NameTooLong);
@@ -433,7 +495,12 @@ impl State {
 
     /// Prepares a node and everything below it to leave their keys: what is in the bucket
     /// there will be deleted, what is wanted there is remembered.
-    fn take_out(&mut self, ino: Ino, ready: Stamp, batch: &mut Batch) -> Result<Vec<Moving>, FsError> {
+    fn take_out(
+        &mut self,
+        ino: Ino,
+        ready: Stamp,
+        batch: &mut Batch,
+    ) -> Result<Vec<Moving>, FsError> {
         let mut nodes = vec![ino];
         nodes.extend(self.tree.descendants(ino));
         let now = Stamp::now();
@@ -446,7 +513,11 @@ impl State {
             self.gone.insert(key.clone(), now);
             let node = self.tree.node(ino)?;
             let directory = self.tree.prefix_of(node.parent)?;
-            let forgotten = (directory, node.segment().to_owned(), node.kind() == Kind::Directory);
+            let forgotten = (
+                directory,
+                node.segment().to_owned(),
+                node.kind() == Kind::Directory,
+            );
             self.forgotten.push(forgotten);
             batch.touch(&key);
             moving.push(Moving { ino, want });
@@ -475,7 +546,12 @@ impl State {
     }
 
     /// Wants the moved nodes at their new keys.
-    fn put_in(&mut self, moving: Vec<Moving>, ready: Stamp, batch: &mut Batch) -> Result<(), FsError> {
+    fn put_in(
+        &mut self,
+        moving: Vec<Moving>,
+        ready: Stamp,
+        batch: &mut Batch,
+    ) -> Result<(), FsError> {
         for Moving { ino, want } in moving {
             let key = self.tree.key(ino)?;
             self.gone.remove(&key);
@@ -491,7 +567,9 @@ impl State {
                     };
                     self.pending.set(key.clone(), want, base, ready);
                 }
-                Some(Moved::Copy { from, etag }) => self.copy_in(ino, &key, from, etag, base, ready)?,
+                Some(Moved::Copy { from, etag }) => {
+                    self.copy_in(ino, &key, from, etag, base, ready)?
+                }
             }
             batch.touch(&key);
         }
@@ -520,7 +598,8 @@ impl State {
             // Moved away and back before anything happened in the bucket.
             self.pending.take(key);
         } else {
-            self.pending.set(key.clone(), Want::Copy { ino, from, etag }, base, ready);
+            self.pending
+                .set(key.clone(), Want::Copy { ino, from, etag }, base, ready);
         }
         Ok(())
     }
@@ -552,10 +631,12 @@ fn check_name(parent: Ino, name: &str, kind: Kind) -> Result<(), FsError> {
         return Err(FsError::NameTooLong);
     }
     let hidden = parent == crate::ROOT && name == crate::merge::HIDDEN;
-    let clashes = kind == Kind::File && name.ends_with(entry_name::LINK_SUFFIX) && name.len() > entry_name::LINK_SUFFIX.len();
-    if name.is_empty() || name.contains('\0') || !entry_name::may_create(name) || hidden || clashes {
+    let clashes = kind == Kind::File
+        && name.ends_with(entry_name::LINK_SUFFIX)
+        && name.len() > entry_name::LINK_SUFFIX.len();
+    if name.is_empty() || name.contains('\0') || !entry_name::may_create(name) || hidden || clashes
+    {
         return Err(FsError::Invalid);
     }
     Ok(())
 }
-

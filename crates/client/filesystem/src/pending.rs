@@ -388,7 +388,10 @@ mod tests {
         let delete = pending.at(&key("a")).expect("a delete");
         assert_eq!(delete.want, Want::Delete);
         assert_eq!(delete.base.maybe, std::slice::from_ref(&op.token));
-        assert!(pending.runnable(now, 9, |_| true).is_empty(), "the old task still runs");
+        assert!(
+            pending.runnable(now, 9, |_| true).is_empty(),
+            "the old task still runs"
+        );
         assert!(!pending.ended(&key("a"), op.order), "it was superseded");
         assert_eq!(pending.runnable(now, 9, |_| true), [key("a")]);
     }

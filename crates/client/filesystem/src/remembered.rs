@@ -140,8 +140,12 @@ impl Remembered {
     /// machine, or the last mount ended in order. Marks the database as in use.
     pub(crate) fn begin(&self, boot: &str) -> bool {
         let db = self.db.lock();
-        let last: Option<String> = db.query_row("SELECT boot FROM meta", [], |row| row.get(0)).ok();
-        let trusted = last.as_deref().is_none_or(|last| last == boot || last.is_empty());
+        let last: Option<String> = db
+            .query_row("SELECT boot FROM meta", [], |row| row.get(0))
+            .ok();
+        let trusted = last
+            .as_deref()
+            .is_none_or(|last| last == boot || last.is_empty());
         if !trusted {
             let _ = db.execute("UPDATE entries SET body = NULL", []);
         }
@@ -173,7 +177,9 @@ fn open(path: &Path) -> rusqlite::Result<Remembered> {
     if format != FORMAT {
         return Err(rusqlite::Error::InvalidQuery);
     }
-    let known: i64 = db.query_row("SELECT EXISTS (SELECT 1 FROM entries)", [], |row| row.get(0))?;
+    let known: i64 = db.query_row("SELECT EXISTS (SELECT 1 FROM entries)", [], |row| {
+        row.get(0)
+    })?;
     Ok(Remembered {
         db: Mutex::new(db),
         empty: AtomicBool::new(known == 0),

@@ -53,7 +53,12 @@ pub struct Settings {
 
 impl Settings {
     /// The settings of a profile, with defaults for the rest.
-    pub fn new(profile: Profile, cache_dir: PathBuf, state_dir: PathBuf, capabilities: Capabilities) -> Self {
+    pub fn new(
+        profile: Profile,
+        cache_dir: PathBuf,
+        state_dir: PathBuf,
+        capabilities: Capabilities,
+    ) -> Self {
         Self {
             prefix: String::new(),
             cache_dir,

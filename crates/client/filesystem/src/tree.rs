@@ -91,6 +91,10 @@ pub(crate) struct Attrs {
     pub(crate) mtime: SystemTime,
     pub(crate) ctime: SystemTime,
     pub(crate) atime: SystemTime,
+    #[allow(
+        clippy::box_collection,
+        reason = "most nodes have none, and there are many nodes"
+    )]
     pub(crate) xattrs: Option<Box<BTreeMap<String, Vec<u8>>>>,
     /// Something here was set on purpose, so it belongs in the attribute index.
     pub(crate) chosen: bool,
@@ -306,7 +310,12 @@ impl Tree {
             if self.child(at, &name).ok()?.is_some() || !may_make(&path) {
                 return None;
             }
-            let mut node = Node::new(0, &name, attrs.clone(), Content::Directory(Directory::default()));
+            let mut node = Node::new(
+                0,
+                &name,
+                attrs.clone(),
+                Content::Directory(Directory::default()),
+            );
             node.segment = (name != segment).then(|| segment.into());
             at = self.add(at, node).ok()?;
         }
@@ -354,10 +363,16 @@ impl Tree {
 
     /// Whether every directory at and below `ino` was listed.
     pub(crate) fn is_known(&self, ino: Ino) -> bool {
-        let listed = |ino: &Ino| self.directory(*ino).is_ok_and(|directory| directory.listed.is_some());
+        let listed = |ino: &Ino| {
+            self.directory(*ino)
+                .is_ok_and(|directory| directory.listed.is_some())
+        };
         let is_directory = |ino: &Ino| self.directory(*ino).is_ok();
         let below = self.descendants(ino);
-        std::iter::once(ino).chain(below).filter(is_directory).all(|ino| listed(&ino))
+        std::iter::once(ino)
+            .chain(below)
+            .filter(is_directory)
+            .all(|ino| listed(&ino))
     }
 
     /// The next files in reading order (names sorted, directories entered where they
@@ -369,7 +384,9 @@ impl Tree {
         // Up the tree from `ino`: at each level the younger siblings, entered.
         for level in 0.. {
             let Ok(node) = self.node(at) else { break };
-            let Ok(parent) = self.directory(node.parent) else { break };
+            let Ok(parent) = self.directory(node.parent) else {
+                break;
+            };
             let after = (
                 std::ops::Bound::Excluded(node.name.as_ref()),
                 std::ops::Bound::Unbounded,

@@ -92,6 +92,9 @@ pub struct Opened {
     pub access: Access,
     /// Whether pages that a kernel cached of this inode are still good.
     pub keep_cache: bool,
+    /// Whether each close has to be told with [`Filesystem::flush`](crate::Filesystem::flush):
+    /// only where closing waits for the bucket.
+    pub flushes: bool,
 }
 
 /// How the bytes of an open file are reached.

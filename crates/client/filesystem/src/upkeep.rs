@@ -15,6 +15,9 @@ use crate::{Ino, Kind};
 const TICK: Duration = Duration::from_secs(1);
 /// Attributes settle for this long before the index is written.
 const INDEX_EVERY: u32 = 2;
+/// Clean bodies are let go while the disk has less room than this, or than a quarter of
+/// itself where that is less: a writer through the kernel fills it without asking us.
+const SPARE: u64 = 256 << 20;
 /// How long a key that went away is kept from being shown by a slow listing.
 const GONE_FOR: Duration = Duration::from_secs(300);
 
@@ -46,7 +49,10 @@ impl Core {
             let mut state = self.state();
             let unsaved = std::mem::take(&mut state.unsaved);
             let forget = std::mem::take(&mut state.forgotten);
-            let keep: Vec<_> = unsaved.into_iter().filter_map(|ino| state.memory(ino)).collect();
+            let keep: Vec<_> = unsaved
+                .into_iter()
+                .filter_map(|ino| state.memory(ino))
+                .collect();
             (keep, forget)
         };
         self.remembered.store(&keep, &forget);
@@ -56,26 +62,37 @@ impl Core {
         let mut state = self.state();
         state.report.waiting_bytes = state.waiting().1;
         let State { gone, pending, .. } = &mut *state;
-        gone.retain(|key, when| when.age() < GONE_FOR || pending.below(key.as_str()).next().is_some());
+        gone.retain(|key, when| {
+            when.age() < GONE_FOR || pending.below(key.as_str()).next().is_some()
+        });
     }
 
-    /// Lets the least recently used clean bodies go when the cache is over its bound.
-    fn evict(&self) {
-        let limit = self.settings.cache_size;
-        if self.cache.bytes() <= limit {
+    /// Lets the least recently used clean bodies go when the cache is over its bound or the
+    /// disk is nearly full.
+    pub(crate) fn evict(&self) {
+        let mut over = self.surplus();
+        if over == 0 {
             return;
         }
         let mut state = self.state();
         let mut idle: Vec<(Stamp, Ino, u64)> = state
             .tree
             .nodes()
-            .filter(|node| node.opens == 0 && node.remote.as_ref().is_some_and(|remote| remote.at.is_none()))
+            .filter(|node| {
+                node.opens == 0
+                    && node
+                        .remote
+                        .as_ref()
+                        .is_some_and(|remote| remote.at.is_none())
+            })
             .filter_map(|node| Some((node.body()?.used(), node.ino, node.size)))
             .collect();
         idle.sort_unstable();
-        let mut over = self.cache.bytes() - limit * 9 / 10;
         for (_, ino, size) in idle {
-            let dirty = state.tree.key(ino).is_ok_and(|key| state.pending.at(&key).is_some());
+            let dirty = state
+                .tree
+                .key(ino)
+                .is_ok_and(|key| state.pending.at(&key).is_some());
             if dirty {
                 continue;
             }
@@ -88,12 +105,30 @@ impl Core {
         }
     }
 
+    /// How many bytes of bodies are too many; zero when all is well.
+    fn surplus(&self) -> u64 {
+        let (held, limit) = (self.cache.bytes(), self.settings.cache_size);
+        let beyond = if held > limit {
+            held - limit * 9 / 10
+        } else {
+            0
+        };
+        let lacking = rustix::fs::statvfs(self.cache.folder()).map_or(0, |disk| {
+            let spare = SPARE.min(disk.f_blocks * disk.f_frsize / 4);
+            spare.saturating_sub(disk.f_bavail * disk.f_frsize)
+        });
+        beyond.max(lacking)
+    }
+
     /// The index of a directory can only be written when its entries are known.
     async fn list_for_index(self: &Arc<Self>) {
         let directories = self.state().index.directories();
         for directory in directories {
             let mut at = crate::ROOT;
-            let relative = directory.strip_prefix(self.settings.prefix.as_str()).unwrap_or(&directory).to_owned();
+            let relative = directory
+                .strip_prefix(self.settings.prefix.as_str())
+                .unwrap_or(&directory)
+                .to_owned();
             for segment in relative.split_terminator('/') {
                 if listing::known(self, at).await.is_err() {
                     break;
@@ -111,7 +146,12 @@ impl Core {
         let mut bodies = self.remembered.bodies();
         let state = self.state();
         let pending = state.pending.iter().filter_map(|(_, op)| match op.want {
-            Want::Put { ino } => state.tree.node(ino).ok()?.body().map(|body| body.id().as_str().to_owned()),
+            Want::Put { ino } => state
+                .tree
+                .node(ino)
+                .ok()?
+                .body()
+                .map(|body| body.id().as_str().to_owned()),
             _ => None,
         });
         bodies.extend(pending);
@@ -135,7 +175,9 @@ async fn untie(core: &Arc<Core>) {
         };
         let mut state = core.state();
         if ready && let Some(op) = state.pending.at(&key).cloned() {
-            state.pending.set(key.clone(), Want::Put { ino }, op.base, Stamp::now());
+            state
+                .pending
+                .set(key.clone(), Want::Put { ino }, op.base, Stamp::now());
             let mut batch = crate::core::Batch::default();
             batch.touch(&key);
             let _ = core.commit(&state, batch);

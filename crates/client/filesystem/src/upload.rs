@@ -5,7 +5,10 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucket::{Body as Payload, Condition, CopyOptions, Error as BucketError, Etag, Key, Metadata, ObjectMeta, PutOptions};
+use bucket::{
+    Body as Payload, Condition, CopyOptions, Error as BucketError, Etag, Key, Metadata, ObjectMeta,
+    PutOptions,
+};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
@@ -39,17 +42,24 @@ pub(crate) async fn run(core: Arc<Core>) {
 /// Starts what is ready and says how long nothing more will be.
 fn start_ready(core: &Arc<Core>) -> Duration {
     let mut state = core.state();
-    let room = core.settings.uploads.saturating_sub(state.pending.running());
-    let keys = state.pending.runnable(Stamp::now(), room, |op| state.fits(op));
+    let room = core
+        .settings
+        .uploads
+        .saturating_sub(state.pending.running());
+    let keys = state
+        .pending
+        .runnable(Stamp::now(), room, |op| state.fits(op));
     for key in keys {
         if state.pending.is_free(&key)
             && let Some((op, cancel)) = state.pending.started(&key)
         {
-            core.runtime.spawn(attempt(Arc::clone(core), key, op, cancel));
+            core.runtime
+                .spawn(attempt(Arc::clone(core), key, op, cancel));
         }
     }
     let next = state.pending.next_ready().map(Stamp::remaining);
-    next.unwrap_or(Duration::from_secs(5)).clamp(Duration::from_millis(100), Duration::from_secs(5))
+    next.unwrap_or(Duration::from_secs(5))
+        .clamp(Duration::from_millis(100), Duration::from_secs(5))
 }
 
 /// What an operation left in the bucket.
@@ -132,7 +142,14 @@ impl State {
 
 impl Core {
     /// Takes note of an operation that was carried out.
-    fn finish(&self, state: &mut State, key: &Key, op: &Op, done: Done, current: bool) -> Result<(), FsError> {
+    fn finish(
+        &self,
+        state: &mut State,
+        key: &Key,
+        op: &Op,
+        done: Done,
+        current: bool,
+    ) -> Result<(), FsError> {
         state.report.health = Some(crate::status::Health::Ok);
         let mut batch = Batch::default();
         batch.touch(key);
@@ -151,7 +168,9 @@ impl Core {
                 state.pending.take(key);
                 state.gone.insert(key.clone(), Stamp::now());
             }
-            Done::Written(etag, stamp, size) => self.written_to_bucket(state, key, op, etag, stamp, size)?,
+            Done::Written(etag, stamp, size) => {
+                self.written_to_bucket(state, key, op, etag, stamp, size)?
+            }
         }
         self.commit(state, batch)
     }
@@ -199,7 +218,9 @@ impl Core {
         use bucket::Error as E;
         let health = match error {
             E::Unreachable { .. } | E::Throttled { .. } => Some(crate::status::Health::Offline),
-            E::BadCredentials { .. } | E::PermissionDenied { .. } => Some(crate::status::Health::Refused),
+            E::BadCredentials { .. } | E::PermissionDenied { .. } => {
+                Some(crate::status::Health::Refused)
+            }
             _ => None,
         };
         if health.is_some() {
@@ -287,7 +308,10 @@ async fn put_conditionally(
         let sent = match write_condition(core, key, &base).await {
             Ok(condition) => {
                 let metadata = sending.metadata.clone();
-                let options = PutOptions { condition, metadata };
+                let options = PutOptions {
+                    condition,
+                    metadata,
+                };
                 core.bucket.put(key, sending.payload.clone(), options).await
             }
             Err(error) => Err(error),
@@ -357,7 +381,9 @@ async fn look(core: &Core, key: &Key, op: &Op, base: &Base) -> Result<Look, Buck
     let token = meta.metadata.get(TOKEN);
     Ok(match token {
         Some(token) if *token == op.token => Look::Done(meta.etag),
-        Some(token) if op.base.maybe.contains(token) || base.maybe.contains(token) => Look::Ours(meta.etag),
+        Some(token) if op.base.maybe.contains(token) || base.maybe.contains(token) => {
+            Look::Ours(meta.etag)
+        }
         _ if base.etag.as_ref() == Some(&meta.etag) => Look::Ours(meta.etag),
         _ => Look::Foreign(meta),
     })
@@ -371,8 +397,12 @@ fn prepare(core: &Core, op: &Op, ino: Ino) -> Result<Option<Sending>, BucketErro
             return Ok(None);
         };
         let content = match &node.content {
-            Content::File { body: Some(body), .. } => Ok(Arc::clone(body)),
-            Content::Symlink { target: Some(target) } => Err(Bytes::copy_from_slice(target.as_bytes())),
+            Content::File {
+                body: Some(body), ..
+            } => Ok(Arc::clone(body)),
+            Content::Symlink {
+                target: Some(target),
+            } => Err(Bytes::copy_from_slice(target.as_bytes())),
             _ => return Ok(None),
         };
         (content, node.attrs.clone(), node.writers)
@@ -428,15 +458,18 @@ fn snapshot(core: &Core, body: &Body) -> Result<Sendable, FsError> {
         copy.discard();
         copied?;
     }
-    Err(FsError::Local("the file is being written without a pause".to_owned()))
+    Err(FsError::Local(
+        "the file is being written without a pause".to_owned(),
+    ))
 }
 
 fn copy_bytes(from: &File, to: &File, size: u64) -> Result<(), FsError> {
     let (mut read, mut written) = (0, 0);
     while read < size {
         let chunk = usize::try_from((size - read).min(1 << 30)).unwrap_or(1 << 30);
-        let copied = rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), chunk)
-            .map_err(|error| crate::body::local_error(&error.into()))?;
+        let copied =
+            rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), chunk)
+                .map_err(|error| crate::body::local_error(&error.into()))?;
         if copied == 0 {
             return Err(FsError::Local("the file became shorter".to_owned()));
         }
@@ -447,7 +480,11 @@ fn copy_bytes(from: &File, to: &File, size: u64) -> Result<(), FsError> {
 /// User metadata for other tools: `mtime` as rclone writes it, and the rest.
 fn metadata(attrs: &Attrs, token: &str) -> Metadata {
     let nanos = to_nanos(attrs.mtime);
-    let mtime = format!("{}.{:09}", nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
+    let mtime = format!(
+        "{}.{:09}",
+        nanos.div_euclid(1_000_000_000),
+        nanos.rem_euclid(1_000_000_000)
+    );
     [
         ("mtime", mtime),
         ("mode", format!("{:o}", attrs.mode)),
@@ -462,7 +499,10 @@ fn metadata(attrs: &Attrs, token: &str) -> Metadata {
 
 async fn marker(core: &Core, key: &Key) -> Result<Done, BucketError> {
     let options = PutOptions::default();
-    let outcome = core.bucket.put(key, Payload::Bytes(Bytes::new()), options).await?;
+    let outcome = core
+        .bucket
+        .put(key, Payload::Bytes(Bytes::new()), options)
+        .await?;
     Ok(Done::Written(outcome.etag, None, 0))
 }
 
@@ -491,7 +531,11 @@ async fn copy(
         match core.bucket.copy(from, key, options).await {
             Ok(outcome) => return Ok(Done::Written(outcome.etag, None, size)),
             Err(BucketError::Precondition { .. } | BucketError::NotFound { .. }) => {}
-            Err(BucketError::Unsupported { .. } | BucketError::TooLarge { .. } | BucketError::Invalid { .. }) => {
+            Err(
+                BucketError::Unsupported { .. }
+                | BucketError::TooLarge { .. }
+                | BucketError::Invalid { .. },
+            ) => {
                 return download_instead(core, key, ino).await;
             }
             Err(error) => return Err(error),
@@ -513,11 +557,19 @@ async fn copy(
 }
 
 /// Stores that ignore conditions on a copy are asked what the destination holds.
-async fn copy_condition(core: &Core, key: &Key, op: &Op, base: &Base) -> Result<Condition, BucketError> {
+async fn copy_condition(
+    core: &Core,
+    key: &Key,
+    op: &Op,
+    base: &Base,
+) -> Result<Condition, BucketError> {
     let there = at(core, key).await?;
     let ours = |meta: &ObjectMeta| {
         base.etag.as_ref() == Some(&meta.etag)
-            || meta.metadata.get(TOKEN).is_some_and(|token| base.maybe.contains(token) || *token == op.token)
+            || meta
+                .metadata
+                .get(TOKEN)
+                .is_some_and(|token| base.maybe.contains(token) || *token == op.token)
     };
     Ok(match there {
         None => Condition::None,
@@ -534,20 +586,33 @@ async fn download_instead(core: &Arc<Core>, key: &Key, ino: Ino) -> Result<Done,
     })?;
     let mut state = core.state();
     if let Some(op) = state.pending.at(key).cloned() {
-        state.pending.set(key.clone(), Want::Put { ino }, op.base, Stamp::now());
+        state
+            .pending
+            .set(key.clone(), Want::Put { ino }, op.base, Stamp::now());
     }
     Ok(Done::Changed)
 }
 
 /// What a rename moves was changed or removed elsewhere meanwhile: the newest content goes
 /// to the new name; what is gone is gone, unless it is here whole.
-async fn source_changed(core: &Arc<Core>, key: &Key, ino: Ino, from: &Key, etag: &Etag) -> Result<Done, BucketError> {
+async fn source_changed(
+    core: &Arc<Core>,
+    key: &Key,
+    ino: Ino,
+    from: &Key,
+    etag: &Etag,
+) -> Result<Done, BucketError> {
     let now = at(core, from).await?;
     let mut state = core.state();
     let Some(op) = state.pending.at(key).cloned() else {
         return Ok(Done::Changed);
     };
-    let whole = state.tree.node(ino).ok().and_then(|node| node.body()).is_some_and(|body| body.is_whole());
+    let whole = state
+        .tree
+        .node(ino)
+        .ok()
+        .and_then(|node| node.body())
+        .is_some_and(|body| body.is_whole());
     match now {
         Some(meta) if meta.etag != *etag => {
             state.release_body(ino);
@@ -573,9 +638,13 @@ async fn source_changed(core: &Arc<Core>, key: &Key, ino: Ino, from: &Key, etag:
                 reason: format!("{from} could not be copied to {key}"),
             });
         }
-        None if whole => state.pending.set(key.clone(), Want::Put { ino }, op.base, Stamp::now()),
+        None if whole => state
+            .pending
+            .set(key.clone(), Want::Put { ino }, op.base, Stamp::now()),
         None => {
-            state.report.last_error = Some(format!("{from} was removed elsewhere while it was being renamed to {key}"));
+            state.report.last_error = Some(format!(
+                "{from} was removed elsewhere while it was being renamed to {key}"
+            ));
             state.pending.take(key);
             let _ = state.tree.unlink(ino);
         }
@@ -620,10 +689,15 @@ impl Core {
     /// next listing shows it.
     fn leave_foreign(&self, key: &Key) -> Done {
         let mut state = self.state();
-        state.report.last_error = Some(format!("{key} was changed elsewhere; that version was not deleted"));
+        state.report.last_error = Some(format!(
+            "{key} was changed elsewhere; that version was not deleted"
+        ));
         state.pending.take(key);
         state.gone.remove(key);
-        let directory = key.as_str().rfind('/').map_or("", |slash| &key.as_str()[..=slash]);
+        let directory = key
+            .as_str()
+            .rfind('/')
+            .map_or("", |slash| &key.as_str()[..=slash]);
         if let Some(ino) = state.tree.find_directory(directory)
             && let Ok(directory) = state.tree.directory_mut(ino)
         {

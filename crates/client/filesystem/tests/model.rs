@@ -38,7 +38,14 @@ enum Step {
 
 /// Few names, hostile ones among them, so that steps meet each other.
 fn path() -> impl Strategy<Value = String> {
-    let name = prop_oneof![Just("a"), Just("b"), Just("c.md"), Just("ü"), Just("a b"), Just("#?&+")];
+    let name = prop_oneof![
+        Just("a"),
+        Just("b"),
+        Just("c.md"),
+        Just("ü"),
+        Just("a b"),
+        Just("#?&+")
+    ];
     prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"))
 }
 
@@ -66,10 +73,16 @@ fn is_dir(model: &Model, path: &str) -> bool {
 }
 
 fn children<'m>(model: &'m Model, path: &str) -> Vec<&'m String> {
-    let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+    let prefix = if path.is_empty() {
+        String::new()
+    } else {
+        format!("{path}/")
+    };
     model
         .keys()
-        .filter(|key| key.starts_with(&prefix) && !key[prefix.len()..].contains('/') && key.as_str() != path)
+        .filter(|key| {
+            key.starts_with(&prefix) && !key[prefix.len()..].contains('/') && key.as_str() != path
+        })
         .collect()
 }
 
@@ -163,7 +176,11 @@ async fn shown(ada: &Machine) -> Model {
     let mut open = vec![String::new()];
     while let Some(at) = open.pop() {
         for name in ada.names(&at).await.unwrap() {
-            let path = if at.is_empty() { name } else { format!("{at}/{name}") };
+            let path = if at.is_empty() {
+                name
+            } else {
+                format!("{at}/{name}")
+            };
             let entry = ada.walk(&path).await.unwrap();
             if entry.attr.kind == Kind::Directory {
                 found.insert(path.clone(), None);

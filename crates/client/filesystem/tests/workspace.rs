@@ -12,7 +12,9 @@ use common::*;
 use filesystem::{FsError, RenameMode, SetAttr};
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-    list.iter().map(|(key, body)| ((*key).to_owned(), (*body).to_owned())).collect()
+    list.iter()
+        .map(|(key, body)| ((*key).to_owned(), (*body).to_owned()))
+        .collect()
 }
 
 /// > Every file is one object: its key is the workspace's prefix and the file's path, its body the file's bytes.
@@ -24,7 +26,10 @@ async fn a_file_is_an_object_with_its_bytes() {
     ada.mkdir("notes").await.unwrap();
     ada.write("notes/a.md", b"hello").await.unwrap();
     ada.drain().await;
-    assert_eq!(visible(&memory), pairs(&[("notes/", ""), ("notes/a.md", "hello")]));
+    assert_eq!(
+        visible(&memory),
+        pairs(&[("notes/", ""), ("notes/a.md", "hello")])
+    );
     assert_eq!(ada.read("notes/a.md").await.unwrap(), b"hello");
     ada.append("notes/a.md", b" world").await.unwrap();
     ada.drain().await;
@@ -72,8 +77,16 @@ async fn a_directory_is_renamed_at_once_and_copied_behind() {
     ada.rename("old", "new").await.unwrap();
     assert_eq!(ada.names("").await.unwrap(), ["new"]);
     a_while().await;
-    assert_eq!(ada.names("").await.unwrap(), ["new"], "a listing does not bring the old name back");
-    assert_eq!(ada.read("new/sub/7").await.unwrap(), b"7", "read from where it still is");
+    assert_eq!(
+        ada.names("").await.unwrap(),
+        ["new"],
+        "a listing does not bring the old name back"
+    );
+    assert_eq!(
+        ada.read("new/sub/7").await.unwrap(),
+        b"7",
+        "read from where it still is"
+    );
     ada.write("new/sub/7", b"seven").await.unwrap();
     ada.write("old", b"a file now").await.unwrap();
     ada.drain().await;
@@ -94,7 +107,10 @@ async fn names_are_swapped_without_losing_either() {
     let ada = machine(&bucket, settings(folder.path(), "ada")).await;
     let root = filesystem::ROOT;
     ada.names("").await.unwrap();
-    ada.fs.rename(root, "a", root, "b", RenameMode::Exchange).await.unwrap();
+    ada.fs
+        .rename(root, "a", root, "b", RenameMode::Exchange)
+        .await
+        .unwrap();
     assert_eq!(ada.read("a").await.unwrap(), b"was b");
     ada.drain().await;
     assert_eq!(visible(&memory), pairs(&[("a", "was b"), ("b", "was a")]));
@@ -115,7 +131,10 @@ async fn both_versions_of_a_conflict_are_kept() {
     assert_eq!(status.conflicts, 1);
     let found = visible(&memory);
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].0.starts_with("plan.conflict-") && found[0].0.ends_with("-ada.md"), "{found:?}");
+    assert!(
+        found[0].0.starts_with("plan.conflict-") && found[0].0.ends_with("-ada.md"),
+        "{found:?}"
+    );
     assert_eq!(found[0].1, "mine");
     assert_eq!(found[1], ("plan.md".to_owned(), "theirs".to_owned()));
     assert_eq!(ada.read("plan.md").await.unwrap(), b"theirs");
@@ -149,7 +168,12 @@ async fn what_was_closed_survives_a_crash() {
     again.drain().await;
     assert_eq!(
         visible(&memory),
-        pairs(&[("d/", ""), ("d/fresh", "fresh"), ("d/moved", "m"), ("kept", "new")])
+        pairs(&[
+            ("d/", ""),
+            ("d/fresh", "fresh"),
+            ("d/moved", "m"),
+            ("kept", "new")
+        ])
     );
 }
 
@@ -169,7 +193,10 @@ async fn attributes_reach_another_machine_without_a_head() {
         ..SetAttr::default()
     };
     ada.fs.setattr(ino, change).await.unwrap();
-    ada.fs.setxattr(ino, "user.tag", b"x", filesystem::XattrMode::Any).await.unwrap();
+    ada.fs
+        .setxattr(ino, "user.tag", b"x", filesystem::XattrMode::Any)
+        .await
+        .unwrap();
     ada.drain().await;
     let bob = machine(&bucket, settings(folder.path(), "bob")).await;
     let attr = bob.walk("bin/run").await.unwrap().attr;
@@ -187,13 +214,23 @@ async fn attributes_reach_another_machine_without_a_head() {
 async fn keys_that_cannot_be_names_are_shown_escaped() {
     let folder = tempfile::tempdir().unwrap();
     let (_, bucket) = memory();
-    for key in ["a//b", "x/../y", "n/.", "both", "both/in", "c\u{1}d", "%!odd"] {
+    for key in [
+        "a//b", "x/../y", "n/.", "both", "both/in", "c\u{1}d", "%!odd",
+    ] {
         put(&*bucket, key, key).await;
     }
     let ada = machine(&bucket, settings(folder.path(), "ada")).await;
     assert_eq!(
         ada.names("").await.unwrap(),
-        ["%!%25!odd", "%!file%21both", "a", "both", "c\u{1}d", "n", "x"]
+        [
+            "%!%25!odd",
+            "%!file%21both",
+            "a",
+            "both",
+            "c\u{1}d",
+            "n",
+            "x"
+        ]
     );
     assert_eq!(ada.read("a/%!/b").await.unwrap(), b"a//b");
     assert_eq!(ada.read("x/%!%2E%2E/y").await.unwrap(), b"x/../y");
@@ -226,7 +263,10 @@ async fn a_link_is_an_object_with_its_target() {
     let folder = tempfile::tempdir().unwrap();
     let (memory, bucket) = memory();
     let ada = machine(&bucket, settings(folder.path(), "ada")).await;
-    ada.fs.symlink(filesystem::ROOT, "latest", "v/1", OWNER).await.unwrap();
+    ada.fs
+        .symlink(filesystem::ROOT, "latest", "v/1", OWNER)
+        .await
+        .unwrap();
     ada.drain().await;
     assert_eq!(visible(&memory), pairs(&[("latest.rclonelink", "v/1")]));
     let bob = machine(&bucket, settings(folder.path(), "bob")).await;
@@ -250,7 +290,9 @@ async fn large_files_are_read_in_parts_and_never_mixed() {
     assert!(first.iter().all(|byte| *byte == b'o'));
     put(&*bucket, "big", &"n".repeat(20 << 20)).await;
     let mixed = ada.fs.read(opened.handle, 8 << 20, 4096).await;
-    assert!(matches!(mixed, Err(FsError::Changed)) || mixed.unwrap().iter().all(|byte| *byte == b'o'));
+    assert!(
+        matches!(mixed, Err(FsError::Changed)) || mixed.unwrap().iter().all(|byte| *byte == b'o')
+    );
     ada.fs.release(opened.handle).await;
     drop(memory);
 }
@@ -328,10 +370,15 @@ async fn two_machines_lose_no_version_in_500_rounds() {
             ada.write(&name, mine.as_bytes()),
             bob.write(&name, theirs.as_bytes())
         );
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
         tokio::join!(ada.drain(), bob.drain());
         let bodies: Vec<String> = visible(&memory).into_iter().map(|(_, body)| body).collect();
-        assert!(bodies.contains(&mine), "round {round}: {mine} is lost: {:?}", ada.fs.status());
+        assert!(
+            bodies.contains(&mine),
+            "round {round}: {mine} is lost: {:?}",
+            ada.fs.status()
+        );
         assert!(bodies.contains(&theirs), "round {round}: {theirs} is lost");
     }
 }
@@ -361,9 +408,17 @@ async fn unused_names_are_dropped_and_come_back_the_same() {
     })
     .await
     .expect("names are dropped");
-    assert_eq!(ada.rmdir("d1").await, Err(FsError::NotEmpty), "what was dropped is still there");
+    assert_eq!(
+        ada.rmdir("d1").await,
+        Err(FsError::NotEmpty),
+        "what was dropped is still there"
+    );
     for (directory, numbers) in before.iter().zip(numbers) {
-        assert_eq!(ada.inos(directory).await, numbers, "with the same inode numbers");
+        assert_eq!(
+            ada.inos(directory).await,
+            numbers,
+            "with the same inode numbers"
+        );
     }
     assert_eq!(ada.read("d2/599").await.unwrap(), b"599");
     ada.rename("d0", "moved").await.unwrap();
@@ -378,14 +433,22 @@ async fn what_other_tools_wrote_into_metadata_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let (memory, bucket) = memory();
     for key in ["read", "asked"] {
-        let metadata = [("mode", "33261"), ("uid", "12"), ("gid", "34"), ("mtime", "1600000000")];
+        let metadata = [
+            ("mode", "33261"),
+            ("uid", "12"),
+            ("gid", "34"),
+            ("mtime", "1600000000"),
+        ];
         let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let options = bucket::PutOptions {
             metadata: metadata.into_iter().collect(),
             ..bucket::PutOptions::default()
         };
         let body = bucket::Body::Bytes("x".into());
-        bucket.put(&bucket::Key::new(key).unwrap(), body, options).await.unwrap();
+        bucket
+            .put(&bucket::Key::new(key).unwrap(), body, options)
+            .await
+            .unwrap();
     }
     let expected = |attr: &filesystem::Attr| {
         let mtime = attr.mtime.duration_since(SystemTime::UNIX_EPOCH).unwrap();

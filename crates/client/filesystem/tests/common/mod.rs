@@ -9,16 +9,25 @@ use std::time::Duration;
 use bucket::memory::MemoryBucket;
 use bucket::probe::Capabilities;
 use bucket::{Body, Bucket, GetOptions, Key, PutOptions};
-use filesystem::{
-    Entry, Filesystem, FsError, Ino, OpenMode, Owner, ROOT, Settings, Watcher,
-};
-use futures::TryStreamExt;
+use filesystem::{Entry, Filesystem, FsError, Ino, OpenMode, Owner, ROOT, Settings, Watcher};
 use model::Profile;
 
 pub const OWNER: Owner = Owner { uid: 0, gid: 0 };
-pub const READ: OpenMode = OpenMode { read: true, write: false, truncate: false };
-pub const WRITE: OpenMode = OpenMode { read: true, write: true, truncate: false };
-pub const CUT: OpenMode = OpenMode { read: true, write: true, truncate: true };
+pub const READ: OpenMode = OpenMode {
+    read: true,
+    write: false,
+    truncate: false,
+};
+pub const WRITE: OpenMode = OpenMode {
+    read: true,
+    write: true,
+    truncate: false,
+};
+pub const CUT: OpenMode = OpenMode {
+    read: true,
+    write: true,
+    truncate: true,
+};
 
 pub struct Deaf;
 
@@ -61,7 +70,9 @@ pub struct Machine {
 }
 
 pub async fn machine(bucket: &Arc<dyn Bucket>, settings: Settings) -> Machine {
-    let fs = Filesystem::open(Arc::clone(bucket), settings, Arc::new(Deaf)).await.unwrap();
+    let fs = Filesystem::open(Arc::clone(bucket), settings, Arc::new(Deaf))
+        .await
+        .unwrap();
     Machine { fs }
 }
 
@@ -114,7 +125,11 @@ impl Machine {
         let opened = self.fs.open_file(entry.attr.ino, READ).await?;
         let mut content = Vec::new();
         let result = loop {
-            match self.fs.read(opened.handle, content.len() as u64, 128 << 10).await {
+            match self
+                .fs
+                .read(opened.handle, content.len() as u64, 128 << 10)
+                .await
+            {
                 Ok(bytes) if bytes.is_empty() => break Ok(content),
                 Ok(bytes) => content.extend_from_slice(&bytes),
                 Err(error) => break Err(error),
@@ -137,7 +152,15 @@ impl Machine {
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), FsError> {
         let (parent, name) = self.parent(from).await?;
         let (new_parent, new_name) = self.parent(to).await?;
-        self.fs.rename(parent, name, new_parent, new_name, filesystem::RenameMode::Replace).await
+        self.fs
+            .rename(
+                parent,
+                name,
+                new_parent,
+                new_name,
+                filesystem::RenameMode::Replace,
+            )
+            .await
     }
 
     /// Names in a directory, without `.` and `..`, sorted.
@@ -149,7 +172,12 @@ impl Machine {
             let entries = self.fs.readdir(handle, offset, 7).await?;
             let Some(last) = entries.last() else { break };
             offset = last.next;
-            names.extend(entries.into_iter().map(|entry| entry.name).filter(|name| name != "." && name != ".."));
+            names.extend(
+                entries
+                    .into_iter()
+                    .map(|entry| entry.name)
+                    .filter(|name| name != "." && name != ".."),
+            );
         }
         self.fs.releasedir(handle).await;
         names.sort();
@@ -158,10 +186,17 @@ impl Machine {
 
     /// Inode numbers of a directory's entries, in reading order.
     pub async fn inos(&self, path: &str) -> Vec<Ino> {
-        let handle = self.fs.opendir(self.walk(path).await.unwrap().attr.ino).await.unwrap();
+        let handle = self
+            .fs
+            .opendir(self.walk(path).await.unwrap().attr.ino)
+            .await
+            .unwrap();
         let entries = self.fs.readdir(handle, 2, 10_000).await.unwrap();
         self.fs.releasedir(handle).await;
-        entries.into_iter().map(|entry| entry.entry.attr.ino).collect()
+        entries
+            .into_iter()
+            .map(|entry| entry.entry.attr.ino)
+            .collect()
     }
 
     pub async fn drain(&self) -> filesystem::Status {
@@ -173,19 +208,22 @@ impl Machine {
 
 pub async fn put(bucket: &dyn Bucket, key: &str, body: &str) {
     let key = Key::new(key).unwrap();
-    bucket.put(&key, Body::Bytes(body.to_owned().into()), PutOptions::default()).await.unwrap();
+    bucket
+        .put(
+            &key,
+            Body::Bytes(body.to_owned().into()),
+            PutOptions::default(),
+        )
+        .await
+        .unwrap();
 }
 
 pub async fn get(bucket: &dyn Bucket, key: &str) -> Option<String> {
-    let object = bucket.get(&Key::new(key).unwrap(), GetOptions::default()).await.ok()?;
-    let bytes = object
-        .body
-        .try_fold(Vec::new(), |mut all, chunk| async move {
-            all.extend_from_slice(&chunk);
-            Ok(all)
-        })
+    let object = bucket
+        .get(&Key::new(key).unwrap(), GetOptions::default())
         .await
-        .unwrap();
+        .ok()?;
+    let bytes = bucket::collect(object.body).await.unwrap();
     Some(String::from_utf8(bytes).unwrap())
 }
 

@@ -241,10 +241,10 @@ impl Filesystem for Kernel {
                 if drops {
                     drop_privileges(&tree, ino).await?;
                 }
-                Ok((opened, !mode.write))
+                Ok(opened)
             },
             move |result| match result {
-                Ok((opened, only_read)) => replies::opened(&files, ino, opened, only_read, reply),
+                Ok(opened) => replies::opened(&files, ino, opened, reply),
                 Err(error) => reply.error(errno(&error)),
             },
         );

@@ -47,30 +47,18 @@ pub(super) fn sized(reply: ReplyXattr, room: u32, result: Result<Vec<u8>, FsErro
     }
 }
 
-pub(super) fn opened(
-    files: &Arc<OpenFiles>,
-    ino: INodeNo,
-    opened: Opened,
-    only_read: bool,
-    reply: ReplyOpen,
-) {
+pub(super) fn opened(files: &Arc<OpenFiles>, ino: INodeNo, opened: Opened, reply: ReplyOpen) {
     let handle = FileHandle(opened.handle);
-    // A reader's close has nothing to say.
-    let quiet = if only_read {
-        FopenFlags::FOPEN_NOFLUSH
-    } else {
-        FopenFlags::empty()
-    };
     if let Access::Backing(file) = &opened.access
         && let Some(id) =
             files.opened_with(opened.handle, ino.0, file, |file| reply.open_backing(file))
     {
-        return reply.opened_passthrough(handle, quiet, &id);
+        return reply.opened_passthrough(handle, close_flag(&opened), &id);
     }
     if matches!(opened.access, Access::Calls) {
         files.opened(opened.handle);
     }
-    reply.opened(handle, quiet | cache_flag(&opened));
+    reply.opened(handle, close_flag(&opened) | cache_flag(&opened));
 }
 
 pub(super) fn created(files: &Arc<OpenFiles>, entry: &Entry, opened: Opened, reply: ReplyCreate) {
@@ -81,13 +69,23 @@ pub(super) fn created(files: &Arc<OpenFiles>, entry: &Entry, opened: Opened, rep
             reply.open_backing(file)
         })
     {
-        let flags = FopenFlags::empty();
+        let flags = close_flag(&opened);
         return reply.created_passthrough(&entry.ttl, &attr, GENERATION, handle, flags, &id);
     }
     if matches!(opened.access, Access::Calls) {
         files.opened(opened.handle);
     }
-    reply.created(&entry.ttl, &attr, GENERATION, handle, cache_flag(&opened));
+    let flags = close_flag(&opened) | cache_flag(&opened);
+    reply.created(&entry.ttl, &attr, GENERATION, handle, flags);
+}
+
+/// Spares a call for each close that has nothing to say.
+fn close_flag(opened: &Opened) -> FopenFlags {
+    if opened.flushes {
+        FopenFlags::empty()
+    } else {
+        FopenFlags::FOPEN_NOFLUSH
+    }
 }
 
 fn cache_flag(opened: &Opened) -> FopenFlags {
