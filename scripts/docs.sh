@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 require_rust
-cargo build --locked -p artifacts-cli
+cargo build --locked --workspace
 use_profile dev
 mkdir -p docs/reference
 for page in commands environment exit-codes error-codes; do

@@ -11,7 +11,8 @@ trap 'rm -rf "$results"' EXIT
 passed=0 failed=0 skipped=0
 
 main() {
-    require_packages git=git fusermount3=fuse3
+    require_packages git=git fusermount3=fuse3 age=age dbus-daemon=dbus-daemon \
+        gnome-keyring-daemon=gnome-keyring secret-tool=libsecret-tools
     require_rust
     require_tools
     build

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use credentials::Error as Local;
+use credentials::keyring::KeyringError;
 
 /// Shorthand for a result with a [`Failure`].
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
@@ -35,6 +36,10 @@ pub(crate) enum Code {
     KeysIncomplete,
     KeysRefused,
     KeysExpired,
+    KeyringUnavailable,
+    KeyringPassword,
+    NotLoggedIn,
+    LoginRefused,
     FileExposed,
     FileForeign,
     PermissionDenied,
@@ -43,12 +48,14 @@ pub(crate) enum Code {
     NotInBucket,
     WorkspaceNotFound,
     FolderNotFound,
+    IdentityNotFound,
     NotMounted,
     WorkspaceExists,
     WorkspaceNested,
     WorkspaceChanged,
     NotAMountPoint,
     AlreadyMounted,
+    KeysElsewhere,
     Precondition,
     StoreUnreachable,
     StoreBusy,
@@ -92,7 +99,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 42] = [
         Self::Failed,
         Self::FileMalformed,
         Self::FileUnusable,
@@ -107,6 +114,10 @@ impl Code {
         Self::KeysIncomplete,
         Self::KeysRefused,
         Self::KeysExpired,
+        Self::KeyringUnavailable,
+        Self::KeyringPassword,
+        Self::NotLoggedIn,
+        Self::LoginRefused,
         Self::FileExposed,
         Self::FileForeign,
         Self::PermissionDenied,
@@ -115,12 +126,14 @@ impl Code {
         Self::NotInBucket,
         Self::WorkspaceNotFound,
         Self::FolderNotFound,
+        Self::IdentityNotFound,
         Self::NotMounted,
         Self::WorkspaceExists,
         Self::WorkspaceNested,
         Self::WorkspaceChanged,
         Self::NotAMountPoint,
         Self::AlreadyMounted,
+        Self::KeysElsewhere,
         Self::Precondition,
         Self::StoreUnreachable,
         Self::StoreBusy,
@@ -159,6 +172,10 @@ impl Code {
             Self::KeysIncomplete => ("keys-incomplete", 3, "One of access key and secret key is there without the other.", "Set both in the same place, or neither."),
             Self::KeysRefused => ("keys-refused", 3, "The store does not accept the keys.", "See which ones are used with `artifacts storage show`, renew them with `artifacts storage set`."),
             Self::KeysExpired => ("keys-expired", 3, "The session that the keys belong to has ended.", "Get new session keys and run `artifacts storage set`, or export them."),
+            Self::KeyringUnavailable => ("keyring-unavailable", 3, "The keyring cannot be used: it is not there, locked, or gives no answer.", "Unlock it; on a machine without one, set `auth.keyring.type = \"file\"` in `config.toml`. See `artifacts auth keyring status`."),
+            Self::KeyringPassword => ("keyring-password", 3, "The file keyring's password is wrong, or nobody can be asked for it.", "Export `ARTIFACTS_KEYRING_PASSWORD`, or run the command in a terminal."),
+            Self::NotLoggedIn => ("not-logged-in", 3, "An identity has no session, or its session has ended.", "Run `artifacts auth login --identity NAME`."),
+            Self::LoginRefused => ("login-refused", 3, "The store's STS does not give the identity a session.", "Read its words in the message; check the keys, the role and the MFA code."),
             Self::FileExposed => ("file-exposed", 4, "A file that must be private is open to other users of the machine.", "Run the command in the hint; if the file held a secret, renew the secret too."),
             Self::FileForeign => ("file-foreign", 4, "A file or folder of ours belongs to somebody else.", "Work as its owner, or set `XDG_CONFIG_HOME` to a folder of your own."),
             Self::PermissionDenied => ("permission-denied", 4, "The keys are good, but may not do this.", "Ask the bucket's owner for the right that the message names."),
@@ -167,12 +184,14 @@ impl Code {
             Self::NotInBucket => ("not-in-bucket", 5, "The bucket does not hold what was asked for.", "Check the bucket and the prefix."),
             Self::WorkspaceNotFound => ("workspace-not-found", 5, "This machine knows no workspace of that name.", "See `artifacts workspace list`; make or attach it."),
             Self::FolderNotFound => ("folder-not-found", 5, "The folder's parent does not exist.", "Make it with `mkdir -p`."),
+            Self::IdentityNotFound => ("identity-not-found", 5, "No identity of that name is configured.", "See `artifacts auth list`; make it with `artifacts auth user configure`."),
             Self::NotMounted => ("not-mounted", 5, "Nothing of ours is mounted there or under that name.", "See `artifacts status`."),
             Self::WorkspaceExists => ("workspace-exists", 6, "There is a workspace already.", "Attach it with `artifacts workspace attach`, or choose another name or prefix."),
             Self::WorkspaceNested => ("workspace-nested", 6, "One workspace would lie inside another.", "Choose a prefix beside the other one."),
             Self::WorkspaceChanged => ("workspace-changed", 6, "The bucket holds another workspace than this machine remembers.", "Look at both with `artifacts workspace show`; forget and attach again if the new one is meant."),
             Self::NotAMountPoint => ("not-a-mount-point", 6, "The folder cannot become a mount point.", "Choose an empty folder, outside of other mounts."),
             Self::AlreadyMounted => ("already-mounted", 6, "The workspace or the folder is in use by a mount already.", "Use it there, or unmount it first."),
+            Self::KeysElsewhere => ("keys-elsewhere", 6, "The profile's keys come from an identity or from the AWS tools, and cannot be changed here.", "Change the profile in `config.toml`, or choose another with `--profile`."),
             Self::Precondition => ("precondition", 6, "Something in the bucket was changed by somebody else meanwhile.", "Look at what is there now and run the command again."),
             Self::StoreUnreachable => ("store-unreachable", 7, "The store does not answer.", "Check the network and `--endpoint`, then try again."),
             Self::StoreBusy => ("store-busy", 7, "The store asks for fewer requests, or has a failure of its own.", "Try again in a while."),
@@ -219,16 +238,27 @@ impl From<Local> for Failure {
             | Local::LinkOut { .. } => Code::FileExposed,
             Local::Foreign { .. } => Code::FileForeign,
             Local::Locked { .. } => Code::Locked,
-            Local::MalformedKeyFile { .. } | Local::MalformedWorkspace { .. } => {
-                Code::FileMalformed
-            }
+            Local::MalformedKeyFile { .. }
+            | Local::MalformedConfig { .. }
+            | Local::MalformedWorkspace { .. } => Code::FileMalformed,
             Local::InvalidValue { .. }
             | Local::InvalidEndpoint { .. }
             | Local::InvalidBucket(_)
             | Local::InvalidProfile(_)
+            | Local::InvalidIdentity(_)
+            | Local::InvalidLifetime(_)
             | Local::InvalidPrefix { .. } => Code::InvalidValue,
+            Local::Keyring(error) => keyring_code(error),
             Local::HalfPair { .. } => Code::KeysIncomplete,
-            Local::NoKeys { .. } => Code::NoKeys,
+            Local::NoKeys { .. } | Local::NoAwsProfile { .. } | Local::NoIdentityKeys { .. } => {
+                Code::NoKeys
+            }
+            Local::Stopped { .. } => Code::Failed,
+            Local::NoIdentity { .. } => Code::IdentityNotFound,
+            Local::NotLoggedIn { .. } | Local::SessionOver { .. } => Code::NotLoggedIn,
+            Local::LoginRefused { .. } => Code::LoginRefused,
+            Local::StsUnreachable { .. } => Code::StoreUnreachable,
+            Local::NotOurs { .. } => Code::KeysElsewhere,
             Local::NoWorkspace { .. } => Code::WorkspaceNotFound,
             Local::WorkspaceExists { .. } => Code::WorkspaceExists,
         };
@@ -237,6 +267,23 @@ impl From<Local> for Failure {
             message: error.to_string(),
             hint: error.hint(),
         }
+    }
+}
+
+fn keyring_code(error: &KeyringError) -> Code {
+    use KeyringError as E;
+    match error {
+        E::Unavailable { .. } | E::Silent { .. } | E::Locked | E::Refused { .. } => {
+            Code::KeyringUnavailable
+        }
+        E::WrongPassword { .. } | E::NoPassword { .. } => Code::KeyringPassword,
+        E::Damaged { .. } | E::Newer { .. } | E::Parameters { .. } | E::Malformed { .. } => {
+            Code::FileMalformed
+        }
+        E::ShortPassword { .. } | E::TooLarge { .. } | E::InvalidName(_) | E::UnknownKind(_) => {
+            Code::InvalidValue
+        }
+        E::NotKept { .. } | E::Crypto { .. } => Code::Failed,
     }
 }
 

@@ -12,6 +12,7 @@ mod input;
 mod logging;
 mod marker;
 mod output;
+mod passwords;
 mod variables;
 mod workspace;
 

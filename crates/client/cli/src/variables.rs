@@ -17,6 +17,14 @@ pub(crate) const BUCKET: &str = "ARTIFACTS_S3_BUCKET";
 pub(crate) const ENDPOINT: &str = "ARTIFACTS_S3_ENDPOINT";
 /// The prefix of `workspace create` and `attach`.
 pub(crate) const PREFIX: &str = "ARTIFACTS_S3_PREFIX";
+/// Which profile is meant.
+pub(crate) const PROFILE: &str = "ARTIFACTS_PROFILE";
+/// Which keyring is used.
+pub(crate) const KEYRING_TYPE: &str = "ARTIFACTS_KEYRING_TYPE";
+/// The password of an exported keyring.
+pub(crate) const EXPORT_PASSWORD: &str = "ARTIFACTS_EXPORT_PASSWORD";
+/// The next password of the file keyring.
+pub(crate) const NEW_PASSWORD: &str = "ARTIFACTS_KEYRING_NEW_PASSWORD";
 /// What is logged.
 pub(crate) const LOG: &str = "ARTIFACTS_LOG";
 /// What is logged, where [`LOG`] is unset.
@@ -36,6 +44,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: BUCKET, meaning: "The bucket of `workspace create` and `workspace attach`.", otherwise: "`--bucket` must be given" },
     Variable { name: ENDPOINT, meaning: "The store's address for `workspace create` and `workspace attach`: `https://HOST` or `http://HOST:PORT`.", otherwise: "AWS" },
     Variable { name: PREFIX, meaning: "The prefix for `workspace create` and `workspace attach`.", otherwise: "the whole bucket" },
+    Variable { name: PROFILE, meaning: "The profile: which set of keys, and which keyring, as `[profiles.NAME]` in `config.toml` says.", otherwise: "`default`; a workspace uses the profile that it was made with" },
+    Variable { name: KEYRING_TYPE, meaning: "`system`, `file` or `memory`: in place of `type` in `config.toml`.", otherwise: "`auth.keyring.type` of `config.toml`; without it, storage keys are in `byo-credentials` and identities in the system keyring" },
+    Variable { name: credentials::PASSWORD_VARIABLE, meaning: "The password of the file keyring, unless `auth.keyring.spec.password_env` names another variable.", otherwise: "asked for on a terminal" },
+    Variable { name: NEW_PASSWORD, meaning: "The next password, for `artifacts auth keyring passwd`.", otherwise: "asked for on a terminal, twice" },
+    Variable { name: EXPORT_PASSWORD, meaning: "The password of the file that `artifacts auth keyring export` writes and `import` reads.", otherwise: "asked for on a terminal" },
+    Variable { name: "AWS_SHARED_CREDENTIALS_FILE", meaning: "The AWS tools' file, which is read for `--aws-profile` and `aws_profile`.", otherwise: "`~/.aws/credentials`" },
     Variable { name: "ARTIFACTS_MOUNT_PROFILE", meaning: "The promises about time of a mount: `fast`, `balanced` or `safe`.", otherwise: "`balanced`" },
     Variable { name: "ARTIFACTS_MOUNT_READ_ONLY", meaning: "`true` mounts read-only.", otherwise: "read and write, where the keys may" },
     Variable { name: "ARTIFACTS_MOUNT_ALLOW_OTHER", meaning: "`true` lets other users of the machine into the mounted folder.", otherwise: "only who mounted; as root, everybody" },
@@ -87,6 +101,8 @@ mod tests {
                 names.extend(
                     parts
                         .filter(|part| part.chars().all(upper) && !part.ends_with('_'))
+                        // What tests tell themselves.
+                        .filter(|part| !part.starts_with("ARTIFACTS_TEST_"))
                         .map(str::to_owned),
                 );
             }

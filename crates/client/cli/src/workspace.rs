@@ -76,7 +76,7 @@ impl Opened {
 /// The bucket that a workspace's file describes, with the keys of its profile. Fails where
 /// there are no keys; asks nothing of the store.
 pub(crate) fn connect(context: &Context, config: &WorkspaceConfig) -> Result<Arc<dyn Bucket>> {
-    let chain = context.storage_keys(&config.profile)?;
+    let chain = context.workspace_keys(config)?;
     let region = region(&chain, config)?;
     let mut settings = Config::new(config.bucket.as_str(), region, Arc::new(chain));
     settings.endpoint = config.endpoint.as_ref().map(|e| e.as_str().to_owned());

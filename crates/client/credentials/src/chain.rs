@@ -7,18 +7,37 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use time::OffsetDateTime;
+
+use crate::keyring::{EntryName, Keyring, Secret};
 use crate::{
-    CREDENTIALS_FILE, Environment, Error, Field, FieldValue, Folder, KeyFile, KeyProfile, Paths,
-    Privacy, Result,
+    CREDENTIALS_FILE, Environment, Error, Field, FieldValue, Folder, Identity, IdentityName,
+    KeyFile, KeyProfile, KeySet, Paths, Privacy, Result, aws,
 };
 
-/// The chain for one profile. Each call looks at the cache file anew, so that keys renewed
+/// The chain for one profile. Each call looks at the saved keys anew, so that keys renewed
 /// there by somebody else are found; the environment is read once.
+#[derive(Clone)]
 pub struct StorageKeys {
     folder: PathBuf,
     profile: KeyProfile,
-    environment: Environment,
+    environment: Arc<Environment>,
+    place: Place,
+}
+
+/// Where keys are looked for that the environment does not have.
+#[derive(Clone)]
+pub enum Place {
+    /// The cache file.
+    Cache,
+    /// A keyring's entry for the profile.
+    Keyring(Arc<dyn Keyring>),
+    /// The session of an identity, in a keyring.
+    Identity(Arc<dyn Keyring>, IdentityName, Box<Identity>),
+    /// A profile of the AWS tools.
+    Aws(String),
 }
 
 /// Where a value was found.
@@ -32,6 +51,20 @@ pub enum Source {
         path: PathBuf,
         /// The profile.
         profile: KeyProfile,
+    },
+    /// In a keyring.
+    Keyring {
+        /// The keyring, as people read it.
+        place: String,
+        /// The entry.
+        entry: EntryName,
+    },
+    /// In the AWS tools' file.
+    Aws {
+        /// The file.
+        path: PathBuf,
+        /// The profile there.
+        profile: String,
     },
 }
 
@@ -65,6 +98,17 @@ pub struct Keys {
     pub session_token: Option<Sourced>,
     /// The region, where the chain knows one.
     pub region: Option<Sourced>,
+    /// When a session ends, where that is known.
+    pub expires: Option<OffsetDateTime>,
+}
+
+/// What is saved for the profile, wherever that is.
+struct Saved {
+    keys: KeyFile,
+    /// Under which profile of `keys`.
+    profile: KeyProfile,
+    source: Source,
+    expires: Option<OffsetDateTime>,
 }
 
 impl StorageKeys {
@@ -73,59 +117,142 @@ impl StorageKeys {
         Self {
             folder: paths.config().to_owned(),
             profile,
-            environment,
+            environment: Arc::new(environment),
+            place: Place::Cache,
         }
+    }
+
+    /// The same chain with another second link than the cache file.
+    #[must_use]
+    pub fn kept_in(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    /// The second link.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The whole set, or the error that says where to put what is missing.
     pub fn resolve(&self) -> Result<Keys> {
-        let found = self.overview()?;
+        let (found, expires) = self.look()?;
         match (found.access_key_id, found.secret_access_key) {
             (Some(access_key_id), Some(secret_access_key)) => Ok(Keys {
                 access_key_id,
                 secret_access_key,
                 session_token: found.session_token,
                 region: found.region,
+                expires,
             }),
             (None, None) if found.session_token.is_none() => Err(Error::NoKeys {
-                path: self.path(),
+                place: self.saved_place()?,
                 profile: self.profile.clone(),
+                in_cache: self.waits_in_cache(),
             }),
-            (None, _) => Err(self.half_in_file(Field::AccessKeyId)),
-            (_, None) => Err(self.half_in_file(Field::SecretAccessKey)),
+            (None, _) => Err(self.half_saved(Field::AccessKeyId)),
+            (_, None) => Err(self.half_saved(Field::SecretAccessKey)),
         }
+    }
+
+    /// Makes sure, where the keys are an identity's, that its session lasts a while: a new
+    /// one is asked for where the saved one is near its end. Otherwise does nothing.
+    ///
+    /// # Errors
+    /// As [`Login::fresh`](crate::login::Login::fresh).
+    pub async fn refresh(&self) -> Result<()> {
+        let Place::Identity(keyring, name, settings) = &self.place else {
+            return Ok(());
+        };
+        if self.environment.has_keys() {
+            return Ok(());
+        }
+        let login = crate::login::Login {
+            name,
+            settings,
+            keyring: keyring.as_ref(),
+            mfa_code: None,
+        };
+        login.fresh(OffsetDateTime::now_utc()).await.map(drop)
     }
 
     /// What each field is and where it comes from, for showing. Half a pair in the
     /// environment is refused here too.
     pub fn overview(&self) -> Result<Overview> {
+        Ok(self.look()?.0)
+    }
+
+    fn look(&self) -> Result<(Overview, Option<OffsetDateTime>)> {
         self.environment.check_pair()?;
-        let file = KeyFile::load(&self.folder)?;
-        let cached = |field| self.cached(file.as_ref(), field);
-        let (access_key_id, secret_access_key, session_token) = if self.environment.has_keys() {
-            let e = &self.environment;
-            (
-                from_environment(&e.access_key_id, Field::AccessKeyId),
-                from_environment(&e.secret_access_key, Field::SecretAccessKey),
-                from_environment(&e.session_token, Field::SessionToken),
-            )
-        } else {
-            (
-                cached(Field::AccessKeyId)?,
-                cached(Field::SecretAccessKey)?,
-                cached(Field::SessionToken)?,
-            )
+        let from_environment = self.environment.has_keys();
+        // A keyring is not opened for a region alone: that may ask for a password.
+        let needless = from_environment && !matches!(self.place, Place::Cache);
+        let saved = if needless { None } else { self.saved()? };
+        let cached = |field| match &saved {
+            Some(saved) => saved.field(field),
+            None => Ok(None),
         };
-        let region = match &self.environment.region {
-            Some((value, variable)) => Some(Sourced::from_variable(value, variable)),
-            None => cached(Field::Region)?,
+        let e = &self.environment;
+        let key = |value: &Option<FieldValue>, field| match from_environment {
+            true => Ok(found_in_environment(value, field)),
+            false => cached(field),
         };
-        Ok(Overview {
-            access_key_id,
-            secret_access_key,
-            session_token,
-            region,
+        let overview = Overview {
+            access_key_id: key(&e.access_key_id, Field::AccessKeyId)?,
+            secret_access_key: key(&e.secret_access_key, Field::SecretAccessKey)?,
+            session_token: key(&e.session_token, Field::SessionToken)?,
+            region: match &e.region {
+                Some((value, variable)) => Some(Sourced::from_variable(value, variable)),
+                None => cached(Field::Region)?,
+            },
+        };
+        let expires = saved.filter(|_| !from_environment).and_then(|s| s.expires);
+        Ok((overview, expires))
+    }
+
+    /// Changes what is saved for the profile, and gives back what the change said. `change`
+    /// is given the lines and the profile under which they stand there. A change that fails
+    /// changes nothing; what is left empty is removed.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] where the profile's keys come from an identity or the AWS tools.
+    pub fn update<T>(
+        &self,
+        paths: &Paths,
+        change: impl FnOnce(&mut KeyFile, &KeyProfile) -> Result<T>,
+    ) -> Result<T> {
+        let from = match &self.place {
+            Place::Cache => return KeyFile::update(paths, |file| change(file, &self.profile)),
+            Place::Keyring(keyring) => return self.update_entry(keyring.as_ref(), paths, change),
+            Place::Identity(_, name, _) => format!("identity {name}"),
+            Place::Aws(name) => format!("the AWS tools' profile {name}"),
+        };
+        Err(Error::NotOurs {
+            profile: self.profile.clone(),
+            from,
         })
+    }
+
+    fn update_entry<T>(
+        &self,
+        keyring: &dyn Keyring,
+        paths: &Paths,
+        change: impl FnOnce(&mut KeyFile, &KeyProfile) -> Result<T>,
+    ) -> Result<T> {
+        // Between the read and the write nobody else of ours may write.
+        let folder = Folder::create(paths.config())?;
+        let _lock = folder.lock()?;
+        let name = EntryName::storage(&self.profile);
+        let mut keys = match keyring.load(&name)? {
+            Some(secret) => KeyFile::parse(secret.expose(), name.as_str().as_ref())?,
+            None => KeyFile::empty(),
+        };
+        let answer = change(&mut keys, &KeyProfile::default())?;
+        if keys.is_bare() {
+            keyring.remove(&name)?;
+        } else {
+            keyring.store(&name, &Secret::new(keys.render().as_bytes().to_vec()))?;
+        }
+        Ok(answer)
     }
 
     /// The environment that the chain begins with.
@@ -138,30 +265,101 @@ impl StorageKeys {
         &self.profile
     }
 
-    fn cached(&self, file: Option<&KeyFile>, field: Field) -> Result<Option<Sourced>> {
-        let value = match file {
-            Some(file) => file.value(&self.profile, field)?,
-            None => None,
-        };
-        Ok(value.map(|value| Sourced {
-            value,
-            source: Source::File {
-                path: self.path(),
+    fn saved(&self) -> Result<Option<Saved>> {
+        match &self.place {
+            Place::Cache => Ok(KeyFile::load(&self.folder)?.map(|keys| Saved {
+                keys,
                 profile: self.profile.clone(),
-            },
-        }))
+                source: Source::File {
+                    path: self.path(),
+                    profile: self.profile.clone(),
+                },
+                expires: None,
+            })),
+            Place::Keyring(keyring) => {
+                let entry = EntryName::storage(&self.profile);
+                let found = keyring.load(&entry)?;
+                let saved = |secret| Saved::of_entry(keyring.as_ref(), entry, &secret);
+                found.map(saved).transpose()
+            }
+            Place::Identity(keyring, name, _) => {
+                let entry = EntryName::session(name);
+                let missing = || Error::NotLoggedIn { name: name.clone() };
+                let secret = keyring.load(&entry)?.ok_or_else(missing)?;
+                let session = KeySet::parse(&secret, &entry)?;
+                if !session.lasts(OffsetDateTime::now_utc(), time::Duration::ZERO) {
+                    return Err(Error::SessionOver { name: name.clone() });
+                }
+                let saved = Saved::of_entry(keyring.as_ref(), entry, &secret)?;
+                Ok(Some(Saved {
+                    expires: session.expires,
+                    ..saved
+                }))
+            }
+            Place::Aws(name) => {
+                let path = aws::credentials_file()?;
+                Ok(Some(Saved {
+                    keys: aws::load(&path, name)?,
+                    profile: KeyProfile::default(),
+                    source: Source::Aws {
+                        path,
+                        profile: name.clone(),
+                    },
+                    expires: None,
+                }))
+            }
+        }
     }
 
-    fn half_in_file(&self, missing: Field) -> Error {
+    /// Whether the cache file has keys for the profile, though a keyring is asked.
+    fn waits_in_cache(&self) -> bool {
+        let in_file = |file: KeyFile| file.profiles().contains(&self.profile);
+        matches!(self.place, Place::Keyring(_))
+            && KeyFile::load(&self.folder).is_ok_and(|file| file.is_some_and(in_file))
+    }
+
+    fn half_saved(&self, missing: Field) -> Error {
         Error::HalfPair {
-            place: self.path().display().to_string(),
+            place: self.saved_place().unwrap_or_default(),
             missing: missing.name().to_owned(),
             in_environment: false,
         }
     }
 
+    /// Where saved keys are looked for, as people read it.
+    pub fn saved_place(&self) -> Result<String> {
+        Ok(match &self.place {
+            Place::Cache => self.path().display().to_string(),
+            Place::Keyring(keyring) | Place::Identity(keyring, ..) => keyring.place(),
+            Place::Aws(_) => aws::credentials_file()?.display().to_string(),
+        })
+    }
+
     fn path(&self) -> PathBuf {
         self.folder.join(CREDENTIALS_FILE)
+    }
+}
+
+impl Saved {
+    fn of_entry(keyring: &dyn Keyring, entry: EntryName, secret: &Secret) -> Result<Self> {
+        Ok(Self {
+            keys: KeyFile::parse(secret.expose(), entry.as_str().as_ref())?,
+            profile: KeyProfile::default(),
+            source: Source::Keyring {
+                place: keyring.place(),
+                entry,
+            },
+            expires: None,
+        })
+    }
+
+    fn field(&self, field: Field) -> Result<Option<Sourced>> {
+        let value = self.keys.value(&self.profile, field)?;
+        let source = || self.source.clone();
+        Ok(value.map(|value| Sourced {
+            value,
+            source: source(),
+        }))
     }
 }
 
@@ -211,11 +409,13 @@ impl fmt::Display for Source {
             Self::Environment(variable) => write!(f, "environment ({variable})"),
             Self::File { path, profile } if profile.is_default() => write!(f, "{}", path.display()),
             Self::File { path, profile } => write!(f, "{} [profile {profile}]", path.display()),
+            Self::Keyring { place, entry } => write!(f, "{place} ({entry})"),
+            Self::Aws { path, profile } => write!(f, "{} [{profile}]", path.display()),
         }
     }
 }
 
-fn from_environment(value: &Option<FieldValue>, field: Field) -> Option<Sourced> {
+fn found_in_environment(value: &Option<FieldValue>, field: Field) -> Option<Sourced> {
     value
         .as_ref()
         .map(|value| Sourced::from_variable(value, field.variable()))

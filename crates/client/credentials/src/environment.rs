@@ -34,7 +34,9 @@ impl Environment {
             access_key_id: field(Field::AccessKeyId)?,
             secret_access_key: field(Field::SecretAccessKey)?,
             session_token: field(Field::SessionToken)?,
-            region: region.map(|(v, name)| Ok((v?, name))).transpose()?,
+            region: region
+                .map(|(v, name)| Ok::<_, Error>((v?, name)))
+                .transpose()?,
         })
     }
 

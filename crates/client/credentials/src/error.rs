@@ -12,6 +12,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why the machine's own files could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// A keyring could not be used.
+    #[error(transparent)]
+    Keyring(#[from] crate::keyring::KeyringError),
     /// Neither `HOME` nor the user database tells where the user's files are.
     #[error("the home folder of this user is not known")]
     NoHome,
@@ -100,6 +103,86 @@ pub enum Error {
         "{0:?} is not a valid profile: use 1 to 63 letters, digits, '.', '-' or '_', beginning with a letter or digit"
     )]
     InvalidProfile(String),
+    /// `config.toml` breaks its format.
+    #[error("{}: {reason}", path.display())]
+    MalformedConfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Keys that cannot be changed here, because they come from elsewhere.
+    #[error("the keys of profile {profile} come from {from}, and cannot be changed here")]
+    NotOurs {
+        /// The profile.
+        profile: KeyProfile,
+        /// Where its keys come from.
+        from: String,
+    },
+    /// A profile that the AWS tools' file does not have.
+    #[error("{} has no keys for profile {profile}", path.display())]
+    NoAwsProfile {
+        /// The AWS tools' file.
+        path: PathBuf,
+        /// The profile.
+        profile: String,
+    },
+    /// An identity that is not configured.
+    #[error("there is no identity {name}")]
+    NoIdentity {
+        /// Its name.
+        name: crate::IdentityName,
+    },
+    /// An identity without a session.
+    #[error("identity {name} is not logged in")]
+    NotLoggedIn {
+        /// Its name.
+        name: crate::IdentityName,
+    },
+    /// An identity whose session has ended.
+    #[error("the session of identity {name} has ended")]
+    SessionOver {
+        /// Its name.
+        name: crate::IdentityName,
+    },
+    /// An identity without long-lived keys, which its login begins with.
+    #[error("{place} has no keys for identity {name}")]
+    NoIdentityKeys {
+        /// Its name.
+        name: crate::IdentityName,
+        /// Where they would be.
+        place: String,
+    },
+    /// The STS does not give a session.
+    #[error("the login of identity {name} was refused: {reason}")]
+    LoginRefused {
+        /// Its name.
+        name: crate::IdentityName,
+        /// The STS's code and words.
+        reason: String,
+    },
+    /// The STS does not answer.
+    #[error("{endpoint} gives no answer: {reason}")]
+    StsUnreachable {
+        /// Its address.
+        endpoint: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Whoever was asked did not answer.
+    #[error("{reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+    /// A name that cannot be an identity's.
+    #[error(
+        "{0:?} is not a valid identity: use 1 to 63 letters, digits, '.', '-' or '_', beginning with a letter or digit"
+    )]
+    InvalidIdentity(String),
+    /// A time that is not written as we read it.
+    #[error("{0:?} is not a duration: write it as 45s, 30m, 12h or 7d")]
+    InvalidLifetime(String),
     /// One of access key and secret key without the other, or a token without both.
     #[error("half a pair of storage keys in {place}: {missing} is missing")]
     HalfPair {
@@ -112,13 +195,16 @@ pub enum Error {
     },
     /// No keys anywhere in the chain.
     #[error(
-        "no storage keys: ARTIFACTS_S3_ACCESS_KEY_ID and ARTIFACTS_S3_SECRET_ACCESS_KEY are not set, and {} has no keys{}", path.display(), of_profile(profile)
+        "no storage keys: ARTIFACTS_S3_ACCESS_KEY_ID and ARTIFACTS_S3_SECRET_ACCESS_KEY are not set, and {place} has no keys{}",
+        of_profile(profile)
     )]
     NoKeys {
-        /// The cache file.
-        path: PathBuf,
+        /// Where saved keys were looked for.
+        place: String,
         /// The profile asked for.
         profile: KeyProfile,
+        /// Whether the cache file has some, though a keyring is configured.
+        in_cache: bool,
     },
     /// Text that cannot be a bucket's name.
     #[error("{0:?} is not a bucket's name")]
@@ -198,6 +284,10 @@ impl Error {
             Self::HalfPair { .. } => {
                 "run: artifacts storage set --access-key-id ID --secret-access-key -".into()
             }
+            Self::NoKeys { in_cache: true, .. } => {
+                "byo-credentials still has them; run: artifacts auth keyring migrate --from cache"
+                    .into()
+            }
             Self::NoKeys { profile, .. } => no_keys_hint(profile),
             Self::InvalidBucket(_) => {
                 "give the name alone; a folder in it goes into --prefix".into()
@@ -216,7 +306,30 @@ impl Error {
                 "mend {0}, or remove it and run artifacts workspace attach again",
                 quoted(path)
             ),
-            Self::Io { .. } | Self::InvalidValue { .. } | Self::InvalidProfile(_) => return None,
+            Self::Keyring(error) => return error.hint(),
+            Self::MalformedConfig { path, .. } => format!("mend {}", quoted(path)),
+            Self::NotOurs { .. } => {
+                "change the profile in config.toml, or choose another with --profile".into()
+            }
+            Self::NoAwsProfile { .. } => "see: aws configure list-profiles".into(),
+            Self::NoIdentityKeys { name, .. } | Self::NoIdentity { name } => {
+                format!("run: artifacts auth user configure --identity {name}")
+            }
+            Self::LoginRefused { name, .. } => format!(
+                "check the keys, the role and the code; to change them: artifacts auth user configure --identity {name}"
+            ),
+            Self::StsUnreachable { .. } => {
+                "check the network and the identity's endpoint, then try again".into()
+            }
+            Self::NotLoggedIn { name } | Self::SessionOver { name } => {
+                format!("run: artifacts auth login --identity {name}")
+            }
+            Self::Io { .. }
+            | Self::Stopped { .. }
+            | Self::InvalidValue { .. }
+            | Self::InvalidProfile(_)
+            | Self::InvalidIdentity(_)
+            | Self::InvalidLifetime(_) => return None,
         })
     }
 

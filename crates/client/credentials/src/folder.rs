@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::lock::Lock;
+use crate::steps::step;
 use crate::{Error, Result};
 
 /// Who else may see a file.
@@ -34,6 +35,9 @@ pub struct Folder {
 
 /// The most bytes that a file of ours is read of.
 const LIMIT: u64 = 1 << 20;
+
+/// How the names of unfinished files begin.
+const TEMPORARY: &str = ".new-";
 
 impl Folder {
     /// Opens the folder; `None` where there is none.
@@ -101,13 +105,24 @@ impl Folder {
         let path = self.path.join(name);
         let fail = |e: std::io::Error| Error::io("write", &path, e);
         let mut file = tempfile::Builder::new()
-            .prefix(".new-")
+            .prefix(TEMPORARY)
             .tempfile_in(&self.path)
             .map_err(fail)?;
+        step();
         file.write_all(bytes).map_err(fail)?;
+        step();
         file.as_file().sync_all().map_err(fail)?;
+        step();
         file.persist(&path).map_err(|e| fail(e.error))?;
-        self.descriptor.sync_all().map_err(fail)
+        step();
+        self.descriptor.sync_all().map_err(fail)?;
+        step();
+        Ok(())
+    }
+
+    /// Whether [`replace`](Self::replace) names what it has not finished like this.
+    pub fn is_temporary(name: &str) -> bool {
+        name.starts_with(TEMPORARY)
     }
 
     /// Removes a file; whether it was there.
@@ -118,9 +133,11 @@ impl Folder {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(Error::io("remove", &path, e)),
         }
+        step();
         self.descriptor
             .sync_all()
             .map_err(|e| Error::io("remove", &path, e))?;
+        step();
         Ok(true)
     }
 

@@ -10,24 +10,36 @@
 //! this version does not know are kept when it rewrites the file.
 
 mod address;
+mod aws;
 mod chain;
+mod config;
 mod environment;
 mod error;
 mod folder;
+mod identity;
 mod key_file;
+mod key_set;
 mod key_source;
+pub mod keyring;
+mod lifetime;
 mod lock;
+pub mod login;
 mod paths;
 mod profile;
+mod steps;
 mod value;
 mod workspaces;
 
 pub use address::{BucketName, Endpoint, Prefix};
-pub use chain::{Keys, Overview, Source, Sourced, StorageKeys};
+pub use chain::{Keys, Overview, Place, Source, Sourced, StorageKeys};
+pub use config::{Config, KeyringSettings, KeyringSpec, PASSWORD_VARIABLE, ProfileSettings};
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use folder::{Folder, Privacy};
+pub use identity::{Flow, Identity, IdentityName};
 pub use key_file::{Field, KeyFile};
+pub use key_set::KeySet;
+pub use lifetime::Lifetime;
 pub use paths::{CREDENTIALS_FILE, Paths};
 pub use profile::KeyProfile;
 pub use value::FieldValue;

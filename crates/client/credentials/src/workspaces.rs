@@ -7,7 +7,9 @@ use model::WorkspaceName;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{BucketName, Endpoint, Error, Folder, KeyProfile, Paths, Prefix, Privacy, Result};
+use crate::{
+    BucketName, Endpoint, Error, Folder, IdentityName, KeyProfile, Paths, Prefix, Privacy, Result,
+};
 
 /// What a workspace's file says. Never a secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,12 @@ pub struct WorkspaceConfig {
     /// Which keys of `byo-credentials` are used.
     #[serde(default, skip_serializing_if = "KeyProfile::is_default")]
     pub profile: KeyProfile,
+    /// The identity whose session's keys are used, instead of the profile's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityName>,
+    /// The AWS tools' profile whose keys are used, instead of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws_profile: Option<String>,
     /// What the store was seen to honour; none where it was never asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
@@ -178,6 +186,8 @@ mod tests {
             region: None,
             prefix: "team".parse().expect("a prefix"),
             profile: KeyProfile::default(),
+            identity: None,
+            aws_profile: None,
             capabilities: None,
             mount: toml::Table::new(),
             unknown: toml::Table::new(),

@@ -11,12 +11,13 @@ use secrecy::ExposeSecret;
 
 use crate::keys::{Identity, Keys};
 use crate::policy::Request;
+use crate::sts::Sessions;
 
 /// Finds the secret that a signature is checked with.
-pub(crate) struct Auth(pub(crate) Arc<Keys>);
+pub(crate) struct Auth(pub(crate) Arc<Keys>, pub(crate) Arc<Sessions>);
 
 /// Asks the policy before any operation runs.
-pub(crate) struct Access(pub(crate) Arc<Keys>);
+pub(crate) struct Access(pub(crate) Arc<Keys>, pub(crate) Arc<Sessions>);
 
 /// Who is asking; put into the request for operations that touch more than their path.
 #[derive(Clone)]
@@ -25,6 +26,9 @@ pub(crate) struct Caller(Arc<Identity>);
 #[async_trait]
 impl S3Auth for Auth {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if let Some(secret) = self.1.secret(access_key) {
+            return Ok(secret);
+        }
         let identity = find(&self.0, access_key)?;
         Ok(SecretKey::from(identity.secret.expose_secret()))
     }
@@ -36,7 +40,10 @@ impl S3Access for Access {
         let Some(credentials) = context.credentials() else {
             return Err(s3_error!(AccessDenied, "the request is not signed"));
         };
-        let caller = Caller(find(&self.0, &credentials.access_key)?);
+        let id = &credentials.access_key;
+        // A session may do what the key may that it was made with.
+        let parent = self.1.parent(id, context.headers())?;
+        let caller = Caller(find(&self.0, parent.as_ref().unwrap_or(id))?);
         for request in asked(context)? {
             caller.may(&request)?;
         }

@@ -14,6 +14,7 @@ mod policy;
 mod s3;
 mod server;
 mod store;
+mod sts;
 
 pub use keys::{AccessKey, FILE as KEYS_FILE, KeySummary, Keys, KeysError};
 pub use policy::{Policy, PolicyError};

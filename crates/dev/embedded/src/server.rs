@@ -23,6 +23,7 @@ use crate::access::{Access, Auth};
 use crate::keys::{AccessKey, Keys, KeysError};
 use crate::s3::Backend;
 use crate::store::{self, Durability, Store};
+use crate::sts::{Sessions, Sts};
 
 /// Requests under way get this long to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -284,8 +285,10 @@ fn prepare(options: &Options) -> Result<(Ready, Started), StartError> {
         .map_err(|error| unusable(&options.data, &error))?;
     let store = Arc::new(store);
     let mut builder = S3ServiceBuilder::new(Backend::new(Arc::clone(&store)));
-    builder.set_auth(Auth(Arc::clone(&keys)));
-    builder.set_access(Access(Arc::clone(&keys)));
+    let sessions = Arc::new(Sessions::default());
+    builder.set_auth(Auth(Arc::clone(&keys), Arc::clone(&sessions)));
+    builder.set_access(Access(Arc::clone(&keys), Arc::clone(&sessions)));
+    builder.set_route(Sts(sessions));
     let root = keys.root()?;
     let ready = Ready {
         store,

@@ -21,6 +21,7 @@ pub mod process;
 pub mod proxy;
 pub mod s3;
 pub mod seaweedfs;
+pub mod secret_service;
 pub mod tools;
 
 pub use error::Error;

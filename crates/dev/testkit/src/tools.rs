@@ -28,6 +28,14 @@ pub enum Tool {
     Git,
     /// SQLite's command line.
     Sqlite3,
+    /// The D-Bus message bus.
+    DbusDaemon,
+    /// GNOME's Secret Service.
+    GnomeKeyringDaemon,
+    /// libsecret's command line.
+    SecretTool,
+    /// age, which encrypts files.
+    Age,
 }
 
 impl Tool {
@@ -43,6 +51,10 @@ impl Tool {
             Self::Fusermount3 => "ARTIFACTS_FUSERMOUNT3",
             Self::Git => "ARTIFACTS_GIT",
             Self::Sqlite3 => "ARTIFACTS_SQLITE3",
+            Self::DbusDaemon => "ARTIFACTS_DBUS_DAEMON",
+            Self::GnomeKeyringDaemon => "ARTIFACTS_GNOME_KEYRING_DAEMON",
+            Self::SecretTool => "ARTIFACTS_SECRET_TOOL",
+            Self::Age => "ARTIFACTS_AGE",
         }
     }
 
@@ -58,6 +70,10 @@ impl Tool {
             Self::Fusermount3 => "fusermount3",
             Self::Git => "git",
             Self::Sqlite3 => "sqlite3",
+            Self::DbusDaemon => "dbus-daemon",
+            Self::GnomeKeyringDaemon => "gnome-keyring-daemon",
+            Self::SecretTool => "secret-tool",
+            Self::Age => "age",
         }
     }
 }

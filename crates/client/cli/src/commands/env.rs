@@ -1,6 +1,6 @@
 //! `artifacts env`: a workspace's keys and place for other S3 tools.
 
-mod syntax;
+pub(super) mod syntax;
 
 use clap::{Args, ValueEnum};
 use credentials::{StorageKeys, WorkspaceConfig};
@@ -39,7 +39,7 @@ pub(crate) enum Syntax {
 
 pub(crate) fn run(env: &Env, context: &Context) -> Result<()> {
     let config = context.workspaces()?.load(&env.name)?;
-    let chain = context.storage_keys(&config.profile)?;
+    let chain = context.workspace_keys(&config)?;
     let syntax = env.syntax.unwrap_or(match context.output.is_json() {
         true => Syntax::Json,
         false => Syntax::Bash,

@@ -1,8 +1,10 @@
 //! The commands: one module each. To add one: a line in [`Command`], a line in [`run`].
 
+mod auth;
 mod completions;
 mod conflicts;
 mod credential_process;
+mod doctor;
 mod env;
 mod exec;
 mod flush;
@@ -29,6 +31,10 @@ pub(crate) enum Command {
     /// Keep storage keys on this machine.
     #[command(subcommand)]
     Storage(storage::Command),
+    /// Storage identities and keyrings of this machine. (The orchestrator has a login of its
+    /// own; this is about the keys of your buckets.)
+    #[command(subcommand)]
+    Auth(auth::Command),
     /// Mount a workspace as a folder.
     Mount(mount::Mount),
     /// Upload what waits, then take a mounted folder off.
@@ -52,6 +58,10 @@ pub(crate) enum Command {
     /// For ~/.aws/config: credential_process = artifacts credential-process NAME. Prints
     /// secrets.
     CredentialProcess(credential_process::CredentialProcess),
+    /// Look for what stands in the way, on this machine and in the stores of its workspaces.
+    ///
+    /// Ends with 0 where nothing does, else as the first command that it stops would end.
+    Doctor(doctor::Doctor),
     /// Print a shell's completion script, for example for /etc/bash_completion.d/artifacts.
     Completions(completions::Completions),
     /// Print a page of the reference.
@@ -64,6 +74,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
     match command {
         Command::Workspace(command) => workspace::run(command, context).map(done),
         Command::Storage(command) => storage::run(command, context).map(done),
+        Command::Auth(command) => auth::run(command, context),
         Command::Mount(command) => mount::run(&command, context),
         Command::Unmount(command) => unmount::run(&command, context),
         Command::Flush(command) => flush::run(&command, context),
@@ -72,6 +83,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Conflicts(command) => conflicts::run(&command, context),
         Command::Env(command) => env::run(&command, context).map(done),
         Command::CredentialProcess(command) => credential_process::run(&command, context).map(done),
+        Command::Doctor(command) => doctor::run(&command, context),
         Command::Completions(command) => completions::run(&command, context).map(done),
         Command::Reference(command) => reference::run(&command, context).map(done),
     }

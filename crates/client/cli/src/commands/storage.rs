@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use credentials::{
-    Error, Field, FieldValue, KeyFile, KeyProfile, Overview, Paths, Source, Sourced, StorageKeys,
+    Error, Field, FieldValue, KeyFile, KeyProfile, Overview, Place, Source, Sourced, StorageKeys,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -27,9 +27,9 @@ pub(crate) enum Command {
 /// Which keys are meant.
 #[derive(Args)]
 pub(crate) struct Profile {
-    /// The set of keys to use.
-    #[arg(long, default_value_t, value_name = "PROFILE")]
-    profile: KeyProfile,
+    /// The set of keys to use [default: ARTIFACTS_PROFILE, else the default one].
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<KeyProfile>,
 }
 
 /// Only the fields that are given are changed.
@@ -68,7 +68,7 @@ pub(crate) struct Clear {
 pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
     match command {
         Command::Set(set) => save(set, context),
-        Command::Show(profile) => show(&profile.profile, context),
+        Command::Show(profile) => show(&context.profile(profile.profile.as_ref())?, context),
         Command::Clear(clear) => remove(&clear, context),
     }
 }
@@ -77,13 +77,12 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
 type Change = (Field, Option<FieldValue>);
 
 fn save(set: Set, context: &Context) -> Result<()> {
-    let paths = context.paths()?;
-    let profile = set.profile.profile.clone();
+    let profile = context.profile(set.profile.profile.as_ref())?;
     let chain = context.storage_keys(&profile)?;
     if set.is_empty() {
-        return store(&paths, &profile, from_environment(&chain)?, context);
+        return store(&chain, from_environment(&chain)?, context);
     }
-    store(&paths, &profile, set.into_changes(context)?, context)?;
+    store(&chain, set.into_changes(context)?, context)?;
     if chain.environment().has_keys() {
         context
             .output
@@ -108,52 +107,51 @@ pub(crate) fn from_environment(chain: &StorageKeys) -> Result<Vec<Change>> {
     Ok(changes.collect())
 }
 
-/// Writes changes to the cache file and says which fields.
-fn store(
-    paths: &Paths,
-    profile: &KeyProfile,
-    changes: Vec<Change>,
-    context: &Context,
-) -> Result<()> {
-    let dropped = apply(paths, profile, &changes)?;
+/// Saves changes and says which fields.
+fn store(chain: &StorageKeys, changes: Vec<Change>, context: &Context) -> Result<()> {
+    let place = chain.saved_place()?;
+    let dropped = chain.update(&context.paths()?, |file, profile| {
+        apply(file, profile, &place, &changes)
+    })?;
     if dropped {
         context
             .output
             .note("Removed the saved session token: it belonged to the keys before.");
     }
-    let path = paths.credentials_file();
     let names: Vec<&str> = changes.iter().map(|(field, _)| field.name()).collect();
-    let saved = json!({ "path": path, "profile": profile, "fields": names });
+    let path = matches!(chain.place(), Place::Cache).then_some(&place);
+    let saved =
+        json!({ "path": path, "place": place, "profile": chain.profile(), "fields": names });
     if context.output.is_json() {
         return context.output.data(&saved, String::new);
     }
     let names = names.join(", ");
+    let mode = path.map_or("", |_| " (mode 0600)");
     context
         .output
-        .note(&format!("Saved {names} in {} (mode 0600).", path.display()));
+        .note(&format!("Saved {names} in {place}{mode}."));
     Ok(())
 }
 
 /// Applies changes to a profile; whether a session token of other keys was dropped. Refuses
-/// to leave half a pair behind.
+/// to leave half a pair behind. `place` is for the error.
 pub(crate) fn apply(
-    paths: &Paths,
+    file: &mut KeyFile,
     profile: &KeyProfile,
+    place: &str,
     changes: &[Change],
 ) -> credentials::Result<bool> {
-    KeyFile::update(paths, |file| {
-        for (field, value) in changes {
-            match value {
-                Some(value) => file.set(profile, *field, value),
-                None => {
-                    file.unset(profile, *field);
-                }
+    for (field, value) in changes {
+        match value {
+            Some(value) => file.set(profile, *field, value),
+            None => {
+                file.unset(profile, *field);
             }
         }
-        let dropped = replaces_keys(changes) && file.unset(profile, Field::SessionToken);
-        check_pair(file, profile, paths)?;
-        Ok(dropped)
-    })
+    }
+    let dropped = replaces_keys(changes) && file.unset(profile, Field::SessionToken);
+    check_pair(file, profile, place)?;
+    Ok(dropped)
 }
 
 /// Whether both keys are new and came without a token: an older token cannot fit them.
@@ -162,7 +160,7 @@ fn replaces_keys(changes: &[Change]) -> bool {
     has(Field::AccessKeyId) && has(Field::SecretAccessKey) && !has(Field::SessionToken)
 }
 
-fn check_pair(file: &KeyFile, profile: &KeyProfile, paths: &Paths) -> credentials::Result<()> {
+fn check_pair(file: &KeyFile, profile: &KeyProfile, place: &str) -> credentials::Result<()> {
     let has = |field| file.value(profile, field).map(|value| value.is_some());
     let (id, secret) = (has(Field::AccessKeyId)?, has(Field::SecretAccessKey)?);
     let needed = id || secret || has(Field::SessionToken)?;
@@ -172,7 +170,7 @@ fn check_pair(file: &KeyFile, profile: &KeyProfile, paths: &Paths) -> credential
         _ => return Ok(()),
     };
     Err(Error::HalfPair {
-        place: format!("what would be in {}", paths.credentials_file().display()),
+        place: format!("what would be in {place}"),
         missing: missing.name().to_owned(),
         in_environment: false,
     })
@@ -225,6 +223,8 @@ impl Shown {
             Some(Source::File { path, .. }) => {
                 (Some("file"), None, Some(path.display().to_string()))
             }
+            Some(Source::Aws { path, .. }) => (Some("aws"), None, Some(path.display().to_string())),
+            Some(Source::Keyring { .. }) => (Some("keyring"), None, None),
             None => (None, None, None),
         };
         Self {
@@ -252,27 +252,38 @@ fn masked(field: Field, value: &FieldValue) -> String {
 }
 
 fn remove(clear: &Clear, context: &Context) -> Result<()> {
-    let paths = context.paths()?;
-    let removed = KeyFile::update(&paths, |file| {
-        let profiles = if clear.all {
-            file.profiles()
-        } else {
-            vec![clear.profile.profile.clone()]
-        };
-        Ok(profiles
-            .iter()
-            .map(|profile| file.clear(profile))
-            .sum::<usize>())
-    })?;
-    let path = paths.credentials_file();
-    let answer = json!({ "path": path, "removed": removed });
+    let profile = context.profile(clear.profile.profile.as_ref())?;
+    let chain = context.storage_keys(&profile)?;
+    let removed = match (clear.all, chain.place()) {
+        (true, Place::Cache) => KeyFile::update(&context.paths()?, |file| {
+            let profiles = file.profiles();
+            Ok(profiles.iter().map(|p| file.clear(p)).sum::<usize>())
+        })?,
+        (true, Place::Keyring(keyring)) => {
+            let mut removed = 0;
+            for name in keyring.names()? {
+                let ours = name.as_str().starts_with("storage/");
+                removed += usize::from(ours && keyring.remove(&name)?);
+            }
+            removed
+        }
+        _ => chain.update(&context.paths()?, |file, profile| Ok(file.clear(profile)))?,
+    };
+    let place = chain.saved_place()?;
+    let path = matches!(chain.place(), Place::Cache).then_some(&place);
+    let answer = json!({ "path": path, "place": place, "removed": removed });
     if context.output.is_json() {
         return context.output.data(&answer, String::new);
     }
-    context.output.note(&match removed {
-        0 => format!("Nothing was saved in {}.", path.display()),
-        1 => format!("Removed 1 field from {}.", path.display()),
-        n => format!("Removed {n} fields from {}.", path.display()),
+    let what = match chain.place() {
+        Place::Keyring(_) if clear.all => "entry",
+        _ => "field",
+    };
+    context.output.note(&match (removed, what) {
+        (0, _) => format!("Nothing was saved in {place}."),
+        (1, what) => format!("Removed 1 {what} from {place}."),
+        (n, "entry") => format!("Removed {n} entries from {place}."),
+        (n, what) => format!("Removed {n} {what}s from {place}."),
     });
     Ok(())
 }

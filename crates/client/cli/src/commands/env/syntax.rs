@@ -7,27 +7,37 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 /// A variable to set, or (without a value) one that must not be set.
-pub(super) struct Variable {
+pub(in crate::commands) struct Variable {
     name: &'static str,
     value: Option<Zeroizing<String>>,
     secret: bool,
 }
 
 impl Variable {
-    pub(super) fn secret(name: &'static str, value: Option<&str>) -> Self {
+    pub(in crate::commands) fn secret(name: &'static str, value: Option<&str>) -> Self {
         Self::new(name, value, true)
     }
 
-    pub(super) fn plain(name: &'static str, value: Option<&str>) -> Self {
+    pub(in crate::commands) fn plain(name: &'static str, value: Option<&str>) -> Self {
         Self::new(name, value, false)
     }
 
     /// The value, where it must not be seen.
-    pub(super) fn secret_value(&self) -> Option<&str> {
+    pub(in crate::commands) fn secret_value(&self) -> Option<&str> {
         self.value
             .as_deref()
             .filter(|_| self.secret)
             .map(|v| v.as_str())
+    }
+
+    /// The name.
+    pub(in crate::commands) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The value, where there is one.
+    pub(in crate::commands) fn value(&self) -> Option<&str> {
+        self.value.as_deref().map(String::as_str)
     }
 
     fn new(name: &'static str, value: Option<&str>, secret: bool) -> Self {
@@ -42,7 +52,7 @@ impl Variable {
 
 /// `export` lines. What has no value is unset: another workspace's token or endpoint left
 /// in the shell would spoil this one's keys.
-pub(super) fn bash(variables: &[Variable]) -> String {
+pub(in crate::commands) fn bash(variables: &[Variable]) -> String {
     lines(variables, |name, value| match value {
         Some(value) => Some(format!("export {name}={}", single_quoted(value))),
         None => Some(format!("unset {name}")),
@@ -51,7 +61,7 @@ pub(super) fn bash(variables: &[Variable]) -> String {
 
 /// `NAME=VALUE` lines. Single quotes mean "as it is" to all readers of such files; a value
 /// with one in it gets double quotes and backslashes.
-pub(super) fn dotenv(variables: &[Variable]) -> String {
+pub(in crate::commands) fn dotenv(variables: &[Variable]) -> String {
     lines(variables, |name, value| {
         let value = value?;
         Some(if is_plain(value) {
@@ -65,7 +75,7 @@ pub(super) fn dotenv(variables: &[Variable]) -> String {
 }
 
 /// One object; what has no value is left out.
-pub(super) fn json(variables: &[Variable]) -> String {
+pub(in crate::commands) fn json(variables: &[Variable]) -> String {
     let set = variables.iter().filter_map(|v| {
         let value = v.value.as_deref()?;
         Some((v.name.to_owned(), Value::String(value.clone())))
@@ -76,14 +86,14 @@ pub(super) fn json(variables: &[Variable]) -> String {
 
 /// Lines for the file that `GITHUB_ENV` names. An empty value replaces one that an earlier
 /// step left.
-pub(super) fn github(variables: &[Variable]) -> String {
+pub(in crate::commands) fn github(variables: &[Variable]) -> String {
     lines(variables, |name, value| {
         Some(format!("{name}={}", value.unwrap_or_default()))
     })
 }
 
 /// A section of rclone.conf.
-pub(super) fn rclone(
+pub(in crate::commands) fn rclone(
     name: &WorkspaceName,
     config: &WorkspaceConfig,
     variables: &[Variable],

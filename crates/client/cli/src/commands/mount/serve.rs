@@ -18,6 +18,7 @@ use super::settings::{Choices, Flags, unknown_keys};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::marker::Marker;
+use crate::variables;
 use crate::workspace::{self, Opened};
 
 /// How long a mount waits to learn whether its keys may write.
@@ -57,8 +58,11 @@ impl Plan {
         let path = std::path::absolute(path)
             .map_err(|e| Failure::new(Code::InvalidValue, format!("{}: {e}", path.display())))?;
         let mut opened = workspace::open(context, name)?;
-        if let Some(profile) = &flags.key_profile {
-            opened.config.profile = profile.clone();
+        let named = variables::text(variables::PROFILE).is_some();
+        if flags.key_profile.is_some() || named {
+            opened.config.profile = context.profile(flags.key_profile.as_ref())?;
+            opened.config.identity = None;
+            opened.config.aws_profile = None;
             opened.bucket = workspace::connect(context, &opened.config)?;
         }
         let choices = flags.choose(&opened.config.mount)?;

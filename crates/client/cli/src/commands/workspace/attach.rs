@@ -24,7 +24,7 @@ pub(crate) struct Attach {
 pub(crate) fn run(attach: Attach, context: &Context) -> Result<()> {
     let Attach { name, target } = attach;
     // The id is the marker's, once that is read.
-    let mut config = target.into_config(Uuid::nil())?;
+    let mut config = target.into_config(Uuid::nil(), context)?;
     check_free(context, &name, &config)?;
     context.block_on(find(context, &name, &mut config))?;
     context.workspaces()?.create(&name, &config)?;

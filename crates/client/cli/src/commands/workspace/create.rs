@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bucket::Bucket;
 use clap::Args;
-use credentials::{Field, KeyFile, StorageKeys, WorkspaceConfig};
+use credentials::{Field, KeyFile, KeyProfile, Place, StorageKeys, WorkspaceConfig};
 use model::WorkspaceName;
 
 use super::target::{Target, check_free, nested};
@@ -29,15 +29,15 @@ pub(crate) struct Create {
 pub(crate) fn run(create: Create, context: &Context) -> Result<()> {
     let Create { name, path, target } = create;
     let marker = Marker::new();
-    let mut config = target.into_config(marker.id)?;
+    let mut config = target.into_config(marker.id, context)?;
     check_free(context, &name, &config)?;
-    let chain = context.storage_keys(&config.profile)?;
+    let chain = context.workspace_keys(&config)?;
     context.block_on(make(context, &name, &mut config, &marker))?;
 
     let output = context.output;
     output.note(&format!("Created workspace {name} at {}.", place(&config)));
     warn_of(&config, context);
-    cache_keys(&chain, &config, context);
+    cache_keys(&chain, context);
     if output.is_json() {
         output.data(&View::new(&name, &config), String::new)?;
     }
@@ -141,15 +141,15 @@ fn taken(config: &WorkspaceConfig) -> Failure {
 }
 
 /// Saves the environment's keys, so that a new shell can mount without them. The workspace
-/// is made by now, so a failure is only told.
-fn cache_keys(chain: &StorageKeys, config: &WorkspaceConfig, context: &Context) {
-    if !chain.environment().has_keys() {
+/// is made by now, so a failure is only told. Keys that come from an identity or the AWS
+/// tools are theirs to keep.
+fn cache_keys(chain: &StorageKeys, context: &Context) {
+    let ours = matches!(chain.place(), Place::Cache | Place::Keyring(_));
+    if !chain.environment().has_keys() || !ours {
         return;
     }
-    match try_cache(chain, config, context) {
-        Ok(Some(path)) => context.output.note(&format!(
-            "Cached BYO credentials at {path} (mode 0600);\nfuture mounts will use them automatically."
-        )),
+    match try_cache(chain, context) {
+        Ok(Some(saved)) => context.output.note(&saved),
         Ok(None) => context.output.warn(
             "the session keys of this shell were not saved: they would replace long-lived keys that are saved already",
             "to replace them anyway, run: artifacts storage set",
@@ -161,29 +161,30 @@ fn cache_keys(chain: &StorageKeys, config: &WorkspaceConfig, context: &Context) 
     }
 }
 
-/// Saves the keys and gives the file's path; `None` where saved long-lived keys would be
-/// lost to session keys.
-fn try_cache(
-    chain: &StorageKeys,
-    config: &WorkspaceConfig,
-    context: &Context,
-) -> Result<Option<String>> {
-    let paths = context.paths()?;
+/// Saves the keys and says where; `None` where saved long-lived keys would be lost to
+/// session keys.
+fn try_cache(chain: &StorageKeys, context: &Context) -> Result<Option<String>> {
     let changes = storage::from_environment(chain)?;
     let temporary = changes
         .iter()
         .any(|(field, _)| *field == Field::SessionToken);
-    if temporary && has_lasting_keys(&paths, config)? {
-        return Ok(None);
-    }
-    storage::apply(&paths, &config.profile, &changes)?;
-    Ok(Some(paths.credentials_file().display().to_string()))
+    let place = chain.saved_place()?;
+    let saved = chain.update(&context.paths()?, |file, profile| {
+        if temporary && has_lasting_keys(file, profile)? {
+            return Ok(false);
+        }
+        storage::apply(file, profile, &place, &changes).map(|_| true)
+    })?;
+    let text = match chain.place() {
+        Place::Cache => format!(
+            "Cached BYO credentials at {place} (mode 0600);\nfuture mounts will use them automatically."
+        ),
+        _ => format!("Saved the keys in {place};\nfuture mounts will use them automatically."),
+    };
+    Ok(saved.then_some(text))
 }
 
-fn has_lasting_keys(paths: &credentials::Paths, config: &WorkspaceConfig) -> Result<bool> {
-    let Some(file) = KeyFile::load(paths.config())? else {
-        return Ok(false);
-    };
-    let has = |field| file.value(&config.profile, field).map(|v| v.is_some());
+fn has_lasting_keys(file: &KeyFile, profile: &KeyProfile) -> credentials::Result<bool> {
+    let has = |field| file.value(profile, field).map(|v| v.is_some());
     Ok(has(Field::SecretAccessKey)? && !has(Field::SessionToken)?)
 }

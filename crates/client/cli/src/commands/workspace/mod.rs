@@ -6,7 +6,7 @@ mod delete;
 mod list;
 mod show;
 mod target;
-mod view;
+pub(in crate::commands) mod view;
 
 use clap::Subcommand;
 

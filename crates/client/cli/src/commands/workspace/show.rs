@@ -32,7 +32,7 @@ struct Shown<'a> {
 pub(crate) fn run(show: &Show, context: &Context) -> Result<()> {
     let workspaces = context.workspaces()?;
     let config = workspaces.load(&show.name)?;
-    let chain = context.storage_keys(&config.profile)?;
+    let chain = context.workspace_keys(&config)?;
     let path = workspaces.path(&show.name).display().to_string();
     let shown = Shown::new(View::new(&show.name, &config), path, &chain, &config);
     context.output.data(&shown, || shown.text(&config))

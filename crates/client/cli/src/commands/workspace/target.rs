@@ -1,7 +1,9 @@
 //! Where a workspace is or shall be, as the command line says it.
 
 use clap::Args;
-use credentials::{Backend, BucketName, Endpoint, FieldValue, KeyProfile, Prefix, WorkspaceConfig};
+use credentials::{
+    Backend, BucketName, Endpoint, FieldValue, IdentityName, KeyProfile, Prefix, WorkspaceConfig,
+};
 use model::WorkspaceName;
 use uuid::Uuid;
 
@@ -27,15 +29,22 @@ pub(crate) struct Target {
     /// else the whole bucket].
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<Prefix>,
-    /// The set of storage keys to use.
-    #[arg(long, default_value_t, value_name = "PROFILE")]
-    profile: KeyProfile,
+    /// The set of storage keys to use; the workspace remembers it [default:
+    /// ARTIFACTS_PROFILE, else the default one].
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<KeyProfile>,
+    /// Use the session of this identity instead; see: artifacts auth.
+    #[arg(long, value_name = "NAME", conflicts_with = "aws_profile")]
+    identity: Option<IdentityName>,
+    /// Use the keys of this profile of the AWS tools instead. Their files are only read.
+    #[arg(long, value_name = "PROFILE")]
+    aws_profile: Option<String>,
 }
 
 impl Target {
     /// The file of the workspace that is meant, under an id, before anything is known of
     /// the store.
-    pub(crate) fn into_config(self, id: Uuid) -> Result<WorkspaceConfig> {
+    pub(crate) fn into_config(self, id: Uuid, context: &Context) -> Result<WorkspaceConfig> {
         let bucket = match self.bucket {
             Some(bucket) => bucket,
             None => parsed(variables::BUCKET)?.ok_or_else(no_bucket)?,
@@ -58,7 +67,9 @@ impl Target {
             endpoint,
             region: self.region,
             prefix,
-            profile: self.profile,
+            profile: context.profile(self.profile.as_ref())?,
+            identity: self.identity,
+            aws_profile: self.aws_profile,
             capabilities: None,
             mount: toml::Table::new(),
             unknown: toml::Table::new(),

@@ -1,0 +1,224 @@
+//! `artifacts auth keyring export` and `import`: a keyring as a file that `age` opens.
+//!
+//! Inside it is text: `artifacts keyring export 1`, then for each entry a line `NAME LENGTH`
+//! and so many bytes, and a newline.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use age::secrecy::SecretString;
+use age::{Decryptor, Encryptor, scrypt, x25519};
+use clap::Args;
+use credentials::keyring::{EntryName, Keyring, Secret};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+use crate::input;
+use crate::variables;
+
+/// Where to, and who may open it.
+#[derive(Args)]
+pub(crate) struct Export {
+    /// The file; it must not exist yet.
+    file: PathBuf,
+    /// Who may open it, as age writes it (`age1…`); otherwise who knows the password, which
+    /// is asked for.
+    #[arg(long, value_name = "RECIPIENT")]
+    recipient: Vec<x25519::Recipient>,
+}
+
+/// From where, and with what.
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The file.
+    file: PathBuf,
+    /// A file with the secret key that opens it (`AGE-SECRET-KEY-…`); otherwise the password
+    /// is asked for.
+    #[arg(long, value_name = "FILE")]
+    age_identity: Option<PathBuf>,
+}
+
+const TITLE: &str = "artifacts keyring export 1";
+
+/// The most bytes of an exported keyring.
+const LIMIT: u64 = 16 << 20;
+
+pub(super) fn export(command: &Export, from: &Arc<dyn Keyring>, context: &Context) -> Result<()> {
+    let names = from.names()?;
+    let mut text = Zeroizing::new(Vec::from(format!("{TITLE}\n")));
+    for name in &names {
+        let Some(secret) = from.load(name)? else {
+            continue;
+        };
+        let bytes = secret.expose();
+        text.extend_from_slice(format!("{name} {}\n", bytes.len()).as_bytes());
+        text.extend_from_slice(bytes);
+        text.push(b'\n');
+    }
+    let sealed = seal(command, &text, context)?;
+    write_new(&command.file, &sealed)?;
+    let answer = json!({ "file": command.file, "entries": names.len() });
+    if context.output.is_json() {
+        return context.output.data(&answer, String::new);
+    }
+    let (count, file) = (names.len(), command.file.display());
+    let place = from.place();
+    context.output.note(&format!(
+        "Wrote {count} entries of {place} to {file}; age -d opens it."
+    ));
+    Ok(())
+}
+
+pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context) -> Result<()> {
+    let text = open(command, context)?;
+    let entries = parse(&text).ok_or_else(|| {
+        let text = format!("{} is no exported keyring", command.file.display());
+        Failure::new(Code::FileMalformed, text)
+            .with_hint("export it again with: artifacts auth keyring export")
+    })?;
+    for (name, secret) in &entries {
+        to.store(name, secret)?;
+    }
+    let names: Vec<_> = entries.iter().map(|(name, _)| name.to_string()).collect();
+    let answer = json!({ "keyring": to.place(), "entries": names });
+    if context.output.is_json() {
+        return context.output.data(&answer, String::new);
+    }
+    let (place, names) = (to.place(), names.join(", "));
+    context.output.note(&format!("Saved {names} in {place}."));
+    Ok(())
+}
+
+fn seal(command: &Export, text: &[u8], context: &Context) -> Result<Vec<u8>> {
+    let failed = |e: String| Failure::new(Code::Failed, format!("cannot encrypt: {e}"));
+    let encryptor = if command.recipient.is_empty() {
+        Encryptor::with_user_passphrase(password(context, true)?)
+    } else {
+        let recipients = command.recipient.iter().map(|r| r as &dyn age::Recipient);
+        Encryptor::with_recipients(recipients).map_err(|e| failed(e.to_string()))?
+    };
+    let mut sealed = Vec::new();
+    let mut writer = encryptor
+        .wrap_output(&mut sealed)
+        .map_err(|e| failed(e.to_string()))?;
+    writer
+        .write_all(text)
+        .and_then(|()| writer.finish().map(drop))
+        .map_err(|e| failed(e.to_string()))?;
+    Ok(sealed)
+}
+
+fn open(command: &Import, context: &Context) -> Result<Zeroizing<Vec<u8>>> {
+    let file = &command.file;
+    let unusable = |path: &Path, e: &dyn std::fmt::Display| {
+        Failure::new(Code::FileUnusable, format!("{}: {e}", path.display()))
+    };
+    let sealed = fs::read(file).map_err(|e| unusable(file, &e))?;
+    let refused = |e: age::DecryptError| {
+        Failure::new(Code::KeyringPassword, format!("{}: {e}", file.display()))
+            .with_hint("give the password, or the key with --age-identity, that it was made for")
+    };
+    let decryptor = Decryptor::new(&sealed[..]).map_err(refused)?;
+    let identity: Box<dyn age::Identity> = match &command.age_identity {
+        Some(path) => {
+            let text = Zeroizing::new(fs::read_to_string(path).map_err(|e| unusable(path, &e))?);
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("AGE-SECRET-KEY-"));
+            let key = line.and_then(|line| line.trim().parse::<x25519::Identity>().ok());
+            Box::new(key.ok_or_else(|| unusable(path, &"holds no AGE-SECRET-KEY"))?)
+        }
+        None => Box::new(scrypt::Identity::new(password(context, false)?)),
+    };
+    let reader = decryptor
+        .decrypt(std::iter::once(identity.as_ref()))
+        .map_err(refused)?;
+    let mut text = Zeroizing::new(Vec::new());
+    reader
+        .take(LIMIT)
+        .read_to_end(&mut text)
+        .map_err(|e| unusable(file, &e))?;
+    Ok(text)
+}
+
+fn parse(text: &[u8]) -> Option<Vec<(EntryName, Secret)>> {
+    let mut rest = text.strip_prefix(TITLE.as_bytes())?.strip_prefix(b"\n")?;
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let (name, length) = std::str::from_utf8(&rest[..end]).ok()?.split_once(' ')?;
+        let (bytes, after) = rest[end + 1..].split_at_checked(length.parse().ok()?)?;
+        entries.push((name.parse().ok()?, Secret::new(bytes.to_vec())));
+        rest = after.strip_prefix(b"\n")?;
+    }
+    Some(entries)
+}
+
+/// The exported file's password: from the variable, else from a person, twice where it is
+/// new.
+fn password(context: &Context, is_new: bool) -> Result<SecretString> {
+    if let Some(text) = variables::text(variables::EXPORT_PASSWORD) {
+        return Ok(text.into());
+    }
+    if !input::may_ask(context) {
+        let text = "the exported file's password would have to be typed";
+        return Err(Failure::new(Code::InputNeeded, text)
+            .with_hint(format!("export {}", variables::EXPORT_PASSWORD)));
+    }
+    let first = input::hidden("password of the exported file")?;
+    if is_new && *input::hidden("the same password again")? != *first {
+        let text = "the two passwords differ; nothing was written";
+        return Err(Failure::new(Code::Failed, text));
+    }
+    Ok(first.as_str().into())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let unusable = |e: std::io::Error| {
+        let text = format!("cannot write {}: {e}", path.display());
+        Failure::new(Code::FileUnusable, text)
+    };
+    let mut file = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(unusable)?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(unusable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_export_is_refused_whole() {
+        let good = format!("{TITLE}\nstorage/default 3\na\nb\nsession/x 0\n\n");
+        let entries = parse(good.as_bytes()).expect("good");
+        let read: Vec<_> = entries
+            .iter()
+            .map(|(name, secret)| (name.as_str(), secret.expose()))
+            .collect();
+        assert_eq!(
+            read,
+            [("storage/default", &b"a\nb"[..]), ("session/x", b"")]
+        );
+        for bad in [
+            "",
+            "artifacts keyring export 2\n",
+            &good[..good.len() - 1],
+            &format!("{TITLE}\nstorage/default 9\nab\n"),
+            &format!("{TITLE}\nstorage/default x\nab\n"),
+            &format!("{TITLE}\nno name 2\nab\n"),
+        ] {
+            assert!(parse(bad.as_bytes()).is_none(), "{bad:?}");
+        }
+    }
+}

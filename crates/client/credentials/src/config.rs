@@ -1,0 +1,328 @@
+//! `config.toml`: which keyring, which identities, what a profile means. Never a secret.
+//!
+//! Read as a whole; changed by single values, so that comments and what this version does
+//! not know stay as they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use toml_edit::{DocumentMut, Item, Table};
+
+use crate::keyring::{FileKeyring, Keyring, KeyringKind, MemoryKeyring, Passwords, SystemKeyring};
+use crate::{Error, Folder, Identity, IdentityName, KeyProfile, Lifetime, Paths, Privacy, Result};
+
+/// What `config.toml` says.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct Config {
+    #[serde(default)]
+    auth: Auth,
+    #[serde(default)]
+    profiles: BTreeMap<KeyProfile, ProfileSettings>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+struct Auth {
+    keyring: Option<KeyringSettings>,
+    #[serde(default)]
+    identities: BTreeMap<IdentityName, Identity>,
+}
+
+/// `[auth.keyring]`, or `[profiles.NAME.keyring]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct KeyringSettings {
+    /// The backend.
+    #[serde(rename = "type")]
+    pub kind: KeyringKind,
+    /// What only the file keyring needs.
+    #[serde(default)]
+    pub spec: KeyringSpec,
+}
+
+/// `[auth.keyring.spec]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct KeyringSpec {
+    /// The file keyring's folder; may begin with `~/`.
+    pub path: Option<PathBuf>,
+    /// The variable that has the file keyring's password.
+    pub password_env: Option<String>,
+    /// How long a password that was given opens the keyring for this login session.
+    pub unlock_for: Option<Lifetime>,
+}
+
+/// `[profiles.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ProfileSettings {
+    /// Another keyring than the usual one.
+    pub keyring: Option<KeyringSettings>,
+    /// The keys are those of this identity's session.
+    pub identity: Option<IdentityName>,
+    /// The keys are those of this profile of the AWS tools.
+    pub aws_profile: Option<String>,
+}
+
+/// The variable that has the file keyring's password, unless `password_env` names another.
+pub const PASSWORD_VARIABLE: &str = "ARTIFACTS_KEYRING_PASSWORD";
+
+/// An hour: long enough for a morning's commands, short enough for a lunch.
+const UNLOCK_FOR: Lifetime = Lifetime::from_seconds(3600);
+
+impl Config {
+    /// Reads the file; where there is none, everything is as usual.
+    pub fn load(paths: &Paths) -> Result<Self> {
+        let Some(bytes) = read(paths.config_file())? else {
+            return Ok(Self::default());
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|_| malformed(paths, "not UTF-8"))?;
+        toml::from_str(text).map_err(|e| malformed(paths, e.message()))
+    }
+
+    /// The keyring that is configured for a profile: its own, else the usual one. `kind`, if
+    /// given, takes the place of the type that is written there.
+    pub fn keyring(
+        &self,
+        profile: &KeyProfile,
+        kind: Option<KeyringKind>,
+    ) -> Option<KeyringSettings> {
+        let own = self.profiles.get(profile).and_then(|p| p.keyring.as_ref());
+        let written = own.or(self.auth.keyring.as_ref()).cloned();
+        match (written, kind) {
+            (Some(written), Some(kind)) => Some(KeyringSettings { kind, ..written }),
+            (None, Some(kind)) => Some(KeyringSettings::of(kind)),
+            (written, None) => written,
+        }
+    }
+
+    /// What is written about a profile.
+    pub fn profile(&self, name: &KeyProfile) -> ProfileSettings {
+        self.profiles.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The identities, by name.
+    pub fn identities(&self) -> &BTreeMap<IdentityName, Identity> {
+        &self.auth.identities
+    }
+
+    /// Writes which keyring is used.
+    pub fn set_keyring_kind(paths: &Paths, kind: KeyringKind) -> Result<()> {
+        edit(paths, |document| {
+            table(document.as_table_mut(), &["auth", "keyring"])?
+                .insert("type", toml_edit::value(kind.to_string()));
+            Some(())
+        })
+    }
+
+    /// Writes an identity's settings in place of what was there.
+    pub fn set_identity(paths: &Paths, name: &IdentityName, identity: &Identity) -> Result<()> {
+        let text = toml::to_string(identity).map_err(|e| malformed(paths, &e.to_string()))?;
+        let fresh: DocumentMut = text
+            .parse()
+            .map_err(|e: toml_edit::TomlError| malformed(paths, e.message()))?;
+        edit(paths, |document| {
+            let identities = table(document.as_table_mut(), &["auth", "identities"])?;
+            identities.insert(name.as_str(), Item::Table(fresh.as_table().clone()));
+            Some(())
+        })
+    }
+
+    /// Takes an identity's settings out; whether they were there.
+    pub fn remove_identity(paths: &Paths, name: &IdentityName) -> Result<bool> {
+        if !Self::load(paths)?.auth.identities.contains_key(name) {
+            return Ok(false);
+        }
+        edit(paths, |document| {
+            table(document.as_table_mut(), &["auth", "identities"])?.remove(name.as_str());
+            Some(true)
+        })
+    }
+}
+
+impl KeyringSettings {
+    /// A backend with everything as usual.
+    pub fn of(kind: KeyringKind) -> Self {
+        Self {
+            kind,
+            spec: KeyringSpec::default(),
+        }
+    }
+
+    /// The keyring. Nothing is asked of it yet.
+    pub fn open(&self, paths: &Paths, passwords: Box<dyn Passwords>) -> Result<Arc<dyn Keyring>> {
+        Ok(match self.kind {
+            KeyringKind::System => Arc::new(SystemKeyring::new()),
+            KeyringKind::Memory => Arc::new(MemoryKeyring::new()),
+            KeyringKind::File => Arc::new(self.open_file(paths, passwords)?),
+        })
+    }
+
+    /// The file keyring that is described, whatever the type says.
+    pub fn open_file(&self, paths: &Paths, passwords: Box<dyn Passwords>) -> Result<FileKeyring> {
+        let unlock = self.spec.unlock_for.unwrap_or(UNLOCK_FOR);
+        let path = self.path(paths)?;
+        Ok(FileKeyring::new(path, passwords, unlock.duration()))
+    }
+
+    /// The file keyring's folder.
+    pub fn path(&self, paths: &Paths) -> Result<PathBuf> {
+        let Some(path) = &self.spec.path else {
+            return Ok(paths.data().join("keyring"));
+        };
+        if let Ok(rest) = path.strip_prefix("~") {
+            let home = etcetera::home_dir().map_err(|_| Error::NoHome)?;
+            return Ok(home.join(rest));
+        }
+        if path.is_absolute() {
+            return Ok(path.clone());
+        }
+        let what = "is neither absolute nor begins with ~/";
+        Err(Error::invalid("auth.keyring.spec.path", what))
+    }
+
+    /// The variable that has the file keyring's password.
+    pub fn password_variable(&self) -> &str {
+        let own = self.spec.password_env.as_deref();
+        own.unwrap_or(PASSWORD_VARIABLE)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
+    let (parent, name) = parts(path)?;
+    match Folder::open(parent)? {
+        Some(folder) => folder.read(name, Privacy::Trusted),
+        None => Ok(None),
+    }
+}
+
+fn parts(path: &Path) -> Result<(&Path, &str)> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .zip(name)
+        .ok_or_else(|| Error::invalid("ARTIFACTS_CONFIG", "is not the absolute path of a file"))
+}
+
+/// Changes the file under its folder's lock. `change` answers nothing where the file has
+/// something else in the place of a table.
+fn edit<T>(paths: &Paths, change: impl FnOnce(&mut DocumentMut) -> Option<T>) -> Result<T> {
+    let (parent, name) = parts(paths.config_file())?;
+    let folder = Folder::create(parent)?;
+    let _lock = folder.lock()?;
+    let bytes = folder.read(name, Privacy::Trusted)?.unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).map_err(|_| malformed(paths, "not UTF-8"))?;
+    let mut document: DocumentMut = text
+        .parse()
+        .map_err(|e: toml_edit::TomlError| malformed(paths, e.message()))?;
+    let answer =
+        change(&mut document).ok_or_else(|| malformed(paths, "`auth` is not a table there"))?;
+    let text = document.to_string();
+    // What would not be read again is not written.
+    toml::from_str::<Config>(&text).map_err(|e| malformed(paths, e.message()))?;
+    folder.replace(name, text.as_bytes())?;
+    Ok(answer)
+}
+
+/// The table at a path, made where it is missing.
+fn table<'t>(mut at: &'t mut Table, path: &[&str]) -> Option<&'t mut Table> {
+    for (depth, name) in path.iter().enumerate() {
+        let mut fresh = Table::new();
+        // `[auth]` alone need not be written.
+        fresh.set_implicit(depth + 1 < path.len() || *name == "identities");
+        at = at
+            .entry(name)
+            .or_insert(Item::Table(fresh))
+            .as_table_mut()?;
+    }
+    Some(at)
+}
+
+fn malformed(paths: &Paths, reason: &str) -> Error {
+    Error::MalformedConfig {
+        path: paths.config_file().to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(text: &str) -> (tempfile::TempDir, Paths) {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let paths = Paths::under(home.path());
+        let folder = Folder::create(paths.config()).expect("made");
+        folder
+            .replace("config.toml", text.as_bytes())
+            .expect("written");
+        (home, paths)
+    }
+
+    const TEXT: &str = "# mine\n[auth.keyring]\ntype = \"file\" # for the server\n[auth.keyring.spec]\npath = \"~/keys\"\npassword_env = \"PW\"\nunlock_for = \"2h\"\n\n[profiles.ci.keyring]\ntype = \"memory\"\n\n[profiles.work]\nidentity = \"ada\"\n";
+
+    #[test]
+    fn a_profile_may_have_another_keyring_and_the_variable_wins() {
+        let (_home, paths) = machine(TEXT);
+        let config = Config::load(&paths).expect("good");
+        let kind = |profile: &str, kind| {
+            let profile = profile.parse().expect("a profile");
+            config.keyring(&profile, kind).map(|k| k.kind)
+        };
+        assert_eq!(kind("default", None), Some(KeyringKind::File));
+        assert_eq!(kind("ci", None), Some(KeyringKind::Memory));
+        let system = Some(KeyringKind::System);
+        assert_eq!(kind("ci", system), system);
+        let usual = config.keyring(&KeyProfile::default(), None).expect("one");
+        assert_eq!(usual.password_variable(), "PW");
+        let home = etcetera::home_dir().expect("a home");
+        assert_eq!(usual.path(&paths), Ok(home.join("keys")));
+        let nothing = Config::default();
+        assert_eq!(nothing.keyring(&KeyProfile::default(), None), None);
+    }
+
+    #[test]
+    fn changes_leave_comments_and_the_rest_alone() {
+        let (_home, paths) = machine(TEXT);
+        Config::set_keyring_kind(&paths, KeyringKind::System).expect("written");
+        let ada: IdentityName = "ada".parse().expect("a name");
+        let identity = Identity {
+            region: Some("eu-1".into()),
+            session_length: Some(Lifetime::from_seconds(3600)),
+            ..Identity::default()
+        };
+        Config::set_identity(&paths, &ada, &identity).expect("written");
+        let text = std::fs::read_to_string(paths.config_file()).expect("read");
+        assert!(
+            text.starts_with("# mine\n[auth.keyring]\ntype = \"system\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("[auth.identities.ada]\nregion = \"eu-1\"\nsession_length = \"1h\"\n"),
+            "{text}"
+        );
+        let config = Config::load(&paths).expect("good");
+        assert_eq!(config.identities().get(&ada), Some(&identity));
+        assert_eq!(Config::remove_identity(&paths, &ada), Ok(true));
+        assert_eq!(Config::remove_identity(&paths, &ada), Ok(false));
+        let after = std::fs::read_to_string(paths.config_file()).expect("read");
+        assert!(!after.contains("ada]"), "{after}");
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_named_and_not_written() {
+        let (_home, paths) = machine("auth = 3\n");
+        let refused = Config::set_keyring_kind(&paths, KeyringKind::File);
+        assert!(
+            matches!(refused, Err(Error::MalformedConfig { .. })),
+            "{refused:?}"
+        );
+        assert!(matches!(
+            Config::load(&paths),
+            Err(Error::MalformedConfig { .. })
+        ));
+        let text = std::fs::read_to_string(paths.config_file()).expect("read");
+        assert_eq!(text, "auth = 3\n");
+        let (_home, paths) = machine("[auth.keyring]\ntype = \"wallet\"\n");
+        let error = Config::load(&paths).expect_err("refused").to_string();
+        assert!(error.contains("unknown variant `wallet`"), "{error}");
+    }
+}
