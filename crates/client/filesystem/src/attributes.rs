@@ -147,7 +147,6 @@ impl Core {
         self.journal
             .record_attributes(&directory, &[(name.clone(), Some(value))])?;
         state.index.mark(&directory, name);
-        self.wake.notify_one();
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct State {
     /// Remembered entries to drop: directory prefix, segment, whether a directory.
     pub(crate) forgotten: Vec<(String, String, bool)>,
     pub(crate) report: Report,
+    /// When the uploader will next look at what is pending.
+    pub(crate) next_look: Stamp,
 }
 
 /// What `status` tells beside counts.
@@ -152,6 +154,7 @@ impl Core {
                 forced: HashSet::new(),
                 unsaved: HashSet::new(),
                 forgotten: Vec::new(),
+                next_look: Stamp::now(),
                 report: Report::default(),
             }),
             settings,
@@ -167,6 +170,10 @@ impl Core {
         let mut keys = batch.0;
         keys.sort_unstable();
         keys.dedup();
+        let soonest = keys
+            .iter()
+            .filter_map(|key| Some(state.pending.at(key)?.ready))
+            .min();
         let changes: Vec<_> = keys
             .into_iter()
             .map(|key| {
@@ -175,8 +182,17 @@ impl Core {
             })
             .collect();
         self.journal.record(&changes)?;
-        self.wake.notify_one();
+        if let Some(ready) = soonest {
+            self.look_by(state, ready);
+        }
         Ok(())
+    }
+
+    /// Wakes the uploader when it would look too late for what is ready then.
+    pub(crate) fn look_by(&self, state: &State, ready: Stamp) {
+        if ready < state.next_look {
+            self.wake.notify_one();
+        }
     }
 
     /// Attributes of what the bucket says nothing more about.

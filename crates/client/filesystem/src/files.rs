@@ -434,7 +434,7 @@ impl Core {
         if unchanged {
             return self.commit(state, batch);
         }
-        self.wake.notify_one();
+        self.look_by(state, self.upload_time());
         Ok(())
     }
 }

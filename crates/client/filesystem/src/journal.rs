@@ -237,7 +237,7 @@ fn open_checked(path: &Path) -> rusqlite::Result<Contents> {
     db.execute_batch(
         "CREATE TABLE IF NOT EXISTS meta (format INTEGER NOT NULL, syncs INTEGER NOT NULL);
          CREATE TABLE IF NOT EXISTS ops (
-             seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, row TEXT NOT NULL);
+             seq INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, row TEXT NOT NULL);
          CREATE TABLE IF NOT EXISTS attributes (
              directory TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
              PRIMARY KEY (directory, name)) WITHOUT ROWID;",

@@ -1,6 +1,7 @@
 //! Carries pending operations to the bucket: uploads, copies, deletes, in an order that
 //! never loses content, each conditional on what is believed to be there.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +25,20 @@ use crate::{FsError, Ino};
 pub(crate) const TOKEN: &str = "artifacts-upload";
 /// A file that stays open for writing is uploaded when it has been still for so long.
 const STILL: Duration = Duration::from_secs(5);
+/// Without a word from anybody, what is pending is looked through this often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often a refused condition is looked into before the operation is put off.
 const LOOKS: u32 = 5;
 
+/// How many ready operations are found in one look through all that is pending: with
+/// 100,000 files waiting, a look for each upload would cost more than the uploads.
+const FOUND_AT_ONCE: usize = 1024;
+
 /// Starts whatever may start, until the workspace is closed.
 pub(crate) async fn run(core: Arc<Core>) {
+    let mut queue = VecDeque::new();
     while !core.stop.is_cancelled() {
-        let wait = start_ready(&core);
+        let wait = start_ready(&core, &mut queue);
         tokio::select! {
             () = core.wake.notified() => {}
             () = tokio::time::sleep(wait) => {}
@@ -39,27 +47,41 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-/// Starts what is ready and says how long nothing more will be.
-fn start_ready(core: &Arc<Core>) -> Duration {
+/// Starts what is ready and says how long nothing more will be. `queue` holds what was
+/// found ready and had no room yet.
+fn start_ready(core: &Arc<Core>, queue: &mut VecDeque<Key>) -> Duration {
     let mut state = core.state();
-    let room = core
-        .settings
-        .uploads
-        .saturating_sub(state.pending.running());
-    let keys = state
-        .pending
-        .runnable(Stamp::now(), room, |op| state.fits(op));
-    for key in keys {
-        if state.pending.is_free(&key)
+    start_queued(core, &mut state, queue);
+    if queue.is_empty() {
+        let ready = |op: &Op| state.fits(op);
+        queue.extend(state.pending.runnable(Stamp::now(), FOUND_AT_ONCE, ready));
+        start_queued(core, &mut state, queue);
+    }
+    let next = state.pending.next_ready().filter(|_| queue.is_empty());
+    // What is in the queue waits for another operation to end, which wakes us.
+    let wait = next
+        .map_or(LOOK_EVERY, Stamp::remaining)
+        .clamp(Duration::from_millis(100), LOOK_EVERY);
+    state.next_look = Stamp::now().after(wait);
+    wait
+}
+
+fn start_queued(core: &Arc<Core>, state: &mut State, queue: &mut VecDeque<Key>) {
+    let now = Stamp::now();
+    while state.pending.running() < core.settings.uploads {
+        let Some(key) = queue.pop_front() else {
+            return;
+        };
+        let op = state.pending.at(&key);
+        let ready = op.is_some_and(|op| op.ready <= now && state.fits(op));
+        if ready
+            && state.pending.is_free(&key)
             && let Some((op, cancel)) = state.pending.started(&key)
         {
             core.runtime
                 .spawn(attempt(Arc::clone(core), key, op, cancel));
         }
     }
-    let next = state.pending.next_ready().map(Stamp::remaining);
-    next.unwrap_or(Duration::from_secs(5))
-        .clamp(Duration::from_millis(100), Duration::from_secs(5))
 }
 
 /// What an operation left in the bucket.
