@@ -110,7 +110,6 @@ def create(bench, peer):
         found["rename_dir"] = time.monotonic() - begun
         if seen != 1000 or folder.exists():
             raise RuntimeError(f"{seen} of 1000 files are under the new name")
-        shutil.rmtree(renamed)
     return found
 
 
@@ -196,8 +195,7 @@ def bare(bench, measure):
         return found
     if not shutil.which("s5cmd"):
         return found
-    scratch = bench.work / "bare"
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch = bench.work / bench.fresh("bare-local")
     scratch.mkdir()
     bench.drop_caches()
     if measure == "grep":
@@ -212,7 +210,7 @@ def bare(bench, measure):
             (scratch / f"f{i:04}").write_bytes(bench.noise[:4096])
         seconds = _s5cmd(bench, "cp", f"{scratch}/*", f"s3://scratch/{bench.fresh('bare')}/")
         found = {"create": 1000 / seconds, "create_bucket": seconds}
-    shutil.rmtree(scratch, ignore_errors=True)
+    bench.discard(scratch)
     return found
 
 

@@ -38,7 +38,7 @@ class Peer:
 
     def mount(self, bucket, latency, cold=True):
         if cold:
-            shutil.rmtree(self.cache, ignore_errors=True)
+            self.bench.discard(self.cache)
             self.cache.mkdir()
             self.bench.drop_caches()
         self.make_ready(bucket, latency)
