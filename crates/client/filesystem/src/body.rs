@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -52,7 +52,10 @@ pub(crate) struct Body {
 }
 
 struct State {
+    /// Open for reading and writing.
     file: Weak<File>,
+    /// Open for reading only.
+    reading: Weak<File>,
     /// `None`: every byte of the file is real.
     missing: Option<Present>,
     counted: u64,
@@ -63,6 +66,9 @@ struct Present {
     length: u64,
     ranges: RangeSet<u64>,
 }
+
+/// Longer than any tick of the clock that files are stamped with.
+pub(crate) const RECENT: Duration = Duration::from_millis(20);
 
 /// What tells that a file's content may have changed: the kernel moves `ctime` with every
 /// write, also with those that never pass through us.
@@ -81,8 +87,13 @@ impl BodyStamp {
     /// Whether a write right after this stamp could leave it unmoved: the clock that files
     /// are stamped with may tick only every few milliseconds.
     pub(crate) fn is_recent(&self) -> bool {
+        self.age() < RECENT
+    }
+
+    /// How long ago the file changed; zero when the clock was set back since.
+    pub(crate) fn age(&self) -> Duration {
         let now = i128::from(clock::to_nanos(SystemTime::now()));
-        now - self.ctime < 50_000_000
+        Duration::from_nanos(u64::try_from(now - self.ctime).unwrap_or(0))
     }
 }
 
@@ -102,6 +113,8 @@ impl Body {
             .or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => {
                     std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+                    // Else a power cut could take the new folder with what is synced in it.
+                    File::open(folder)?.sync_all()?;
                     OpenOptions::new()
                         .read(true)
                         .write(true)
@@ -142,6 +155,7 @@ impl Body {
             path,
             state: Mutex::new(State {
                 file,
+                reading: Weak::new(),
                 missing,
                 counted,
                 used: Stamp::now(),
@@ -156,17 +170,34 @@ impl Body {
         &self.id
     }
 
-    /// The open file; opened when nobody has it open.
+    /// The file, open for reading and writing; opened when nobody has it open so.
     pub(crate) fn file(&self) -> Result<Arc<File>, FsError> {
         let mut state = self.state.lock();
         state.used = Stamp::now();
-        if let Some(file) = state.file.upgrade() {
-            return Ok(file);
-        }
-        let file = OpenOptions::new().read(true).write(true).open(&self.path);
-        let file = Arc::new(file.map_err(|error| local_error(&error))?);
-        state.file = Arc::downgrade(&file);
-        Ok(file)
+        shared(&mut state.file, || {
+            OpenOptions::new().read(true).write(true).open(&self.path)
+        })
+    }
+
+    /// The file, open for reading only: who only reads must not look like a writer, see
+    /// [`Self::has_writers`].
+    pub(crate) fn reading(&self) -> Result<Arc<File>, FsError> {
+        let mut state = self.state.lock();
+        state.used = Stamp::now();
+        shared(&mut state.reading, || File::open(&self.path))
+    }
+
+    /// Whether anybody may still change the file, this process or a program to which the
+    /// kernel gave it (a mapping counts too, after its descriptor was closed).
+    pub(crate) fn has_writers(&self) -> Result<bool, FsError> {
+        File::open(&self.path)
+            .and_then(|file| crate::lease::is_open_for_writing(&file))
+            .map_err(|error| local_error(&error))
+    }
+
+    /// Whether someone removed the file from the cache folder.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(std::fs::metadata(&self.path), Err(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
     pub(crate) fn used(&self) -> Stamp {
@@ -237,7 +268,11 @@ impl Body {
 
     /// What the file looks like now.
     pub(crate) fn stamp(&self) -> Result<BodyStamp, FsError> {
-        let meta = match self.state.lock().file.upgrade() {
+        let open = {
+            let state = self.state.lock();
+            state.file.upgrade().or_else(|| state.reading.upgrade())
+        };
+        let meta = match open {
             Some(file) => file.metadata(),
             None => std::fs::metadata(&self.path),
         }
@@ -281,6 +316,19 @@ impl Body {
         self.state.lock().counted += bytes;
         self.total.fetch_add(bytes, Ordering::Relaxed);
     }
+}
+
+/// The file behind `slot`, opened when it is not open.
+fn shared(
+    slot: &mut Weak<File>,
+    open: impl FnOnce() -> io::Result<File>,
+) -> Result<Arc<File>, FsError> {
+    if let Some(file) = slot.upgrade() {
+        return Ok(file);
+    }
+    let file = Arc::new(open().map_err(|error| local_error(&error))?);
+    *slot = Arc::downgrade(&file);
+    Ok(file)
 }
 
 /// Where a body lies: 256 folders, so that none grows huge.

@@ -29,6 +29,26 @@ impl Cache {
         })
     }
 
+    /// Whether a kernel may be given bodies to be read, written and mapped without us: only
+    /// where it tells of what mappings change. tmpfs keeps no times of that, overlayfs does
+    /// not know who maps the file below, and some file systems know no leases.
+    pub(crate) fn tells_of_mappings(&self) -> bool {
+        // statfs(2): tmpfs, ramfs, overlayfs.
+        const UNTOLD: [u32; 3] = [0x0102_1994, 0x8584_58f6, 0x794c_7630];
+        let untold = rustix::fs::statfs(&self.folder).is_ok_and(|found| {
+            u32::try_from(found.f_type).is_ok_and(|kind| UNTOLD.contains(&kind))
+        });
+        let asked = || {
+            let (body, file) = self.create().ok()?;
+            let seen = body.has_writers().ok()?;
+            drop(file);
+            let over = !body.has_writers().ok()?;
+            body.discard();
+            Some(seen && over)
+        };
+        !untold && asked() == Some(true)
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }

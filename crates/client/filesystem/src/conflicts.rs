@@ -1,6 +1,6 @@
 //! Two versions of one file: both are kept.
 
-use bucket::{Key, ObjectMeta};
+use bucket::{Error as BucketError, Key, ObjectMeta};
 use model::{conflict, entry_name};
 use time::OffsetDateTime;
 
@@ -14,24 +14,29 @@ use crate::{FsError, Ino, Kind};
 impl Core {
     /// The bucket's version keeps the name; ours goes up beside it under a name that says
     /// so. Whoever has our version open keeps writing ours.
-    pub(crate) fn make_conflict_copy(&self, key: &Key, op: &Op, ino: Ino, theirs: ObjectMeta) {
+    ///
+    /// # Errors
+    /// Ours stays pending as it was, beside what the bucket has.
+    pub(crate) fn make_conflict_copy(
+        &self,
+        key: &Key,
+        op: &Op,
+        ino: Ino,
+        theirs: ObjectMeta,
+    ) -> Result<(), BucketError> {
         let mut state = self.state();
-        let current = state
-            .pending
-            .at(key)
-            .is_some_and(|now| now.order == op.order);
-        if !current {
-            return;
+        if state.pending.in_order(key, op.order).is_none() {
+            return Ok(());
         }
-        match self.part(&mut state, key, ino, theirs) {
-            Ok(notices) => {
-                drop(state);
-                self.tell(notices);
-            }
-            Err(error) => {
-                state.report.last_error = Some(format!("{key}: conflict copy: {error}"));
-            }
-        }
+        let parted = self.part(&mut state, key, ino, theirs);
+        drop(state);
+        let notices = parted.map_err(|error| BucketError::LocalBody {
+            reason: format!(
+                "it was changed elsewhere too, and no conflict copy could be made: {error}"
+            ),
+        })?;
+        self.tell(notices);
+        Ok(())
     }
 
     fn part(
@@ -43,15 +48,16 @@ impl Core {
     ) -> Result<Vec<Notice>, FsError> {
         let node = state.tree.node(ino)?;
         let (parent, name, kind) = (node.parent, node.name.to_string(), node.kind());
-        let copy = self.free_copy_name(state, parent, &name)?;
+        // All that may fail comes before the first change.
+        let copy = self.free_copy_name(state, parent, &name, kind)?;
+        let copy_key = state.tree.key_for(parent, &copy, kind)?;
         let want = state.pending.take(key).map(|op| op.want);
         let segment = segment_for(&copy, kind);
         let segment = (segment != copy).then(|| segment.into_boxed_str());
         state.tree.relink(ino, parent, &copy, segment)?;
-        let copy_key = state.tree.key(ino)?;
         let want = want.unwrap_or(Want::Put { ino });
         if !matches!(want, Want::Copy { .. }) {
-            state.tree.node_mut(ino)?.remote = None;
+            state.tree.node_mut(ino)?.leave_bucket();
         }
         state
             .pending
@@ -73,10 +79,19 @@ impl Core {
         ])
     }
 
-    fn free_copy_name(&self, state: &State, parent: Ino, name: &str) -> Result<String, FsError> {
+    fn free_copy_name(
+        &self,
+        state: &State,
+        parent: Ino,
+        name: &str,
+        kind: Kind,
+    ) -> Result<String, FsError> {
+        let suffix = segment_for("", kind).len();
+        let room = Key::MAX_BYTES.saturating_sub(state.tree.prefix_of(parent)?.len());
+        let room = room.min(entry_name::MAX_BYTES).saturating_sub(suffix);
         let mut when = OffsetDateTime::now_utc();
         loop {
-            let copy = conflict::copy_name(name, &self.settings.host, when);
+            let copy = conflict::copy_name(name, &self.settings.host, when, room);
             if state.tree.child(parent, &copy)?.is_none() {
                 return Ok(copy);
             }

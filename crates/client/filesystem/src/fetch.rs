@@ -1,11 +1,12 @@
 //! Brings bytes from the bucket: parallel ranged GETs that adapt to the reader, and small
 //! files ahead of a walk. One read never mixes two versions: every GET carries `If-Match`.
 
+use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucket::{Error as BucketError, GetOptions};
+use bucket::{Error as BucketError, GetOptions, Key};
 use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt};
@@ -14,6 +15,7 @@ use crate::body::Body;
 use crate::clock::Stamp;
 use crate::core::{Core, OpenBody, Source, State, Version, source_of};
 use crate::merge::Notice;
+use crate::pending::Want;
 use crate::tree::{Content, Remote};
 use crate::{FsError, Ino};
 
@@ -349,15 +351,10 @@ async fn fetch_all(core: &Arc<Core>, ino: Ino, version: &Version) -> Result<(), 
 async fn newer_version(core: &Arc<Core>, ino: Ino, old: &Version) -> Result<Version, FsError> {
     let key = {
         let mut state = core.state();
-        let same = state
-            .tree
-            .node(ino)?
-            .body()
-            .is_some_and(|body| Arc::ptr_eq(body, &old.body));
-        if !same {
-            return core.version(&mut state, ino);
+        match state.replaceable(ino, &old.body)? {
+            Some(key) => key,
+            None => return core.version(&mut state, ino),
         }
-        state.tree.key(ino)?
     };
     let began = Stamp::now();
     let meta = core
@@ -367,6 +364,10 @@ async fn newer_version(core: &Arc<Core>, ino: Ino, old: &Version) -> Result<Vers
         .map_err(|error| core.heard(&format!("head {key}"), &error))?;
     let version = {
         let mut state = core.state();
+        if state.replaceable(ino, &old.body)?.as_ref() != Some(&key) {
+            // Meanwhile a program began to write it, or it was moved or replaced.
+            return core.version(&mut state, ino);
+        }
         state.release_body(ino);
         let node = state.tree.node_mut(ino)?;
         node.size = meta.size;
@@ -389,22 +390,42 @@ impl Core {
     /// The version of a file that a handle opened now reads: its cached body, or an empty
     /// one to be filled.
     pub(crate) fn version(&self, state: &mut State, ino: Ino) -> Result<Version, FsError> {
+        self.version_by(state, ino, |body| match body.is_whole() {
+            true => body.reading(),
+            false => body.file(),
+        })
+    }
+
+    /// The same for a handle that writes.
+    pub(crate) fn version_to_write(&self, state: &mut State, ino: Ino) -> Result<Version, FsError> {
+        self.version_by(state, ino, Body::file)
+    }
+
+    fn version_by(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        open: impl FnOnce(&Body) -> Result<Arc<File>, FsError>,
+    ) -> Result<Version, FsError> {
         let node = state.tree.node(ino)?;
         let source = source_of(&state.tree, node);
         let size = node.size;
         if let Some(body) = node.body() {
-            match body.file() {
+            let body = Arc::clone(body);
+            match open(&body) {
                 Ok(file) => {
                     return Ok(Version {
-                        body: Arc::clone(body),
+                        body,
                         file,
                         size,
                         source,
                     });
                 }
-                Err(error) if source.is_none() => return Err(error),
-                // Someone emptied the cache folder: the bucket still has it.
-                Err(_) => state.release_body(ino),
+                // Someone emptied the cache folder: what is clean the bucket still has.
+                Err(_) if body.is_gone() && state.replaceable(ino, &body)?.is_some() => {
+                    state.release_body(ino);
+                }
+                Err(error) => return Err(error),
             }
         }
         let (body, file) = if size == 0 {
@@ -463,6 +484,20 @@ impl Core {
 }
 
 impl State {
+    /// The key of a node whose body may give way to another version: it is still `body`,
+    /// and nothing that was written here is in it.
+    fn replaceable(&self, ino: Ino, body: &Arc<Body>) -> Result<Option<Key>, FsError> {
+        let node = self.tree.node(ino)?;
+        let same = node.body().is_some_and(|now| Arc::ptr_eq(now, body));
+        if !same || node.writers > 0 || node.unlinked || node.remote.is_none() {
+            return Ok(None);
+        }
+        let key = self.tree.key(ino)?;
+        let dirty =
+            matches!(self.pending.at(&key), Some(op) if matches!(op.want, Want::Put { .. }));
+        Ok((!dirty).then_some(key))
+    }
+
     /// How long the file is for a handle on this version.
     fn length(&self, ino: Ino, version: &Version) -> u64 {
         match self.tree.node(ino) {

@@ -211,7 +211,7 @@ impl Core {
             if mode.truncate {
                 self.truncate_for_open(&mut state, ino)?;
             }
-            let version = self.version(&mut state, ino)?;
+            let version = self.version_to_write(&mut state, ino)?;
             if !version.body.is_whole() {
                 // It was evicted or replaced between the fetch and the lock.
                 continue;
@@ -226,7 +226,7 @@ impl Core {
     /// Keeps in the journal that a file is being written, before its first byte changes.
     pub(crate) fn begin_writing(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
         let node = state.tree.node(ino)?;
-        let stamp = node.body().map(|body| body.stamp()).transpose()?;
+        let stamp = node.body().and_then(|body| body.stamp().ok());
         let unlinked = node.unlinked;
         state.tree.node_mut(ino)?.writers += 1;
         if unlinked {
@@ -234,14 +234,17 @@ impl Core {
         }
         let key = state.tree.key(ino)?;
         let wanted = state.pending.at(&key).map(|op| op.want.clone());
+        let mut batch = Batch::default();
         if matches!(wanted, Some(Want::Put { .. })) {
-            return Ok(());
+            if state.pending.renew_token(&key, None) {
+                batch.touch(&key);
+            }
+            return self.commit(state, batch);
         }
         if wanted.is_none() {
             let stamp = stamp.filter(|stamp| !stamp.is_recent());
-            state.tree.node_mut(ino)?.unwritten = stamp;
+            state.tree.node_mut(ino)?.sent = stamp;
         }
-        let mut batch = Batch::default();
         state.want_put(ino, self.upload_time(), &mut batch)?;
         self.commit(state, batch)
     }
@@ -250,8 +253,11 @@ impl Core {
         self.begin_writing(state, ino)?;
         let node = state.tree.node_mut(ino)?;
         node.writers -= 1;
-        node.unwritten = None;
-        let in_place = node.body().filter(|body| body.is_whole()).cloned();
+        node.sent = None;
+        let in_place = node
+            .body()
+            .filter(|body| body.is_whole() && !body.is_gone())
+            .cloned();
         if let Some(body) = in_place {
             body.file()?
                 .set_len(0)
@@ -286,6 +292,8 @@ impl Core {
         write: bool,
     ) -> Result<Opened, FsError> {
         let whole = version.body.is_whole();
+        // The kernel opens it anew by this one; one for writing would look like a writer.
+        let reading = version.body.reading()?;
         let node = state.tree.node_mut(ino)?;
         let first = node.opens == 0;
         node.opens += 1;
@@ -298,7 +306,7 @@ impl Core {
             *backing = self.settings.backing && whole;
         }
         let access = if *backing {
-            Access::Backing(Arc::clone(&version.file))
+            Access::Backing(reading)
         } else {
             Access::Calls
         };
@@ -382,16 +390,9 @@ impl Core {
         let Some(Ok(stamp)) = node.body().map(|body| body.stamp()) else {
             return;
         };
-        if node.unwritten == Some(stamp) {
-            return;
+        if node.sent != Some(stamp) {
+            node.take_stamp(stamp);
         }
-        if let Some(body) = node.body() {
-            body.recount(stamp.size);
-        }
-        node.size = stamp.size;
-        node.attrs.mtime = stamp.modified();
-        let changed = crate::clock::from_nanos(i64::try_from(stamp.ctime).unwrap_or(i64::MAX));
-        node.attrs.ctime = node.attrs.ctime.max(changed);
     }
 
     fn released(&self, state: &mut State, open: &Open) -> Result<(), FsError> {
@@ -414,27 +415,31 @@ impl Core {
     /// The last writer is gone: upload what changed.
     pub(crate) fn written(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
         let node = state.tree.node_mut(ino)?;
-        let (unwritten, uploaded) = (node.unwritten.take(), node.uploaded.take());
         if node.unlinked {
             return Ok(());
         }
         let stamp = node.body().map(|body| body.stamp()).transpose()?;
+        let unchanged = stamp.is_some_and(|stamp| node.is_sent(stamp));
+        // What the kernel was given may still be mapped: the uploader looks into that.
+        let certain = !node.is_backing();
         let key = state.tree.key(ino)?;
-        let mut batch = Batch::default();
-        let same = |before| before == stamp && stamp.is_some();
-        let unchanged =
-            unwritten.is_some() && same(unwritten) || uploaded.is_some() && same(uploaded);
-        if unchanged && !state.pending.is_running(&key) {
-            state.pending.take(&key);
-            batch.touch(&key);
-        } else if let Some(op) = state.pending.at_mut(&key) {
-            op.ready = self.upload_time();
-        }
         state.unsaved.insert(ino);
-        if unchanged {
+        if unchanged && certain && !state.pending.is_running(&key) {
+            state.tree.node_mut(ino)?.sent = None;
+            state.pending.take(&key);
+            let mut batch = Batch::default();
+            batch.touch(&key);
             return self.commit(state, batch);
         }
-        self.look_by(state, self.upload_time());
+        let ready = if unchanged {
+            Stamp::now()
+        } else {
+            self.upload_time()
+        };
+        if let Some(op) = state.pending.at_mut(&key) {
+            op.ready = ready;
+        }
+        self.look_by(state, ready);
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl Filesystem {
     /// upload. Needs no answer from the bucket.
     pub async fn open(
         bucket: Arc<dyn Bucket>,
-        settings: Settings,
+        mut settings: Settings,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Self, OpenError> {
         for folder in [&settings.cache_dir, &settings.state_dir] {
@@ -39,6 +39,7 @@ impl Filesystem {
         }
         let cache = Cache::open(&settings.cache_dir)
             .map_err(|error| folder_error(&settings.cache_dir, error))?;
+        settings.backing &= cache.tells_of_mappings();
         let (journal, replay) =
             Journal::open(&settings.state_dir).map_err(|error| OpenError::Journal {
                 path: settings.state_dir.clone(),
@@ -75,6 +76,12 @@ impl Filesystem {
     /// What the workspace says of itself.
     pub fn status(&self) -> Status {
         self.core.status()
+    }
+
+    /// Whether open files may be handed out as backing files: asked for, and the cache
+    /// folder's file system tells of what is done to them behind our back.
+    pub fn lends_files(&self) -> bool {
+        self.core.settings.backing
     }
 
     /// Uploads everything that is pending, open files too. Returns when nothing is, or
@@ -158,7 +165,7 @@ impl Core {
     }
 
     /// Whether nothing is pending but files whose present content is in the bucket and
-    /// which a program still has open.
+    /// which a program still has open or mapped.
     fn drained(&self) -> bool {
         let state = self.state();
         state.pending.iter().all(|(_, op)| state.is_sent(op))

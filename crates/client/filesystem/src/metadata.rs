@@ -140,7 +140,7 @@ impl Core {
             self.quiet(ino).await?;
             fetch::whole(self, ino).await?;
             let mut state = self.state();
-            let version = self.version(&mut state, ino)?;
+            let version = self.version_to_write(&mut state, ino)?;
             if !version.body.is_whole() {
                 continue;
             }
@@ -153,7 +153,7 @@ impl Core {
             let node = state.tree.node_mut(ino)?;
             node.writers -= 1;
             node.generation += 1;
-            node.unwritten = None;
+            node.sent = None;
             if node.writers == 0 {
                 self.written(&mut state, ino)?;
             }
@@ -272,12 +272,11 @@ impl State {
             }
             "state" => {
                 let key = self.tree.key(ino).ok()?;
-                let state = if self.pending.is_running(&key) {
-                    "uploading"
-                } else if self.pending.at(&key).is_some() {
-                    "pending"
-                } else {
-                    "uploaded"
+                let state = match self.pending.at(&key) {
+                    Some(op) if self.is_sent(op) => "uploaded",
+                    _ if self.pending.is_running(&key) => "uploading",
+                    Some(_) => "pending",
+                    None => "uploaded",
                 };
                 Some(state.as_bytes().to_vec())
             }

@@ -560,7 +560,7 @@ impl State {
             match want {
                 None => continue,
                 Some(Moved::Write) => {
-                    node.remote = None;
+                    node.leave_bucket();
                     let want = match node.kind() {
                         Kind::Directory => Want::Marker { ino },
                         _ => Want::Put { ino },

@@ -7,6 +7,7 @@ use bucket::{Etag, Key};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ino;
+use crate::body::BodyStamp;
 use crate::clock::Stamp;
 
 /// All pending operations. Invariant: at most one per key.
@@ -30,6 +31,9 @@ pub(crate) struct Op {
     pub(crate) base: Base,
     /// Goes into the object's metadata, so that a write whose answer was lost is known again.
     pub(crate) token: String,
+    /// The content that the token went out with; `None` while it was not sent. A token
+    /// stands for one content: else a lost answer could confirm what was never sent.
+    pub(crate) carried: Option<BodyStamp>,
     /// Not to be started before.
     pub(crate) ready: Stamp,
     /// Place in the order of changes; a later change of the same key gets a new one.
@@ -88,6 +92,29 @@ impl Base {
     }
 }
 
+impl Op {
+    /// What the old token may have left in the bucket stays known as ours.
+    fn renew_token(&mut self) {
+        let token = std::mem::replace(&mut self.token, fresh_token());
+        self.base.maybe.push(token);
+        self.carried = None;
+    }
+
+    /// The bucket holds this version of the content now, and more of it is still to come.
+    pub(crate) fn goes_on_from(&mut self, etag: Etag, ready: Stamp) {
+        self.base = Base::of(Some(etag));
+        self.token = fresh_token();
+        self.carried = None;
+        self.ready = ready;
+        self.tries = 0;
+        self.error = None;
+    }
+}
+
+fn fresh_token() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
 impl Want {
     pub(crate) fn ino(&self) -> Option<Ino> {
         match self {
@@ -121,6 +148,12 @@ impl Pending {
         self.ops.get(key)
     }
 
+    /// The operation at a key, if it is still the one of that place in the order: whoever
+    /// decided on it without the lock asks again before acting.
+    pub(crate) fn in_order(&self, key: &Key, order: u64) -> Option<&Op> {
+        self.at(key).filter(|op| op.order == order)
+    }
+
     pub(crate) fn at_mut(&mut self, key: &Key) -> Option<&mut Op> {
         self.ops.get_mut(key)
     }
@@ -141,7 +174,8 @@ impl Pending {
         let op = Op {
             want,
             base,
-            token: uuid::Uuid::new_v4().simple().to_string(),
+            token: fresh_token(),
+            carried: None,
             ready,
             order: self.next_order,
             tries: 0,
@@ -251,12 +285,9 @@ impl Pending {
     }
 
     /// When the next operation that waits for its time becomes ready.
-    pub(crate) fn next_ready(&self) -> Option<Stamp> {
-        self.ops
-            .iter()
-            .filter(|(key, _)| !self.running.contains_key(*key))
-            .map(|(_, op)| op.ready)
-            .min()
+    pub(crate) fn next_ready(&self, now: Stamp) -> Option<Stamp> {
+        let ready = self.ops.values().map(|op| op.ready);
+        ready.filter(|ready| *ready > now).min()
     }
 
     /// Makes everything ready; gives the inodes whose content is to be written.
@@ -305,10 +336,21 @@ impl Pending {
         if let Some(op) = self.ops.get_mut(key)
             && op.order == running.order
         {
-            let fresh = uuid::Uuid::new_v4().simple().to_string();
-            let token = std::mem::replace(&mut op.token, fresh);
-            op.base.maybe.push(token);
+            op.renew_token();
         }
+        true
+    }
+
+    /// The content at `key` is or becomes `now` (`None`: any other than before). Says whether
+    /// that made a new token, to be recorded before anything goes up under it.
+    pub(crate) fn renew_token(&mut self, key: &Key, now: Option<BodyStamp>) -> bool {
+        let Some(op) = self.ops.get_mut(key) else {
+            return false;
+        };
+        if op.carried.is_none() || op.carried == now {
+            return false;
+        }
+        op.renew_token();
         true
     }
 

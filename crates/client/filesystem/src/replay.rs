@@ -132,7 +132,8 @@ impl Core {
                 let stamp = body.stamp().map_err(|_| "its bytes cannot be read")?;
                 let content = Content::File {
                     body: Some(body),
-                    backing: false,
+                    // A program may still have it mapped from before a crash of the mount.
+                    backing: self.settings.backing,
                 };
                 let mut node = Node::new(0, &name, attrs, content);
                 node.size = size;

@@ -10,7 +10,7 @@ use bucket::{Etag, Key};
 use model::entry_name;
 
 use crate::body::{Body, BodyStamp};
-use crate::clock::Stamp;
+use crate::clock::{Stamp, from_nanos};
 use crate::{Attr, FsError, Ino, Kind, ROOT};
 
 /// All inodes and their names.
@@ -42,11 +42,10 @@ pub(crate) struct Node {
     pub(crate) generation: u64,
     /// The generation at the last open, to know whether cached pages still hold.
     pub(crate) opened_generation: Option<u64>,
-    /// What the body looked like when it was opened for writing while clean: unchanged at
-    /// the last release means that there is nothing to upload.
-    pub(crate) unwritten: Option<BodyStamp>,
-    /// What the body looked like when it was last uploaded while open for writing.
-    pub(crate) uploaded: Option<BodyStamp>,
+    /// What the body looked like when its content was last known to be in the bucket, while
+    /// it is pending: opened for writing while clean, or uploaded while open. The content
+    /// is still there as long as the body looks so.
+    pub(crate) sent: Option<BodyStamp>,
     /// The metadata of this version's object was read.
     pub(crate) told: bool,
     /// No name leads here any more; it lives on for its open handles.
@@ -58,7 +57,8 @@ pub(crate) enum Content {
     File {
         /// The local copy, whole or in part.
         body: Option<Arc<Body>>,
-        /// While open: whether all handles go to the backing file.
+        /// Whether all handles go to the backing file; kept after the last close, because
+        /// mappings outlive descriptors.
         backing: bool,
     },
     Directory(Directory),
@@ -439,8 +439,7 @@ impl Node {
             writers: 0,
             generation: 0,
             opened_generation: None,
-            unwritten: None,
-            uploaded: None,
+            sent: None,
             told: false,
             unlinked: false,
         };
@@ -472,7 +471,29 @@ impl Node {
 
     /// Whether the content that looks so is in the bucket.
     pub(crate) fn is_sent(&self, stamp: BodyStamp) -> bool {
-        self.uploaded == Some(stamp) || self.unwritten == Some(stamp)
+        self.sent == Some(stamp)
+    }
+
+    /// What this node holds is not at its key in the bucket, in no version.
+    pub(crate) fn leave_bucket(&mut self) {
+        self.remote = None;
+        self.sent = None;
+    }
+
+    /// Whether a kernel reads and writes the body without telling us.
+    pub(crate) fn is_backing(&self) -> bool {
+        matches!(self.content, Content::File { backing: true, .. })
+    }
+
+    /// Size and times as a body that was written here has them.
+    pub(crate) fn take_stamp(&mut self, stamp: BodyStamp) {
+        if let Some(body) = self.body() {
+            body.recount(stamp.size);
+        }
+        self.size = stamp.size;
+        self.attrs.mtime = stamp.modified();
+        let changed = from_nanos(i64::try_from(stamp.ctime).unwrap_or(i64::MAX));
+        self.attrs.ctime = self.attrs.ctime.max(changed);
     }
 
     pub(crate) fn attr(&self) -> Attr {

@@ -164,7 +164,14 @@ impl Core {
 async fn untie(core: &Arc<Core>) {
     let rings = core.state().pending.copies_in_a_ring();
     for key in rings {
-        let Some(ino) = core.state().pending.at(&key).and_then(|op| op.want.ino()) else {
+        let found = {
+            let state = core.state();
+            state
+                .pending
+                .at(&key)
+                .and_then(|op| Some((op.want.ino()?, op.order)))
+        };
+        let Some((ino, order)) = found else {
             continue;
         };
         let kind = core.state().tree.node(ino).map(crate::tree::Node::kind);
@@ -173,14 +180,8 @@ async fn untie(core: &Arc<Core>) {
             Ok(Kind::Symlink) => core.know_link(ino).await.is_ok(),
             _ => false,
         };
-        let mut state = core.state();
-        if ready && let Some(op) = state.pending.at(&key).cloned() {
-            state
-                .pending
-                .set(key.clone(), Want::Put { ino }, op.base, Stamp::now());
-            let mut batch = crate::core::Batch::default();
-            batch.touch(&key);
-            let _ = core.commit(&state, batch);
+        if ready {
+            core.write_instead(&key, order, ino);
         }
     }
 }

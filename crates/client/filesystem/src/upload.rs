@@ -2,23 +2,23 @@
 //! never loses content, each conditional on what is believed to be there.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bucket::{
-    Body as Payload, Condition, CopyOptions, Error as BucketError, Etag, Key, Metadata, ObjectMeta,
+    Body as Payload, Condition, CopyOptions, Error as BucketError, Etag, Key, ObjectMeta,
     PutOptions,
 };
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::{Body, BodyStamp};
-use crate::clock::{Stamp, to_nanos};
+use crate::body::BodyStamp;
+use crate::clock::Stamp;
 use crate::core::{Batch, Core, State};
 use crate::fetch;
 use crate::pending::{Base, Op, Want};
-use crate::tree::{Attrs, Content, Remote};
+use crate::sending::{self, Sending, Upload};
+use crate::tree::Remote;
 use crate::{FsError, Ino};
 
 /// The name of the metadata entry that tells which upload made an object.
@@ -26,7 +26,7 @@ pub(crate) const TOKEN: &str = "artifacts-upload";
 /// A file that stays open for writing is uploaded when it has been still for so long.
 const STILL: Duration = Duration::from_secs(5);
 /// Without a word from anybody, what is pending is looked through this often.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a refused condition is looked into before the operation is put off.
 const LOOKS: u32 = 5;
 
@@ -57,12 +57,17 @@ fn start_ready(core: &Arc<Core>, queue: &mut VecDeque<Key>) -> Duration {
         queue.extend(state.pending.runnable(Stamp::now(), FOUND_AT_ONCE, ready));
         start_queued(core, &mut state, queue);
     }
-    let next = state.pending.next_ready().filter(|_| queue.is_empty());
-    // What is in the queue waits for another operation to end, which wakes us.
+    // What is in the queue, and what another operation stands before, waits for one to end,
+    // and that wakes us.
+    let now = Stamp::now();
+    let next = match queue.is_empty() {
+        true => state.pending.next_ready(now),
+        false => None,
+    };
     let wait = next
         .map_or(LOOK_EVERY, Stamp::remaining)
-        .clamp(Duration::from_millis(100), LOOK_EVERY);
-    state.next_look = Stamp::now().after(wait);
+        .clamp(Duration::from_millis(5), LOOK_EVERY);
+    state.next_look = now.after(wait);
     wait
 }
 
@@ -90,6 +95,8 @@ enum Done {
     Written(Etag, Option<BodyStamp>, u64),
     /// Nothing of ours.
     Gone,
+    /// Nothing: this content is there already.
+    Sent { open: bool },
     /// The operation was changed into another one; it will be started anew.
     Changed,
 }
@@ -128,14 +135,23 @@ async fn attempt(core: Arc<Core>, key: Key, op: Op, cancel: CancellationToken) {
 }
 
 impl State {
-    /// Whether nothing is left to do for an operation until its file is closed.
+    /// All of a node's content is in the bucket.
+    fn done_with(&mut self, key: &Key, ino: Ino) {
+        self.pending.take(key);
+        if let Ok(node) = self.tree.node_mut(ino) {
+            node.sent = None;
+        }
+        self.unsaved.insert(ino);
+    }
+
+    /// Whether nothing is left to do for an operation until its file is written again.
     pub(crate) fn is_sent(&self, op: &Op) -> bool {
         let Want::Put { ino } = op.want else {
             return false;
         };
         self.tree.node(ino).is_ok_and(|node| {
             let stamp = node.body().and_then(|body| body.stamp().ok());
-            node.writers > 0 && stamp.is_some_and(|stamp| node.is_sent(stamp))
+            stamp.is_some_and(|stamp| node.is_sent(stamp))
         })
     }
 
@@ -157,8 +173,7 @@ impl State {
         if node.is_sent(stamp) {
             return false;
         }
-        let still = i128::from(to_nanos(std::time::SystemTime::now())) - stamp.ctime;
-        self.forced.contains(&ino) || still > i128::try_from(STILL.as_nanos()).unwrap_or(i128::MAX)
+        self.forced.contains(&ino) || stamp.age() > STILL
     }
 }
 
@@ -186,6 +201,7 @@ impl Core {
         }
         match done {
             Done::Changed => {}
+            Done::Sent { open } => self.found_sent(state, key, op, open),
             Done::Gone => {
                 state.pending.take(key);
                 state.gone.insert(key.clone(), Stamp::now());
@@ -216,24 +232,55 @@ impl Core {
             size,
             seen: Stamp::now(),
         });
-        let still_open = node.writers > 0 && matches!(op.want, Want::Put { .. });
-        if still_open {
-            node.uploaded = stamp;
+        state.forced.remove(&ino);
+        if let Some(ready) = self.goes_on(state, ino, stamp)? {
+            state.tree.node_mut(ino)?.sent = stamp;
             if let Some(op) = state.pending.at_mut(key) {
-                op.base = Base::of(Some(etag));
-                op.error = None;
+                op.goes_on_from(etag, ready);
             }
-            state.forced.remove(&ino);
             return Ok(());
         }
-        let chosen = node.attrs.chosen;
-        state.pending.take(key);
-        state.forced.remove(&ino);
-        state.unsaved.insert(ino);
-        if chosen {
+        state.done_with(key, ino);
+        if state.tree.node(ino)?.attrs.chosen {
             self.index_later(state, ino)?;
         }
         Ok(())
+    }
+
+    /// When to look again at a file that went up as it was at `stamp`: it is still open or
+    /// mapped for writing, or changed meanwhile. `None` when all of it is in the bucket.
+    fn goes_on(
+        &self,
+        state: &State,
+        ino: Ino,
+        stamp: Option<BodyStamp>,
+    ) -> Result<Option<Stamp>, FsError> {
+        let node = state.tree.node(ino)?;
+        let (Some(stamp), Some(body)) = (stamp, node.body()) else {
+            return Ok(None);
+        };
+        if node.writers > 0 {
+            return Ok(Some(Stamp::now()));
+        }
+        if node.is_backing() && body.has_writers()? {
+            return Ok(Some(Stamp::now().after(STILL)));
+        }
+        // Asked last: what was written before the last writer went shows in it.
+        Ok((body.stamp()? != stamp).then(|| self.upload_time()))
+    }
+
+    fn found_sent(&self, state: &mut State, key: &Key, op: &Op, open: bool) {
+        let Some(ino) = op.want.ino() else {
+            return;
+        };
+        state.forced.remove(&ino);
+        if !open {
+            return state.done_with(key, ino);
+        }
+        if let Some(op) = state.pending.at_mut(key) {
+            op.ready = Stamp::now().after(STILL);
+            op.tries = op.tries.saturating_sub(1);
+        }
     }
 
     fn put_off(&self, state: &mut State, key: &Key, error: &BucketError) {
@@ -293,26 +340,15 @@ impl Core {
     }
 }
 
-/// What goes up for a file or link.
-struct Sending {
-    payload: Payload,
-    metadata: Metadata,
-    stamp: Option<BodyStamp>,
-    /// A private copy of a file that is being written, to be removed afterwards.
-    copy: Option<Arc<Body>>,
-}
-
 async fn put(core: &Arc<Core>, key: &Key, op: &Op, ino: Ino) -> Result<Done, BucketError> {
-    let Some(sending) = prepare(core, op, ino)? else {
-        return Ok(Done::Changed);
+    let upload = match sending::prepare(core, key, op, ino).await? {
+        Sending::Content(upload) => upload,
+        Sending::Sent { open } => return Ok(Done::Sent { open }),
+        Sending::Nothing => return Ok(Done::Changed),
     };
-    let size = sending.payload.len();
-    let result = put_conditionally(core, key, op, ino, &sending).await;
-    if let Some(copy) = &sending.copy {
-        copy.discard();
-    }
-    Ok(match result? {
-        Some(etag) => Done::Written(etag, sending.stamp, size),
+    let size = upload.payload.len();
+    Ok(match put_conditionally(core, key, ino, &upload).await? {
+        Some(etag) => Done::Written(etag, upload.stamp, size),
         None => Done::Changed,
     })
 }
@@ -321,20 +357,20 @@ async fn put(core: &Arc<Core>, key: &Key, op: &Op, ino: Ino) -> Result<Done, Buc
 async fn put_conditionally(
     core: &Arc<Core>,
     key: &Key,
-    op: &Op,
     ino: Ino,
-    sending: &Sending,
+    upload: &Upload,
 ) -> Result<Option<Etag>, BucketError> {
+    let op = &upload.op;
     let mut base = op.base.clone();
     for _ in 0..LOOKS {
         let sent = match write_condition(core, key, &base).await {
             Ok(condition) => {
-                let metadata = sending.metadata.clone();
+                let metadata = upload.metadata.clone();
                 let options = PutOptions {
                     condition,
                     metadata,
                 };
-                core.bucket.put(key, sending.payload.clone(), options).await
+                core.bucket.put(key, upload.payload.clone(), options).await
             }
             Err(error) => Err(error),
         };
@@ -348,7 +384,7 @@ async fn put_conditionally(
             Look::Done(etag) => return Ok(Some(etag)),
             Look::Ours(etag) => base = Base::of(Some(etag)),
             Look::Foreign(meta) => {
-                core.make_conflict_copy(key, op, ino, meta);
+                core.make_conflict_copy(key, op, ino, meta)?;
                 return Ok(None);
             }
         }
@@ -411,114 +447,6 @@ async fn look(core: &Core, key: &Key, op: &Op, base: &Base) -> Result<Look, Buck
     })
 }
 
-/// Takes what is to be sent; `None` when there is nothing to send any more.
-fn prepare(core: &Core, op: &Op, ino: Ino) -> Result<Option<Sending>, BucketError> {
-    let (content, attrs, writers) = {
-        let state = core.state();
-        let Ok(node) = state.tree.node(ino) else {
-            return Ok(None);
-        };
-        let content = match &node.content {
-            Content::File {
-                body: Some(body), ..
-            } => Ok(Arc::clone(body)),
-            Content::Symlink {
-                target: Some(target),
-            } => Err(Bytes::copy_from_slice(target.as_bytes())),
-            _ => return Ok(None),
-        };
-        (content, node.attrs.clone(), node.writers)
-    };
-    let metadata = metadata(&attrs, &op.token);
-    let body = match content {
-        Ok(body) => body,
-        Err(target) => {
-            return Ok(Some(Sending {
-                payload: Payload::Bytes(target),
-                metadata,
-                stamp: None,
-                copy: None,
-            }));
-        }
-    };
-    let (file, stamp, copy) = match writers {
-        0 | 1 => direct(&body),
-        _ => snapshot(core, &body),
-    }
-    .map_err(|error| BucketError::LocalBody {
-        reason: error.to_string(),
-    })?;
-    Ok(Some(Sending {
-        payload: Payload::File {
-            file,
-            range: 0..stamp.size,
-        },
-        metadata,
-        stamp: Some(stamp),
-        copy,
-    }))
-}
-
-type Sendable = (Arc<File>, BodyStamp, Option<Arc<Body>>);
-
-fn direct(body: &Body) -> Result<Sendable, FsError> {
-    let file = body.file()?;
-    Ok((file, body.stamp()?, None))
-}
-
-/// A private copy of a file that several programs write: what goes up is one moment's
-/// content, never a mixture.
-fn snapshot(core: &Core, body: &Body) -> Result<Sendable, FsError> {
-    let source = body.file()?;
-    for _ in 0..3 {
-        let before = body.stamp()?;
-        let (copy, file) = core.cache.create()?;
-        let copied = copy_bytes(&source, &file, before.size);
-        if copied.is_ok() && body.stamp()? == before {
-            return Ok((file, before, Some(copy)));
-        }
-        copy.discard();
-        copied?;
-    }
-    Err(FsError::Local(
-        "the file is being written without a pause".to_owned(),
-    ))
-}
-
-fn copy_bytes(from: &File, to: &File, size: u64) -> Result<(), FsError> {
-    let (mut read, mut written) = (0, 0);
-    while read < size {
-        let chunk = usize::try_from((size - read).min(1 << 30)).unwrap_or(1 << 30);
-        let copied =
-            rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), chunk)
-                .map_err(|error| crate::body::local_error(&error.into()))?;
-        if copied == 0 {
-            return Err(FsError::Local("the file became shorter".to_owned()));
-        }
-    }
-    Ok(())
-}
-
-/// User metadata for other tools: `mtime` as rclone writes it, and the rest.
-fn metadata(attrs: &Attrs, token: &str) -> Metadata {
-    let nanos = to_nanos(attrs.mtime);
-    let mtime = format!(
-        "{}.{:09}",
-        nanos.div_euclid(1_000_000_000),
-        nanos.rem_euclid(1_000_000_000)
-    );
-    [
-        ("mtime", mtime),
-        ("mode", format!("{:o}", attrs.mode)),
-        ("uid", attrs.uid.to_string()),
-        ("gid", attrs.gid.to_string()),
-        (TOKEN, token.to_owned()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
-}
-
 async fn marker(core: &Core, key: &Key) -> Result<Done, BucketError> {
     let options = PutOptions::default();
     let outcome = core
@@ -545,10 +473,17 @@ async fn copy(
     };
     let mut base = op.base.clone();
     for _ in 0..LOOKS {
+        let condition = match destination(core, key, op, &base).await? {
+            Destination::Free(condition) => condition,
+            Destination::Foreign(meta) => {
+                core.make_conflict_copy(key, op, ino, meta)?;
+                return Ok(Done::Changed);
+            }
+        };
         let options = CopyOptions {
             source_if_match: Some(etag.clone()),
-            condition: copy_condition(core, key, op, &base).await?,
-            metadata: Some(metadata(&attrs, &op.token)),
+            condition,
+            metadata: Some(sending::metadata(&attrs, &op.token)),
         };
         match core.bucket.copy(from, key, options).await {
             Ok(outcome) => return Ok(Done::Written(outcome.etag, None, size)),
@@ -558,19 +493,19 @@ async fn copy(
                 | BucketError::TooLarge { .. }
                 | BucketError::Invalid { .. },
             ) => {
-                return download_instead(core, key, ino).await;
+                return download_instead(core, key, op, ino).await;
             }
             Err(error) => return Err(error),
         }
         match look(core, key, op, &base).await? {
             Look::Done(etag) => return Ok(Done::Written(etag, None, size)),
             Look::Foreign(meta) => {
-                core.make_conflict_copy(key, op, ino, meta);
+                core.make_conflict_copy(key, op, ino, meta)?;
                 return Ok(Done::Changed);
             }
             Look::Ours(found) if base.etag.as_ref() != Some(&found) => base = Base::of(Some(found)),
             Look::Absent if base.etag.is_some() => base = Base::default(),
-            _ => return source_changed(core, key, ino, from, etag).await,
+            _ => return source_changed(core, key, op, ino, from, etag).await,
         }
     }
     Err(BucketError::Throttled {
@@ -578,13 +513,22 @@ async fn copy(
     })
 }
 
-/// Stores that ignore conditions on a copy are asked what the destination holds.
-async fn copy_condition(
+/// What a copy would replace.
+enum Destination {
+    /// Nothing, or what we know, under this condition.
+    Free(Condition),
+    Foreign(ObjectMeta),
+}
+
+/// What is at a copy's destination. Between this answer and the copy another client may
+/// write there: where nothing is, a condition closes the gap if the store honours one on a
+/// copy; where something of ours is, no store has a condition for it.
+async fn destination(
     core: &Core,
     key: &Key,
     op: &Op,
     base: &Base,
-) -> Result<Condition, BucketError> {
+) -> Result<Destination, BucketError> {
     let there = at(core, key).await?;
     let ours = |meta: &ObjectMeta| {
         base.etag.as_ref() == Some(&meta.etag)
@@ -594,25 +538,44 @@ async fn copy_condition(
                 .is_some_and(|token| base.maybe.contains(token) || *token == op.token)
     };
     Ok(match there {
-        None => Condition::None,
-        Some(meta) if base.any || ours(&meta) => Condition::None,
-        Some(_) => Condition::Absent,
+        None if core.settings.capabilities.copy_if_absent => Destination::Free(Condition::Absent),
+        None => Destination::Free(Condition::None),
+        Some(meta) if base.any || ours(&meta) => Destination::Free(Condition::None),
+        Some(meta) => Destination::Foreign(meta),
     })
 }
 
 /// The store cannot copy this: the content goes through this machine.
-async fn download_instead(core: &Arc<Core>, key: &Key, ino: Ino) -> Result<Done, BucketError> {
+async fn download_instead(
+    core: &Arc<Core>,
+    key: &Key,
+    op: &Op,
+    ino: Ino,
+) -> Result<Done, BucketError> {
     let fetched = fetch::whole(core, ino).await;
     fetched.map_err(|error| BucketError::Throttled {
         reason: format!("{key} cannot be copied: {error}"),
     })?;
-    let mut state = core.state();
-    if let Some(op) = state.pending.at(key).cloned() {
+    core.write_instead(key, op.order, ino);
+    Ok(Done::Changed)
+}
+
+impl Core {
+    /// Wants a copy's content to be written from here, if that copy is still wanted.
+    pub(crate) fn write_instead(&self, key: &Key, order: u64, ino: Ino) {
+        let mut state = self.state();
+        let Some(op) = state.pending.in_order(key, order).cloned() else {
+            return;
+        };
         state
             .pending
             .set(key.clone(), Want::Put { ino }, op.base, Stamp::now());
+        let mut batch = Batch::default();
+        batch.touch(key);
+        if let Err(error) = self.commit(&state, batch) {
+            state.report.last_error = Some(format!("{key}: {error}"));
+        }
     }
-    Ok(Done::Changed)
 }
 
 /// What a rename moves was changed or removed elsewhere meanwhile: the newest content goes
@@ -620,13 +583,14 @@ async fn download_instead(core: &Arc<Core>, key: &Key, ino: Ino) -> Result<Done,
 async fn source_changed(
     core: &Arc<Core>,
     key: &Key,
+    op: &Op,
     ino: Ino,
     from: &Key,
     etag: &Etag,
 ) -> Result<Done, BucketError> {
     let now = at(core, from).await?;
     let mut state = core.state();
-    let Some(op) = state.pending.at(key).cloned() else {
+    let Some(op) = state.pending.in_order(key, op.order).cloned() else {
         return Ok(Done::Changed);
     };
     let whole = state
@@ -689,7 +653,7 @@ async fn delete(core: &Core, key: &Key, op: &Op) -> Result<Done, BucketError> {
             Look::Absent => return Ok(Done::Gone),
             Look::Done(etag) | Look::Ours(etag) if can => Condition::Matches(etag),
             Look::Done(_) | Look::Ours(_) => Condition::None,
-            Look::Foreign(_) => return Ok(core.leave_foreign(key)),
+            Look::Foreign(_) => return Ok(core.leave_foreign(key, op)),
         },
     };
     match core.bucket.delete(key, condition).await {
@@ -700,7 +664,7 @@ async fn delete(core: &Core, key: &Key, op: &Op) -> Result<Done, BucketError> {
             Look::Done(_) | Look::Ours(_) => Err(BucketError::Throttled {
                 reason: format!("{key} changed while it was being deleted"),
             }),
-            Look::Foreign(_) => Ok(core.leave_foreign(key)),
+            Look::Foreign(_) => Ok(core.leave_foreign(key, op)),
         },
         Err(error) => Err(error),
     }
@@ -709,8 +673,11 @@ async fn delete(core: &Core, key: &Key, op: &Op) -> Result<Done, BucketError> {
 impl Core {
     /// Another client wrote a newer version of what was deleted here: it stays, and the
     /// next listing shows it.
-    fn leave_foreign(&self, key: &Key) -> Done {
+    fn leave_foreign(&self, key: &Key, op: &Op) -> Done {
         let mut state = self.state();
+        if state.pending.in_order(key, op.order).is_none() {
+            return Done::Changed;
+        }
         state.report.last_error = Some(format!(
             "{key} was changed elsewhere; that version was not deleted"
         ));

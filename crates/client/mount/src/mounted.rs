@@ -32,10 +32,9 @@ pub struct MountOptions {
     /// Answer other users too. Root may ask for it; others only where `/etc/fuse.conf`
     /// says `user_allow_other`.
     pub allow_other: bool,
-    /// Hand whole local files to the kernel; see [`passthrough_possible`].
+    /// Hand whole local files to the kernel where that can be done; see
+    /// [`passthrough_possible`].
     pub passthrough: bool,
-    /// The folder of cached bodies.
-    pub cache_dir: PathBuf,
     /// The log file, to be shown by `status`.
     pub log: Option<PathBuf>,
 }
@@ -258,6 +257,18 @@ impl Mount {
     }
 }
 
+fn why_no_passthrough(options: &MountOptions, tree: &Filesystem) -> Option<&'static str> {
+    const UNTOLD: &str = "the cache folder is on a file system (tmpfs, overlayfs) that does not \
+                          tell of writes through mappings; see XDG_CACHE_HOME";
+    if !options.passthrough {
+        Some("switched off")
+    } else if !passthrough_possible() {
+        Some("needs the right CAP_SYS_ADMIN")
+    } else {
+        (!tree.lends_files()).then_some(UNTOLD)
+    }
+}
+
 async fn attach_and_serve(
     claim: &Claim,
     tree: &Filesystem,
@@ -268,8 +279,7 @@ async fn attach_and_serve(
     let (tree, runtime) = (tree.clone(), Handle::current());
     let (read_only, allow_other) = (options.read_only, options.allow_other);
     let kernel_options = KernelOptions {
-        passthrough: options.passthrough,
-        cache_is_stacked: is_overlay(&options.cache_dir),
+        no_passthrough: why_no_passthrough(options, &tree),
         allow_other,
     };
     blocking(move || {
@@ -369,11 +379,6 @@ fn left_pending(status: &Status) -> MountError {
 }
 
 /// Whether a folder lies on overlayfs, as in most containers.
-fn is_overlay(folder: &std::path::Path) -> bool {
-    const OVERLAYFS_SUPER_MAGIC: rustix::fs::FsWord = 0x794c_7630;
-    rustix::fs::statfs(folder).is_ok_and(|found| found.f_type == OVERLAYFS_SUPER_MAGIC)
-}
-
 /// Runs what blocks (the handshake, the helper program) off the runtime's threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MountError> + Send + 'static,

@@ -6,9 +6,10 @@ const MARK: &str = ".conflict-";
 
 /// The conflict copy's name for a file `name` (no folders), made by `host` at `when` (UTC).
 ///
-/// The last extension stays last, so that programs still know the type. The result never
-/// has more than 255 bytes: the stem gives way.
-pub fn copy_name(name: &str, host: &str, when: OffsetDateTime) -> String {
+/// The last extension stays last, so that programs still know the type. The stem gives way
+/// where the result would have more than `room` bytes; with room for hardly more than the
+/// mark, the result is longer all the same.
+pub fn copy_name(name: &str, host: &str, when: OffsetDateTime, room: usize) -> String {
     let (stem, extension) = split_extension(name);
     let host: String = host
         .chars()
@@ -25,7 +26,7 @@ pub fn copy_name(name: &str, host: &str, when: OffsetDateTime) -> String {
         when.second(),
         if host.is_empty() { "host" } else { &host },
     );
-    let mut stem_bytes = stem.len().min(255usize.saturating_sub(tail.len()));
+    let mut stem_bytes = stem.len().min(room.saturating_sub(tail.len()));
     while !stem.is_char_boundary(stem_bytes) {
         stem_bytes -= 1;
     }
@@ -70,7 +71,7 @@ mod tests {
             (".env", ".env.conflict-20261122-201501-ada"),
             ("a.tar.gz", "a.tar.conflict-20261122-201501-ada.gz"),
         ] {
-            assert_eq!(copy_name(name, "ada", WHEN), copy);
+            assert_eq!(copy_name(name, "ada", WHEN, 255), copy);
             assert_eq!(original_name(copy).as_deref(), Some(name));
         }
         assert_eq!(original_name("a.conflict-then.md"), None);
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_copy_of_a_long_name_still_fits_a_directory() {
-        let copy = copy_name(&"ü".repeat(127), "a host/with .. odd", WHEN);
+        let copy = copy_name(&"ü".repeat(127), "a host/with .. odd", WHEN, 255);
         assert!(copy.len() <= 255);
         assert!(copy.ends_with("-ahostwithodd"));
     }

@@ -55,10 +55,8 @@ impl PassthroughState {
 /// How the kernel is spoken to.
 #[derive(Debug, Clone)]
 pub(crate) struct KernelOptions {
-    /// Ask for passthrough; needs CAP_SYS_ADMIN.
-    pub(crate) passthrough: bool,
-    /// The cache lies on a stacked file system (overlayfs).
-    pub(crate) cache_is_stacked: bool,
+    /// Why the kernel is not asked for passthrough; `None` to ask.
+    pub(crate) no_passthrough: Option<&'static str>,
     /// Answer users other than the one who mounted.
     pub(crate) allow_other: bool,
 }

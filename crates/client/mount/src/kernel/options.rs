@@ -7,7 +7,6 @@ use fuser::{Config, InitFlags, KernelConfig, SessionACL};
 use super::files::Passthrough;
 use super::{Kernel, KernelOptions};
 use crate::attach::device_opens;
-use crate::process::is_admin;
 
 /// One write request carries up to this much.
 const MAX_WRITE: u32 = 1 << 20;
@@ -72,20 +71,13 @@ fn agree_passthrough(options: &KernelOptions, config: &mut KernelConfig) -> Pass
     let off = |reason: &str| Passthrough::Off {
         reason: reason.into(),
     };
-    if !options.passthrough {
-        return off(if is_admin() {
-            "switched off"
-        } else {
-            "needs the right CAP_SYS_ADMIN"
-        });
+    if let Some(reason) = options.no_passthrough {
+        return off(reason);
     }
-    // A cache on overlayfs is itself one level of stacking; then no overlay can be put on
-    // top of the mount, which is the rarer wish.
-    let depth = if options.cache_is_stacked { 2 } else { 1 };
     if config
         .add_capabilities(InitFlags::FUSE_PASSTHROUGH)
         .is_err()
-        || config.set_max_stack_depth(depth).is_err()
+        || config.set_max_stack_depth(1).is_err()
     {
         return off("needs Linux 6.9 or later");
     }

@@ -12,6 +12,7 @@ use model::WorkspaceName;
 use mount::control::Outcome;
 use mount::supervise::Ready;
 use mount::{Claim, MountOptions, MountTable, Mounted};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::{Choices, Flags, unknown_keys};
@@ -131,16 +132,16 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
     let read_only = plan.choices.read_only || !may_write(plan, &mut notes).await?;
     let settings = settings(plan, read_only);
     let (watcher, changes) = mount::watcher();
-    let options = MountOptions {
-        read_only,
-        allow_other: plan.choices.allow_other || is_root(),
-        passthrough: settings.backing,
-        cache_dir: plan.cache.clone(),
-        log,
-    };
+    allow_many_files();
     let tree = Filesystem::open(plan.opened.bucket.clone(), settings, watcher)
         .await
         .map_err(not_opened)?;
+    let options = MountOptions {
+        read_only,
+        allow_other: plan.choices.allow_other || is_root(),
+        passthrough: plan.choices.passthrough,
+        log,
+    };
     let mounted = match Mounted::start(claim, tree.clone(), changes, options).await {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -187,6 +188,21 @@ pub(crate) async fn until_unmounted(running: Running) -> Result<Outcome> {
     let outcome = running.run().await;
     stop.abort();
     Ok(outcome)
+}
+
+/// Each file that programs have open costs one or two descriptors here; the usual soft limit
+/// of 1,024 is soon reached. No more is asked for than a program started beside the mount
+/// can bear, because that inherits it.
+fn allow_many_files() {
+    const ENOUGH: u64 = 1 << 16;
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+    if limit.current.is_some_and(|now| now < most) {
+        limit.current = Some(most);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
 }
 
 fn settings(plan: &Plan, read_only: bool) -> Settings {
