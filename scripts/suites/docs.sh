@@ -32,10 +32,9 @@ run_document() {
     grep -vE '^(make|git clone|cd artifacts$)' commands >run || true
     sed -i -e "s#https://s3\.example\.com#$endpoint#g" -e "s#my-bucket#$bucket#g" \
         -e "s#YOUR_ACCESS_KEY_ID#$access_key#g" -e "s#YOUR_SECRET_ACCESS_KEY#$secret_key#g" \
-        -e "s#/mnt/work#$here/mnt#g" run
-    mkdir mnt
+        run
     sed -i '1i trap '"'"'echo "failed: $BASH_COMMAND" >&2'"'"' ERR' run
-    trap 'mountpoint -q "$here/mnt" && fusermount3 -u -z "$here/mnt"' EXIT
+    trap 'mountpoint -q "$here/home/work" && fusermount3 -u -z "$here/home/work"' EXIT
     HOME=$here/home XDG_CONFIG_HOME=$here/home/.config XDG_CACHE_HOME=$here/home/.cache \
         XDG_STATE_HOME=$here/home/.local/state bash -euo pipefail run </dev/null
 }
