@@ -18,6 +18,9 @@ use crate::table::{Liveness, MountRecord, MountTable, kernel_mounts};
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for a process that is just ending to let go of its workspace.
 const LOCK_PATIENCE: Duration = Duration::from_millis(700);
+/// How long to wait for a process whose mount is dead to be gone: killed, it ends when its
+/// last call on the disk does.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// The right to mount one workspace on one folder, held until it is dropped.
 ///
@@ -154,16 +157,24 @@ fn refuse_unless_dead(table: &MountTable, mount: &MountEntry) -> Result<(), Moun
             kind: mount.kind.clone(),
         });
     };
-    let served = table.list()?.iter().any(|(record, liveness)| {
-        record.mountpoint == mount.mountpoint && *liveness == Liveness::Mounted
-    });
-    if served || !is_dead_mount(&mount.mountpoint) {
-        return Err(MountError::AlreadyMounted {
-            path: mount.mountpoint.clone(),
-            workspace: workspace.to_owned(),
+    let since = Instant::now();
+    while is_dead_mount(&mount.mountpoint) {
+        let served = table.list()?.iter().any(|(record, liveness)| {
+            record.mountpoint == mount.mountpoint && *liveness == Liveness::Mounted
         });
+        if !served {
+            return Ok(());
+        }
+        // It was killed a moment ago, and a thread of it still waits for the disk.
+        if since.elapsed() > ENDING {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
+    Err(MountError::AlreadyMounted {
+        path: mount.mountpoint.clone(),
+        workspace: workspace.to_owned(),
+    })
 }
 
 /// Asks the mount point in a thread of its own, for one that hangs would hold us too.
