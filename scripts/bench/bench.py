@@ -20,10 +20,15 @@ import tempfile
 import threading
 import time
 
+import keys
 import measures
 import peers
 import report
 from s3 import S3
+
+
+# How often each program gives its keys: a run takes milliseconds.
+KEY_ROUNDS = 40
 
 
 class Bench:
@@ -214,21 +219,10 @@ def main():
     bench = Bench(arguments)
     results = {str(ms): collections.defaultdict(lambda: collections.defaultdict(list)) for ms in arguments.latency}
     failures, absent, chosen = [], {}, []
+    waits = measure_keys(arguments, failures) if arguments.keys else {}
     try:
-        log("starting SeaweedFS and making the data")
-        bench.start_server()
-        bench.make_data()
-        bench.upload()
-        for kind in peers.ALL:
-            if kind.name in arguments.peers:
-                try:
-                    peer = kind(bench)
-                    peer.prepare()
-                    bench.fill(peer)
-                    chosen.append(peer)
-                except (peers.Absent, RuntimeError, OSError) as reason:
-                    absent[kind.name] = str(reason)
-                    log(f"absent: {kind.name}: {reason}")
+        if arguments.only:
+            chosen = prepare(bench, absent)
         for number in range(arguments.rounds):
             for latency in arguments.latency:
                 bench.latency = latency
@@ -246,9 +240,40 @@ def main():
         bench.end()
     document = {
         "about": about, "latencies": arguments.latency, "absent": absent, "failures": failures,
-        "peers": [p.name for p in chosen] + ["bare"], "results": results,
+        "peers": [p.name for p in chosen] + ["bare"], "results": results, "keys": waits,
     }
     write_out(arguments, document)
+
+
+def prepare(bench, absent):
+    """Starts the server, makes the data, and gives the peers that can be measured here."""
+    log("starting SeaweedFS and making the data")
+    bench.start_server()
+    bench.make_data()
+    bench.upload()
+    chosen = []
+    for kind in peers.ALL:
+        if kind.name in bench.arguments.peers:
+            try:
+                peer = kind(bench)
+                peer.prepare()
+                bench.fill(peer)
+                chosen.append(peer)
+            except (peers.Absent, RuntimeError, OSError) as reason:
+                absent[kind.name] = str(reason)
+                log(f"absent: {kind.name}: {reason}")
+    return chosen
+
+
+def measure_keys(arguments, failures):
+    log(f"{KEY_ROUNDS} rounds of tools that wait for their keys")
+    try:
+        found, absent = keys.measure(arguments.artifacts, KEY_ROUNDS)
+    except (RuntimeError, OSError) as error:
+        failures.append(f"keys: {error}")
+        return {}
+    failures.extend(f"keys: {name}: {reason}" for name, reason in absent.items())
+    return found
 
 
 def one_round(bench, chosen, number, results, failures):
@@ -325,7 +350,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifacts", required=True, help="our program (a release build)")
     parser.add_argument("--testkit", required=True, help="artifacts-testkit (a release build)")
-    parser.add_argument("--only", default=",".join(measures.MEASURES), help="measures: %(default)s")
+    parser.add_argument("--only", default=",".join([*measures.MEASURES, "keys"]), help="measures: %(default)s")
     parser.add_argument("--peers", default=",".join(names), help="of: %(default)s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", default="0,20", help="milliseconds added to every request")
@@ -339,7 +364,9 @@ def parse():
     parser.add_argument("--keep", action="store_true", help="keep the working folder")
     arguments = parser.parse_args()
     arguments.words = sys.argv[5:]
-    arguments.only = chosen(parser, "--only", arguments.only, measures.MEASURES)
+    arguments.only = chosen(parser, "--only", arguments.only, [*measures.MEASURES, "keys"])
+    arguments.keys = "keys" in arguments.only
+    arguments.only = [measure for measure in arguments.only if measure != "keys"]
     arguments.peers = chosen(parser, "--peers", arguments.peers, names)
     arguments.latency = [int(ms) for ms in arguments.latency.split(",")]
     return arguments

@@ -18,6 +18,13 @@ LIMITS = [
 ]
 
 
+# (place of the keys, milliseconds of processor time, goal)
+WAITS = [
+    ("cache file", 5, "keys from the cache file in ≤ 5 ms of process time"),
+    ("system keyring", 15, "keys from the system keyring in ≤ 15 ms of process time"),
+]
+
+
 def median(values):
     ordered = sorted(values)
     middle = len(ordered) // 2
@@ -39,6 +46,8 @@ def markdown(document):
     for latency in document["latencies"]:
         where = "no latency added" if latency == 0 else f"{latency} ms added to every request"
         lines += ["", f"## With {where}", ""] + _table(document, latency)
+    if document.get("keys"):
+        lines += ["", "## How long a tool waits for its keys", ""] + _waits(document["keys"])
     lines += ["", "## What was to be reached", ""] + _goals(document)
     lines += ["", "The bare client is, by measure: " + "; ".join(f"{m}: {t}" for m, t in BARE.items()) + ".", ""]
     if document["failures"]:
@@ -46,6 +55,17 @@ def markdown(document):
         lines += [f"- {line}" for line in document["failures"]]
         lines.append("")
     return "\n".join(lines)
+
+
+def _waits(found):
+    lines = [
+        "`artifacts credential-process` with the keys in each place, in milliseconds for the whole process.", "",
+        "| keys in | processor (min–max) | wall | wall, 90th percentile |", "|---|---|---|---|",
+    ]
+    for name, ms in found.items():
+        cpu = f"{_number(ms['cpu'])} ({_number(ms['cpu_min'])}–{_number(ms['cpu_max'])})"
+        lines.append(f"| {name} | {cpu} | {_number(ms['wall'])} | {_number(ms['wall_90'])} |")
+    return lines
 
 
 def _table(document, latency):
@@ -94,6 +114,12 @@ def _goals(document):
         if ours:
             value = median(ours)
             lines.append(f"| {text} | {_number(value)} {METRICS[metric][1]} | {'yes' if value <= bound else 'no'} |")
+        else:
+            lines.append(f"| {text} | not measured | – |")
+    for place, bound, text in WAITS:
+        ms = document.get("keys", {}).get(place)
+        if ms:
+            lines.append(f"| {text} | {_number(ms['cpu'])} ms | {'yes' if ms['cpu'] <= bound else 'no'} |")
         else:
             lines.append(f"| {text} | not measured | – |")
     return lines
