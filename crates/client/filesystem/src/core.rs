@@ -188,6 +188,22 @@ impl Core {
         Ok(())
     }
 
+    /// The same for a node that was added a moment ago; it goes again when that fails.
+    pub(crate) fn commit_new(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        batch: Batch,
+    ) -> Result<(), FsError> {
+        let recorded = self.commit(state, batch);
+        if recorded.is_err() {
+            state.pending.take(&state.tree.key(ino)?);
+            state.release_body(ino);
+            state.tree.unlink(ino)?;
+        }
+        recorded
+    }
+
     /// Wakes the uploader when it would look too late for what is ready then.
     pub(crate) fn look_by(&self, state: &State, ready: Stamp) {
         if ready < state.next_look {
@@ -264,7 +280,7 @@ impl Core {
             .ok()
             .and_then(|directory| directory.listed);
         listed.map_or(Duration::ZERO, |listed| {
-            listed.after(self.settings.attr_ttl).remaining() / 2
+            listed.after(self.lifetime(state, directory)).remaining() / 2
         })
     }
 

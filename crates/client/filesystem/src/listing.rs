@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Stamp;
 use crate::core::{Core, State};
 use crate::merge::{Found, Listing};
+use crate::status::Health;
 use crate::{FsError, Ino, ROOT};
 
 /// A directory read this recently makes the listing of one of its children a walk.
@@ -23,16 +24,27 @@ const WALK_PATIENCE: Duration = Duration::from_secs(2);
 /// While the bucket does not answer, names are served as last known for this long before
 /// it is asked again.
 const OFFLINE_PAUSE: Duration = Duration::from_secs(3);
+/// A listing that took longer is remembered as slow.
+const SLOW: Duration = Duration::from_secs(1);
+/// Who needs names that are known, only not fresh, waits for the bucket no longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 type Wait = Shared<BoxFuture<'static, Result<(), FsError>>>;
 
 /// Listings under way.
 #[derive(Default)]
 pub(crate) struct Listings {
-    running: HashMap<Ino, Wait>,
+    running: HashMap<Ino, Running>,
+    /// How long the last listing of a directory took, where that was long.
+    slow: HashMap<Ino, Duration>,
     walk: Option<Walk>,
     wanted: Option<Stamp>,
     failed: Option<Stamp>,
+}
+
+struct Running {
+    began: Stamp,
+    wait: Wait,
 }
 
 /// A flat pass over everything below `prefix`, from `from` on.
@@ -54,7 +66,7 @@ impl Walk {
 
 /// Returns when the names of a directory are known and young enough.
 pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsError> {
-    let (wait, known) = {
+    let (wait, patience) = {
         let mut state = core.state();
         state.listings.wanted = Some(Stamp::now());
         let listed = state.tree.directory(directory)?.listed;
@@ -62,7 +74,7 @@ pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsErr
             return Ok(());
         }
         let age = listed.map(Stamp::age);
-        let limit = core.settings.attr_ttl;
+        let limit = core.lifetime(&state, directory);
         match age {
             Some(age) if age < limit / 2 => return Ok(()),
             Some(age) if age < limit => {
@@ -79,11 +91,19 @@ pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsErr
         {
             return known_or(listed.is_some());
         }
-        (begin(core, &mut state, directory)?, listed.is_some())
+        let wait = begin(core, &mut state, directory)?;
+        (
+            wait,
+            listed.map(|_| state.listings.patience(&state, directory)),
+        )
     };
-    match wait.await {
-        Err(FsError::Unreachable | FsError::Denied) if known => Ok(()),
-        other => other,
+    let Some(patience) = patience else {
+        return wait.await;
+    };
+    // Without an answer, names as last known are better than none.
+    match tokio::time::timeout(patience, wait).await {
+        Err(_) | Ok(Err(FsError::Unreachable | FsError::Denied)) => Ok(()),
+        Ok(other) => other,
     }
 }
 
@@ -106,9 +126,10 @@ fn known_or(known: bool) -> Result<(), FsError> {
 
 /// Starts listing a directory, or joins whoever does so already.
 fn begin(core: &Arc<Core>, state: &mut State, directory: Ino) -> Result<Wait, FsError> {
-    if let Some(wait) = state.listings.running.get(&directory) {
-        return Ok(wait.clone());
+    if let Some(running) = state.listings.running.get(&directory) {
+        return Ok(running.wait.clone());
     }
+    let began = Stamp::now();
     let prefix = state.tree.prefix_of(directory)?;
     let walk = current_walk(core, state, directory, &prefix);
     let task = {
@@ -120,6 +141,7 @@ fn begin(core: &Arc<Core>, state: &mut State, directory: Ino) -> Result<Wait, Fs
             };
             let mut state = core.state();
             state.listings.running.remove(&directory);
+            state.listings.took(directory, began.age());
             match &result {
                 Err(FsError::Unreachable) => state.listings.failed = Some(Stamp::now()),
                 Ok(()) => state.listings.failed = None,
@@ -132,8 +154,42 @@ fn begin(core: &Arc<Core>, state: &mut State, directory: Ino) -> Result<Wait, Fs
     let wait = async move { task.await.unwrap_or(Err(FsError::Unreachable)) }
         .boxed()
         .shared();
-    state.listings.running.insert(directory, wait.clone());
+    let running = Running {
+        began,
+        wait: wait.clone(),
+    };
+    state.listings.running.insert(directory, running);
     Ok(wait)
+}
+
+impl Listings {
+    /// How long to wait for a directory whose names are known.
+    fn patience(&self, state: &State, directory: Ino) -> Duration {
+        if state.report.health == Some(Health::Offline) {
+            return Duration::ZERO;
+        }
+        let waited = self.running.get(&directory);
+        PATIENCE.saturating_sub(waited.map_or(Duration::ZERO, |running| running.began.age()))
+    }
+
+    fn took(&mut self, directory: Ino, took: Duration) {
+        if took > SLOW {
+            self.slow.insert(directory, took);
+        } else {
+            self.slow.remove(&directory);
+        }
+    }
+}
+
+impl Core {
+    /// How long a listing of this directory holds: what takes longer to list than it would
+    /// hold could never be used.
+    pub(crate) fn lifetime(&self, state: &State, directory: Ino) -> Duration {
+        let slow = state.listings.slow.get(&directory);
+        slow.map_or(self.settings.attr_ttl, |took| {
+            self.settings.attr_ttl.max(*took * 2)
+        })
+    }
 }
 
 /// The walk that covers a directory: one under way, or a new one when the directory's

@@ -266,8 +266,7 @@ impl Merge<'_> {
         let mut below = self.state.tree.descendants(ino);
         below.reverse();
         for inner in below {
-            self.state.release_body(inner);
-            self.state.tree.unlink(inner)?;
+            self.state.give_up(inner)?;
         }
         let node = self.state.tree.node(ino)?;
         let forgotten = (
@@ -276,8 +275,7 @@ impl Merge<'_> {
             node.kind() == Kind::Directory,
         );
         self.state.forgotten.push(forgotten);
-        self.state.release_body(ino);
-        self.state.tree.unlink(ino)?;
+        self.state.give_up(ino)?;
         self.notices
             .push(Notice::Removed(self.directory, ino, name));
         Ok(())
@@ -291,7 +289,7 @@ impl Merge<'_> {
     ) -> Result<(), FsError> {
         if let Some(ino) = self.state.tree.child(self.directory, name)? {
             if self.state.tree.node(ino)?.kind() == Kind::Directory {
-                return Ok(());
+                return self.refresh_directory(ino, segment, index);
             }
             if self.is_ours(ino)? {
                 return Ok(());
@@ -317,6 +315,38 @@ impl Merge<'_> {
         let ino = self.state.tree.add(self.directory, node)?;
         self.state.unsaved.insert(ino);
         self.appeared(name);
+        Ok(())
+    }
+
+    /// A directory that is known: a walk may have made it before its own entry was seen, and
+    /// another machine may have changed its attributes.
+    fn refresh_directory(
+        &mut self,
+        ino: Ino,
+        segment: String,
+        index: &HashMap<String, IndexEntry>,
+    ) -> Result<(), FsError> {
+        let key = self.state.tree.key(ino)?;
+        if self.state.pending.at(&key).is_some() || self.state.pending.is_running(&key) {
+            return Ok(());
+        }
+        let name = format!("{segment}/");
+        let speaks = self.state.index.speaks(&self.prefix, &name, self.began);
+        let memory = self.memories.remove(&(segment, true));
+        let node = self.state.tree.node_mut(ino)?;
+        let before = node.attrs.clone();
+        if let Some(memory) = memory
+            && !node.attrs.chosen
+        {
+            node.attrs = attrs_of(&memory.attrs);
+        }
+        if let Some(entry) = index.get(&name).filter(|_| speaks) {
+            entry.apply(&mut node.attrs);
+        }
+        if node.attrs != before {
+            self.state.unsaved.insert(ino);
+            self.notices.push(Notice::Changed(ino));
+        }
         Ok(())
     }
 
@@ -353,14 +383,14 @@ impl Merge<'_> {
         found: &Found,
         entry: Option<&IndexEntry>,
     ) -> Result<(), FsError> {
+        let speaks = (self.state.index).speaks(&self.prefix, &found.segment, self.began);
         let node = self.state.tree.node_mut(ino)?;
         if node
             .remote
             .as_ref()
             .is_some_and(|remote| remote.etag == found.etag)
         {
-            if let Some(entry) = entry
-                && !node.attrs.chosen
+            if let Some(entry) = entry.filter(|_| speaks)
                 && entry.apply(&mut node.attrs)
             {
                 self.state.unsaved.insert(ino);
@@ -368,7 +398,7 @@ impl Merge<'_> {
             }
             return Ok(());
         }
-        self.state.release_body(ino);
+        let (ino, notice) = self.state.inode_for_other_content(ino, 0)?;
         let fresh = self.core.default_attrs(0o644, time_of(found.modified));
         let node = self.state.tree.node_mut(ino)?;
         node.attrs = fresh;
@@ -383,7 +413,7 @@ impl Merge<'_> {
             *target = None;
         }
         self.state.unsaved.insert(ino);
-        self.notices.push(Notice::Changed(ino));
+        self.notices.push(notice);
         Ok(())
     }
 
@@ -473,6 +503,43 @@ impl Merge<'_> {
 }
 
 impl State {
+    /// Takes the name from a node that is no longer in the bucket.
+    fn give_up(&mut self, ino: Ino) -> Result<(), FsError> {
+        // Who has it open goes on with it.
+        if self.tree.node(ino)?.opens == 0 {
+            self.release_body(ino);
+        }
+        self.tree.supersede(ino)
+    }
+
+    /// The inode that takes another version of a file: the same one, without its body, while
+    /// no more than `own` handles are open on it; else a new one under its name, because a
+    /// kernel keeps one page cache and one backing file for all handles of an inode. Gives
+    /// also what the kernel must hear.
+    pub(crate) fn inode_for_other_content(
+        &mut self,
+        ino: Ino,
+        own: u32,
+    ) -> Result<(Ino, Notice), FsError> {
+        let node = self.tree.node(ino)?;
+        if node.opens <= own {
+            self.release_body(ino);
+            return Ok((ino, Notice::Changed(ino)));
+        }
+        let (parent, name) = (node.parent, node.name.to_string());
+        let content = Content::File {
+            body: None,
+            backing: false,
+        };
+        let mut fresh = Node::new(0, &name, node.attrs.clone(), content);
+        fresh.segment.clone_from(&node.segment);
+        fresh.size = node.size;
+        fresh.remote.clone_from(&node.remote);
+        self.tree.supersede(ino)?;
+        let ino = self.tree.add(parent, fresh)?;
+        Ok((ino, Notice::Entry(parent, name)))
+    }
+
     /// Lets go of a node's cached body; open handles keep reading theirs.
     pub(crate) fn release_body(&mut self, ino: Ino) {
         if let Ok(node) = self.tree.node_mut(ino)
