@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::BodyStamp;
 use crate::clock::Stamp;
-use crate::core::{Batch, Core, State};
+use crate::core::{Batch, Core, State, fs_error};
 use crate::fetch;
 use crate::merge::Notice;
 use crate::pending::{Base, Op, Want};
@@ -309,7 +309,7 @@ impl Core {
         if let Some(op) = state.pending.at_mut(key) {
             let pause = Duration::from_secs(1 << op.tries.min(5));
             op.ready = Stamp::now().after(pause);
-            op.error = Some(error.to_string());
+            op.error = Some(fs_error(error));
         }
     }
 
@@ -336,8 +336,8 @@ impl Core {
                     return Ok(());
                 };
                 let since = *tries.get_or_insert(op.tries);
-                if op.tries > since && op.error.is_some() && !running {
-                    return Err(FsError::Unreachable);
+                if let Some(error) = op.error.as_ref().filter(|_| op.tries > since && !running) {
+                    return Err(error.clone());
                 }
                 if op.tries == since {
                     op.ready = Stamp::now();

@@ -339,3 +339,39 @@ async fn names_that_are_known_are_shown_while_the_bucket_does_not_answer() {
     );
     hang.release();
 }
+
+/// In the profile `safe` a close says why its upload was refused, and the file stays wanted.
+#[tokio::test]
+async fn a_safe_close_says_why_the_bucket_does_not_hold_the_file() {
+    let site = site_with(|settings| settings.profile = model::Profile::Safe).await;
+    for (refusal, said) in [
+        (
+            Error::PermissionDenied {
+                action: "put doc".into(),
+            },
+            FsError::Denied,
+        ),
+        (
+            Error::Unreachable {
+                endpoint: "test".into(),
+                reason: "down".into(),
+            },
+            FsError::Unreachable,
+        ),
+    ] {
+        let rule = site.faulty.add(
+            Rule::new(Fault::FailBefore(refusal))
+                .on(Verb::Put)
+                .key("doc"),
+        );
+        assert_eq!(site.ada.write("doc", b"kept").await, Err(said));
+        rule.remove();
+    }
+    assert_eq!(site.ada.fs.status().pending_files, 1);
+    site.ada.write("doc", b"kept and sent").await.unwrap();
+    assert_eq!(
+        site.object("doc").await,
+        "kept and sent",
+        "when close has returned"
+    );
+}

@@ -191,10 +191,11 @@ impl Machine {
             .opendir(self.walk(path).await.unwrap().attr.ino)
             .await
             .unwrap();
-        let entries = self.fs.readdir(handle, 2, 10_000).await.unwrap();
+        let entries = self.fs.readdir(handle, 0, 10_000).await.unwrap();
         self.fs.releasedir(handle).await;
         entries
             .into_iter()
+            .skip(2)
             .map(|entry| entry.entry.attr.ino)
             .collect()
     }
