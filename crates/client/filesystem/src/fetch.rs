@@ -17,7 +17,7 @@ use crate::core::{Core, OpenBody, Source, State, Version, source_of};
 use crate::merge::Notice;
 use crate::pending::Want;
 use crate::tree::{Content, Remote};
-use crate::{FsError, Ino};
+use crate::{Change, FsError, Ino};
 
 /// The result of one part's fetch, to be waited for by any number of readers.
 pub(crate) type Wait = Shared<BoxFuture<'static, Result<(), FsError>>>;
@@ -382,7 +382,7 @@ async fn newer_version(core: &Arc<Core>, ino: Ino, old: &Version) -> Result<Vers
         state.unsaved.insert(ino);
         core.version(&mut state, ino)?
     };
-    core.tell(vec![Notice::Changed(ino)]);
+    core.tell(vec![Notice::Changed(ino, Change::Content)]);
     Ok(version)
 }
 
