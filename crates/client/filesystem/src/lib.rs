@@ -24,6 +24,7 @@ mod merge;
 mod metadata;
 mod names;
 mod pending;
+mod present;
 mod remembered;
 mod replay;
 mod sending;
@@ -33,6 +34,7 @@ mod tree;
 mod types;
 mod upkeep;
 mod upload;
+mod watching;
 
 pub use filesystem::Filesystem;
 pub use foreign::Attributes;

@@ -79,19 +79,15 @@ pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsErr
             Some(age) if age < limit / 2 => return Ok(()),
             Some(age) if age < limit => {
                 // In the background: the names at hand are young enough for this caller.
-                drop(begin(core, &mut state, directory)?);
+                drop(begin(core, &mut state, directory, true)?);
                 return Ok(());
             }
             _ => {}
         }
-        if state
-            .listings
-            .failed
-            .is_some_and(|failed| failed.age() < OFFLINE_PAUSE)
-        {
+        if state.listings.is_offline() {
             return known_or(listed.is_some());
         }
-        let wait = begin(core, &mut state, directory)?;
+        let wait = begin(core, &mut state, directory, true)?;
         (
             wait,
             listed.map(|_| state.listings.patience(&state, directory)),
@@ -115,6 +111,16 @@ pub(crate) async fn known(core: &Arc<Core>, directory: Ino) -> Result<(), FsErro
     ensure(core, directory).await
 }
 
+/// Lists a directory anew, without waiting for it and without taking part in a walk.
+pub(crate) fn again(core: &Arc<Core>, directory: Ino) -> Result<(), FsError> {
+    let mut state = core.state();
+    if state.tree.node(directory)?.unlinked {
+        return Ok(());
+    }
+    drop(begin(core, &mut state, directory, false)?);
+    Ok(())
+}
+
 /// Without the bucket, names as last known are better than none.
 fn known_or(known: bool) -> Result<(), FsError> {
     if known {
@@ -124,20 +130,41 @@ fn known_or(known: bool) -> Result<(), FsError> {
     }
 }
 
-/// Starts listing a directory, or joins whoever does so already.
-fn begin(core: &Arc<Core>, state: &mut State, directory: Ino) -> Result<Wait, FsError> {
+impl Listings {
+    /// Whether the bucket did not answer moments ago.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.failed
+            .is_some_and(|failed| failed.age() < OFFLINE_PAUSE)
+    }
+
+    /// Whether a directory is being listed.
+    pub(crate) fn is_running(&self, directory: Ino) -> bool {
+        self.running.contains_key(&directory)
+    }
+}
+
+/// Starts listing a directory, or joins whoever does so already; `may_walk` where a program
+/// asks for its names.
+fn begin(
+    core: &Arc<Core>,
+    state: &mut State,
+    directory: Ino,
+    may_walk: bool,
+) -> Result<Wait, FsError> {
     if let Some(running) = state.listings.running.get(&directory) {
         return Ok(running.wait.clone());
     }
     let began = Stamp::now();
     let prefix = state.tree.prefix_of(directory)?;
-    let walk = current_walk(core, state, directory, &prefix);
+    let walk = may_walk
+        .then(|| current_walk(core, state, directory, &prefix))
+        .flatten();
     let task = {
         let core = Arc::clone(core);
         core.runtime.clone().spawn(async move {
             let result = match walk {
                 Some(walk) => follow(&core, directory, &prefix, walk).await,
-                None => list(&core, directory, &prefix).await,
+                None => list(&core, directory, &prefix, may_walk).await,
             };
             let mut state = core.state();
             state.listings.running.remove(&directory);
@@ -260,13 +287,18 @@ async fn follow(
             _ => break,
         }
     }
-    list(core, directory, prefix).await
+    list(core, directory, prefix, true).await
 }
 
 /// Lists one directory.
-async fn list(core: &Arc<Core>, directory: Ino, prefix: &str) -> Result<(), FsError> {
+async fn list(
+    core: &Arc<Core>,
+    directory: Ino,
+    prefix: &str,
+    may_walk: bool,
+) -> Result<(), FsError> {
     let began = Stamp::now();
-    let (listing, index) = futures::join!(one_level(core, prefix), core.index_of(prefix));
+    let (listing, index) = futures::join!(one_level(core, prefix, may_walk), core.index_of(prefix));
     let mut listing = match listing {
         Ok(listing) => listing,
         Err(error) => {
@@ -282,7 +314,9 @@ async fn list(core: &Arc<Core>, directory: Ino, prefix: &str) -> Result<(), FsEr
             // It was renamed meanwhile: the answer speaks of another place.
             return Ok(());
         }
-        core.merge(&mut state, directory, listing, began)?
+        let notices = core.merge(&mut state, directory, listing, began)?;
+        state.watching.listed(directory, !notices.is_empty());
+        notices
     };
     core.tell(notices);
     Ok(())
@@ -323,7 +357,7 @@ fn recall_offline(
     Ok(())
 }
 
-async fn one_level(core: &Arc<Core>, prefix: &str) -> Result<Listing, BucketError> {
+async fn one_level(core: &Arc<Core>, prefix: &str, may_walk: bool) -> Result<Listing, BucketError> {
     let mut listing = Listing::default();
     let mut request = ListRequest {
         prefix: prefix.to_owned(),
@@ -332,7 +366,7 @@ async fn one_level(core: &Arc<Core>, prefix: &str) -> Result<Listing, BucketErro
     };
     loop {
         let page = core.bucket.list(&request).await?;
-        if request.token.is_none() {
+        if request.token.is_none() && may_walk {
             walk_on(core, prefix, &page);
         }
         for directory in &page.prefixes {

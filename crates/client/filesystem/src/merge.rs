@@ -12,7 +12,7 @@ use crate::core::{Core, State, attrs_of};
 use crate::pending::Want;
 use crate::remembered::{Memory, MemoryKind};
 use crate::tree::{Content, Directory, Node, Remote};
-use crate::{FsError, Ino, Kind, ROOT};
+use crate::{Change, FsError, Gone, Ino, Kind, ROOT};
 
 /// Everything under `.artifacts/` at the workspace's root is ours and not shown.
 pub(crate) const HIDDEN: &str = ".artifacts";
@@ -40,18 +40,20 @@ pub(crate) struct Found {
 /// What to tell a kernel afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
-    Changed(Ino),
-    Entry(Ino, String),
-    Removed(Ino, Ino, String),
+    Changed(Ino, Change),
+    Appeared(Ino, String),
+    Removed(Gone),
+    Unneeded(Ino, String),
 }
 
 impl Core {
     pub(crate) fn tell(&self, notices: Vec<Notice>) {
         for notice in notices {
             match notice {
-                Notice::Changed(ino) => self.watcher.changed(ino),
-                Notice::Entry(parent, name) => self.watcher.entry(parent, &name),
-                Notice::Removed(parent, ino, name) => self.watcher.removed(parent, ino, &name),
+                Notice::Changed(ino, change) => self.watcher.changed(ino, change),
+                Notice::Appeared(parent, name) => self.watcher.appeared(parent, &name),
+                Notice::Removed(gone) => self.watcher.removed(gone),
+                Notice::Unneeded(parent, name) => self.watcher.unneeded(parent, &name),
             }
         }
     }
@@ -207,18 +209,18 @@ impl Merge<'_> {
 
     /// Takes away what the bucket no longer has and nothing here still wants.
     fn drop_missing(&mut self, named: &BTreeMap<String, Named>) -> Result<(), FsError> {
-        let missing: Vec<(String, Ino)> = self
+        let missing: Vec<Ino> = self
             .state
             .tree
             .directory(self.directory)?
             .children
             .iter()
             .filter(|(name, _)| !named.contains_key(name.as_ref()))
-            .map(|(name, ino)| (name.to_string(), *ino))
+            .map(|(_, ino)| *ino)
             .collect();
-        for (name, ino) in missing {
+        for ino in missing {
             if !self.is_ours(ino)? {
-                self.remove(ino, name)?;
+                self.remove(ino)?;
             }
         }
         Ok(())
@@ -262,10 +264,11 @@ impl Merge<'_> {
         })
     }
 
-    fn remove(&mut self, ino: Ino, name: String) -> Result<(), FsError> {
+    fn remove(&mut self, ino: Ino) -> Result<(), FsError> {
         let mut below = self.state.tree.descendants(ino);
         below.reverse();
         for inner in below {
+            self.went(inner)?;
             self.state.give_up(inner)?;
         }
         let node = self.state.tree.node(ino)?;
@@ -275,9 +278,19 @@ impl Merge<'_> {
             node.kind() == Kind::Directory,
         );
         self.state.forgotten.push(forgotten);
-        self.state.give_up(ino)?;
         self.notices
-            .push(Notice::Removed(self.directory, ino, name));
+            .push(Notice::Removed(Gone::of(self.state, ino)?));
+        self.state.give_up(ino)
+    }
+
+    /// Tells of a name inside a directory that goes, where a kernel knows of the two.
+    fn went(&mut self, ino: Ino) -> Result<(), FsError> {
+        let node = self.state.tree.node(ino)?;
+        let known = node.references > 0 || self.state.tree.node(node.parent)?.references > 0;
+        if known {
+            self.notices
+                .push(Notice::Removed(Gone::of(self.state, ino)?));
+        }
         Ok(())
     }
 
@@ -294,7 +307,7 @@ impl Merge<'_> {
             if self.is_ours(ino)? {
                 return Ok(());
             }
-            self.remove(ino, name.to_owned())?;
+            self.remove(ino)?;
         }
         let key = format!("{}{segment}/", self.prefix);
         if self.is_gone(&key) {
@@ -345,7 +358,7 @@ impl Merge<'_> {
         }
         if node.attrs != before {
             self.state.unsaved.insert(ino);
-            self.notices.push(Notice::Changed(ino));
+            self.notices.push(Notice::Changed(ino, Change::Attributes));
         }
         Ok(())
     }
@@ -368,7 +381,7 @@ impl Merge<'_> {
             if self.state.tree.node(ino)?.kind() == kind {
                 return self.refresh(ino, &found, entry);
             }
-            self.remove(ino, name.to_owned())?;
+            self.remove(ino)?;
         }
         if self.is_gone(&key) {
             return Ok(());
@@ -394,7 +407,7 @@ impl Merge<'_> {
                 && entry.apply(&mut node.attrs)
             {
                 self.state.unsaved.insert(ino);
-                self.notices.push(Notice::Changed(ino));
+                self.notices.push(Notice::Changed(ino, Change::Attributes));
             }
             return Ok(());
         }
@@ -467,7 +480,7 @@ impl Merge<'_> {
     fn appeared(&mut self, name: &str) {
         if self.listed_before {
             self.notices
-                .push(Notice::Entry(self.directory, name.to_owned()));
+                .push(Notice::Appeared(self.directory, name.to_owned()));
         }
     }
 
@@ -502,6 +515,19 @@ impl Merge<'_> {
     }
 }
 
+impl Gone {
+    /// Of a node that is about to lose its name.
+    pub(crate) fn of(state: &State, ino: Ino) -> Result<Self, FsError> {
+        let node = state.tree.node(ino)?;
+        Ok(Self {
+            parent: node.parent,
+            directory: state.tree.path_of(node.parent)?,
+            name: node.name.to_string(),
+            attr: node.attr(),
+        })
+    }
+}
+
 impl State {
     /// Takes the name from a node that is no longer in the bucket.
     fn give_up(&mut self, ino: Ino) -> Result<(), FsError> {
@@ -524,7 +550,7 @@ impl State {
         let node = self.tree.node(ino)?;
         if node.opens <= own {
             self.release_body(ino);
-            return Ok((ino, Notice::Changed(ino)));
+            return Ok((ino, Notice::Changed(ino, Change::Content)));
         }
         let (parent, name) = (node.parent, node.name.to_string());
         let content = Content::File {
@@ -537,7 +563,7 @@ impl State {
         fresh.remote.clone_from(&node.remote);
         self.tree.supersede(ino)?;
         let ino = self.tree.add(parent, fresh)?;
-        Ok((ino, Notice::Entry(parent, name)))
+        Ok((ino, Notice::Appeared(parent, name)))
     }
 
     /// Lets go of a node's cached body; open handles keep reading theirs.

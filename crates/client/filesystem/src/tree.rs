@@ -266,6 +266,20 @@ impl Tree {
         Ok(prefix)
     }
 
+    /// The path of a directory by names, as a program in the workspace would say it: empty
+    /// for the root.
+    pub(crate) fn path_of(&self, directory: Ino) -> Result<String, FsError> {
+        let mut names = Vec::new();
+        let mut at = directory;
+        while at != ROOT {
+            let node = self.node(at)?;
+            names.push(&*node.name);
+            at = node.parent;
+        }
+        names.reverse();
+        Ok(names.join("/"))
+    }
+
     /// The object key of a node; a directory's is its marker's.
     pub(crate) fn key(&self, ino: Ino) -> Result<Key, FsError> {
         let node = self.node(ino)?;

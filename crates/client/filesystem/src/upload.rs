@@ -20,7 +20,7 @@ use crate::merge::Notice;
 use crate::pending::{Base, Op, Want};
 use crate::sending::{self, Sending, Upload};
 use crate::tree::{Content, Remote};
-use crate::{FsError, Ino};
+use crate::{FsError, Gone, Ino};
 
 /// The name of the metadata entry that tells which upload made an object.
 pub(crate) const TOKEN: &str = "artifacts-upload";
@@ -649,9 +649,7 @@ async fn source_changed(
                 "{from} was removed elsewhere while it was being renamed to {key}"
             ));
             state.pending.take(key);
-            if let Ok(node) = state.tree.node(ino) {
-                notices.push(Notice::Removed(node.parent, ino, node.name.to_string()));
-            }
+            notices.extend(Gone::of(&state, ino).map(Notice::Removed));
             let _ = state.tree.supersede(ino);
         }
     }

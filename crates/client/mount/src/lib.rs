@@ -23,6 +23,7 @@ mod readahead;
 pub mod supervise;
 mod table;
 pub mod units;
+mod wake;
 
 pub use claim::{Claim, clear_stale};
 pub use error::MountError;
@@ -31,3 +32,5 @@ pub use kernel::{Changes, Passthrough, watcher};
 pub use mounted::{Mount, MountOptions, Mounted, passthrough_possible};
 pub use process::ProcessId;
 pub use table::{Liveness, MountRecord, MountTable};
+pub use wake::WakeProgram;
+pub use wake::helper::serve_wakes;

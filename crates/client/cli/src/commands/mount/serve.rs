@@ -16,6 +16,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::{Choices, Flags, unknown_keys};
+use crate::commands::wake_watchers;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::marker::Marker;
@@ -141,6 +142,7 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
         allow_other: plan.choices.allow_other || is_root(),
         passthrough: plan.choices.passthrough,
         log,
+        wake: Some(wake_watchers::program()),
     };
     let mounted = match Mounted::start(claim, tree.clone(), changes, options).await {
         Ok(mounted) => mounted,
