@@ -299,7 +299,7 @@ impl StorageKeys {
             Place::Aws(name) => {
                 let path = aws::credentials_file()?;
                 Ok(Some(Saved {
-                    keys: aws::load(&path, name)?,
+                    keys: aws::load(&path, &aws::config_file()?, name)?,
                     profile: KeyProfile::default(),
                     source: Source::Aws {
                         path,

@@ -3,12 +3,12 @@
 //! Read as a whole; changed by single values, so that comments and what this version does
 //! not know stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use toml_edit::{DocumentMut, Item, Table};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike};
 
 use crate::keyring::{FileKeyring, Keyring, KeyringKind, MemoryKeyring, Passwords, SystemKeyring};
 use crate::{Error, Folder, Identity, IdentityName, KeyProfile, Lifetime, Paths, Privacy, Result};
@@ -104,11 +104,34 @@ impl Config {
         &self.auth.identities
     }
 
-    /// Writes which keyring is used.
-    pub fn set_keyring_kind(paths: &Paths, kind: KeyringKind) -> Result<()> {
+    /// The variables that may have a keyring's password, by the settings of any profile.
+    pub fn password_variables(&self) -> BTreeSet<&str> {
+        let of_profiles = self.profiles.values().filter_map(|p| p.keyring.as_ref());
+        let all = self.auth.keyring.iter().chain(of_profiles);
+        all.map(KeyringSettings::password_variable).collect()
+    }
+
+    /// Writes which keyring is used: in `[profiles.NAME.keyring]` where a profile is given,
+    /// else in `[auth.keyring]`. `None` takes that table out.
+    pub fn set_keyring(
+        paths: &Paths,
+        profile: Option<&KeyProfile>,
+        kind: Option<KeyringKind>,
+    ) -> Result<()> {
+        let above = match profile {
+            Some(profile) => vec!["profiles", profile.as_str()],
+            None => vec!["auth"],
+        };
         edit(paths, |document| {
-            table(document.as_table_mut(), &["auth", "keyring"])?
-                .insert("type", toml_edit::value(kind.to_string()));
+            match kind {
+                None => {
+                    section(document, &above)?.remove("keyring");
+                }
+                Some(kind) => {
+                    let table = section(document, &[&above[..], &["keyring"]].concat())?;
+                    table.insert("type", toml_edit::value(kind.to_string()));
+                }
+            }
             Some(())
         })
     }
@@ -236,6 +259,24 @@ fn table<'t>(mut at: &'t mut Table, path: &[&str]) -> Option<&'t mut Table> {
     Some(at)
 }
 
+/// The table, written out or inline, at a path; made where it is missing.
+fn section<'t>(document: &'t mut DocumentMut, path: &[&str]) -> Option<&'t mut dyn TableLike> {
+    let mut at = document.as_item_mut();
+    for (depth, name) in path.iter().enumerate() {
+        // An inline table can only have inline ones in it.
+        let fresh = if at.is_inline_table() {
+            toml_edit::value(InlineTable::new())
+        } else {
+            let mut table = Table::new();
+            // `[auth]` alone need not be written.
+            table.set_implicit(depth + 1 < path.len());
+            Item::Table(table)
+        };
+        at = at.as_table_like_mut()?.entry(name).or_insert(fresh);
+    }
+    at.as_table_like_mut()
+}
+
 fn malformed(paths: &Paths, reason: &str) -> Error {
     Error::MalformedConfig {
         path: paths.config_file().to_owned(),
@@ -282,7 +323,7 @@ mod tests {
     #[test]
     fn changes_leave_comments_and_the_rest_alone() {
         let (_home, paths) = machine(TEXT);
-        Config::set_keyring_kind(&paths, KeyringKind::System).expect("written");
+        Config::set_keyring(&paths, None, Some(KeyringKind::System)).expect("written");
         let ada: IdentityName = "ada".parse().expect("a name");
         let identity = Identity {
             region: Some("eu-1".into()),
@@ -308,9 +349,35 @@ mod tests {
     }
 
     #[test]
+    fn the_keyring_is_written_in_whatever_form_its_table_has() {
+        let kind = |text: &str, profile: Option<&str>, kind| {
+            let (_home, paths) = machine(text);
+            let profile = profile.map(|name| name.parse().expect("a profile"));
+            Config::set_keyring(&paths, profile.as_ref(), kind).expect("written");
+            let config = Config::load(&paths).expect("good");
+            config.keyring(&profile.unwrap_or_default(), None)
+        };
+        let system = Some(KeyringKind::System);
+        for text in [
+            "",
+            "[auth]\n",
+            "[auth]\nkeyring = { type = \"file\" }\n",
+            "auth = { identities = {} }\n",
+            "auth.keyring.type = \"file\"\n",
+        ] {
+            assert_eq!(kind(text, None, system).map(|k| k.kind), system, "{text}");
+            assert_eq!(kind(text, None, None), None, "{text}");
+        }
+        let both = "[auth.keyring]\ntype = \"file\"\n[profiles.ci.keyring]\ntype = \"memory\"\n";
+        assert_eq!(kind(both, Some("ci"), system).map(|k| k.kind), system);
+        let left = kind(both, Some("ci"), None).map(|k| k.kind);
+        assert_eq!(left, Some(KeyringKind::File), "the usual one is left");
+    }
+
+    #[test]
     fn a_file_that_makes_no_sense_is_named_and_not_written() {
         let (_home, paths) = machine("auth = 3\n");
-        let refused = Config::set_keyring_kind(&paths, KeyringKind::File);
+        let refused = Config::set_keyring(&paths, None, Some(KeyringKind::File));
         assert!(
             matches!(refused, Err(Error::MalformedConfig { .. })),
             "{refused:?}"

@@ -145,6 +145,14 @@ pub enum Error {
         /// Its name.
         name: crate::IdentityName,
     },
+    /// An identity whose session the STS does not accept, before its time is over.
+    #[error("the session of identity {name} is not accepted any more: {reason}")]
+    SessionRefused {
+        /// Its name.
+        name: crate::IdentityName,
+        /// The STS's code and words.
+        reason: String,
+    },
     /// An identity without long-lived keys, which its login begins with.
     #[error("{place} has no keys for identity {name}")]
     NoIdentityKeys {
@@ -321,7 +329,9 @@ impl Error {
             Self::StsUnreachable { .. } => {
                 "check the network and the identity's endpoint, then try again".into()
             }
-            Self::NotLoggedIn { name } | Self::SessionOver { name } => {
+            Self::NotLoggedIn { name }
+            | Self::SessionOver { name }
+            | Self::SessionRefused { name, .. } => {
                 format!("run: artifacts auth login --identity {name}")
             }
             Self::Io { .. }

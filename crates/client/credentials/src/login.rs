@@ -3,6 +3,8 @@
 //! Long-lived keys and sessions have entries of their own in the keyring, so a session never
 //! overwrites the keys that it was made from.
 
+mod standing;
+
 use std::time::Duration as StdDuration;
 
 use aws_sdk_sts::Client;
@@ -14,6 +16,8 @@ use time::{Duration, OffsetDateTime};
 
 use crate::keyring::{EntryName, Keyring, Secret};
 use crate::{Error, FieldValue, Flow, Identity, IdentityName, KeySet, Result};
+
+pub use standing::Standing;
 
 /// A session is renewed so long before it ends.
 pub const EARLY: Duration = Duration::minutes(5);
@@ -142,7 +146,7 @@ impl Login<'_> {
         KeySet::parse(&secret, &entry)
     }
 
-    fn client(&self, keys: Option<KeySet>) -> Client {
+    pub(super) fn client(&self, keys: Option<KeySet>) -> Client {
         let region = self.settings.region.as_deref().unwrap_or(DEFAULT_REGION);
         let mut config = aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -162,7 +166,7 @@ impl Login<'_> {
                 config = config.credentials_provider(Credentials::new(
                     keys.access_key_id.expose(),
                     keys.secret_access_key.expose(),
-                    None,
+                    keys.session_token.as_ref().map(|t| t.expose().to_owned()),
                     None,
                     "artifacts",
                 ));

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +15,8 @@ use credentials::keyring::{EntryName, Keyring, Secret};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::context::Context;
+use super::migrate::{clash, same};
+use crate::context::{Context, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::input;
 use crate::variables;
@@ -41,6 +41,9 @@ pub(crate) struct Import {
     /// is asked for.
     #[arg(long, value_name = "FILE")]
     age_identity: Option<PathBuf>,
+    /// Replace entries that have other values than the file's.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 const TITLE: &str = "artifacts keyring export 1";
@@ -75,12 +78,14 @@ pub(super) fn export(command: &Export, from: &Arc<dyn Keyring>, context: &Contex
 }
 
 pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context) -> Result<()> {
+    check_lasting(to.as_ref())?;
     let text = open(command, context)?;
     let entries = parse(&text).ok_or_else(|| {
         let text = format!("{} is no exported keyring", command.file.display());
         Failure::new(Code::FileMalformed, text)
             .with_hint("export it again with: artifacts auth keyring export")
     })?;
+    check_clashes(command, &entries, to.as_ref())?;
     for (name, secret) in &entries {
         to.store(name, secret)?;
     }
@@ -91,6 +96,45 @@ pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context)
     }
     let (place, names) = (to.place(), names.join(", "));
     context.output.note(&format!("Saved {names} in {place}."));
+    for (name, _) in &entries {
+        tell_of_settings(name, context)?;
+    }
+    Ok(())
+}
+
+fn check_clashes(
+    command: &Import,
+    entries: &[(EntryName, Secret)],
+    to: &dyn Keyring,
+) -> Result<()> {
+    let mut clashes = Vec::new();
+    for (name, secret) in entries {
+        let differs = to
+            .load(name)?
+            .is_some_and(|there| !same(name, &there, secret));
+        clashes.extend(differs.then(|| name.to_string()));
+    }
+    match clashes.is_empty() || command.overwrite {
+        true => Ok(()),
+        false => Err(clash(&clashes)),
+    }
+}
+
+/// An identity's keys are of no use before its settings are there.
+fn tell_of_settings(entry: &EntryName, context: &Context) -> Result<()> {
+    let Some(name) = entry.as_str().strip_prefix("identity/") else {
+        return Ok(());
+    };
+    let config = context.config()?;
+    if !config
+        .identities()
+        .keys()
+        .any(|known| known.as_str() == name)
+    {
+        context.output.note(&format!(
+            "Identity {name} has keys but no settings here yet: artifacts auth user configure --identity {name}"
+        ));
+    }
     Ok(())
 }
 
@@ -183,15 +227,17 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
         let text = format!("cannot write {}: {e}", path.display());
         Failure::new(Code::FileUnusable, text)
     };
-    let mut file = fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(unusable)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(unusable)
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    // Mode 0600 is tempfile's own. What stops this leaves the file whole, or none.
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(unusable)?;
+    file.write_all(bytes).map_err(unusable)?;
+    file.as_file().sync_all().map_err(unusable)?;
+    file.persist_noclobber(path)
+        .map(drop)
+        .map_err(|e| unusable(e.error))
 }
 
 #[cfg(test)]
