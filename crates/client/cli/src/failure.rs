@@ -243,7 +243,7 @@ impl From<Local> for Failure {
             | Local::WritableByOthers { .. }
             | Local::LinkOut { .. } => Code::FileExposed,
             Local::Foreign { .. } => Code::FileForeign,
-            Local::Locked { .. } => Code::Locked,
+            Local::Locked { .. } | Local::KeysChanged { .. } => Code::Locked,
             Local::MalformedKeyFile { .. }
             | Local::MalformedConfig { .. }
             | Local::MalformedWorkspace { .. } => Code::FileMalformed,
@@ -291,7 +291,7 @@ fn keyring_code(error: &KeyringError) -> Code {
         E::ShortPassword { .. } | E::TooLarge { .. } | E::InvalidName(_) | E::UnknownKind(_) => {
             Code::InvalidValue
         }
-        E::NotKept { .. } | E::Crypto { .. } => Code::Failed,
+        E::NotKept { .. } | E::NotRemoved { .. } | E::Crypto { .. } => Code::Failed,
     }
 }
 

@@ -159,6 +159,21 @@ fn a_mount_outlives_the_sessions_of_its_identity() {
     assert_eq!(site.status("work")["health"], "ok");
 }
 
+/// Sessions of the embedded store are in its memory: after a restart it knows none of them,
+/// though the mount's would last an hour.
+#[test]
+fn a_mount_goes_on_when_the_store_has_forgotten_its_session() {
+    require_fuse!();
+    let mut site = with_identity("1h");
+    let folder = site.mount("");
+    fs::write(folder.join("before"), "content").unwrap();
+    site.machine.run("flush work").ok();
+    site.restart_store();
+    fs::write(folder.join("after"), "content").unwrap();
+    site.machine.run("flush work").ok();
+    assert_eq!(site.object("after").as_deref(), Some(&b"content"[..]));
+}
+
 /// The password is typed once, into the command, and reaches the process in the background,
 /// though nothing is unlocked in the session.
 #[test]

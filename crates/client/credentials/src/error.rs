@@ -161,6 +161,12 @@ pub enum Error {
         /// Where they would be.
         place: String,
     },
+    /// The identity's keys were replaced while its login was under way.
+    #[error("the keys of identity {name} were replaced during its login")]
+    KeysChanged {
+        /// Its name.
+        name: crate::IdentityName,
+    },
     /// The STS does not give a session.
     #[error("the login of identity {name} was refused: {reason}")]
     LoginRefused {
@@ -331,7 +337,8 @@ impl Error {
             }
             Self::NotLoggedIn { name }
             | Self::SessionOver { name }
-            | Self::SessionRefused { name, .. } => {
+            | Self::SessionRefused { name, .. }
+            | Self::KeysChanged { name } => {
                 format!("run: artifacts auth login --identity {name}")
             }
             Self::Io { .. }

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::Args;
-use credentials::keyring::{EntryName, Keyring, KeyringError, KeyringKind, Secret};
-use credentials::{Config, Field, Folder, KeyFile, KeyProfile, KeyringSettings, Paths};
+use credentials::keyring::{EntryName, Keyring, KeyringError, KeyringKind, Secret, exchange};
+use credentials::{Config, Field, KeyFile, KeyProfile, KeyringSettings, Paths};
 use serde_json::json;
 
 use super::Ring;
@@ -159,7 +159,6 @@ impl<'a> Route<'a> {
             }),
             Shelf::Keyring(kind) => Box::new(InKeyring {
                 keyring: self.open(kind)?,
-                paths: self.context.paths()?,
                 storage_of: self.table.clone(),
                 identities: self.identities_move()?,
             }),
@@ -329,7 +328,6 @@ pub(super) fn same(name: &EntryName, one: &Secret, other: &Secret) -> bool {
 
 struct InKeyring {
     keyring: Arc<dyn Keyring>,
-    paths: Paths,
     /// Whose storage keys move; everybody's where this is none.
     storage_of: Option<KeyProfile>,
     identities: bool,
@@ -363,17 +361,10 @@ impl Side for InKeyring {
     }
 
     fn remove_unchanged(&self, name: &EntryName, copied: &Secret) -> Result<bool> {
-        // Whoever changes storage keys holds this, too.
-        let folder = Folder::create(self.paths.config())?;
-        let _lock = folder.lock()?;
         match self.keyring.load(name)? {
-            Some(now) if !same(name, &now, copied) => Ok(false),
-            Some(_) => self
-                .keyring
-                .remove(name)
-                .map(|_| true)
-                .map_err(Failure::from),
             None => Ok(true),
+            Some(now) if !same(name, &now, copied) => Ok(false),
+            Some(now) => Ok(exchange(self.keyring.as_ref(), name, Some(&now), None)?),
         }
     }
 }

@@ -1,7 +1,5 @@
-//! `artifacts auth keyring export` and `import`: a keyring as a file that `age` opens.
-//!
-//! Inside it is text: `artifacts keyring export 1`, then for each entry a line `NAME LENGTH`
-//! and so many bytes, and a newline.
+//! `artifacts auth keyring export` and `import`: a keyring as a file that `age` opens, with
+//! the text of [`credentials::keyring::export`] inside.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +9,7 @@ use std::sync::Arc;
 use age::secrecy::SecretString;
 use age::{Decryptor, Encryptor, scrypt, x25519};
 use clap::Args;
-use credentials::keyring::{EntryName, Keyring, Secret};
+use credentials::keyring::{EntryName, Keyring, Secret, export as exported};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -46,30 +44,24 @@ pub(crate) struct Import {
     overwrite: bool,
 }
 
-const TITLE: &str = "artifacts keyring export 1";
-
 /// The most bytes of an exported keyring.
 const LIMIT: u64 = 16 << 20;
 
 pub(super) fn export(command: &Export, from: &Arc<dyn Keyring>, context: &Context) -> Result<()> {
-    let names = from.names()?;
-    let mut text = Zeroizing::new(Vec::from(format!("{TITLE}\n")));
-    for name in &names {
-        let Some(secret) = from.load(name)? else {
-            continue;
-        };
-        let bytes = secret.expose();
-        text.extend_from_slice(format!("{name} {}\n", bytes.len()).as_bytes());
-        text.extend_from_slice(bytes);
-        text.push(b'\n');
+    let mut entries = Vec::new();
+    for name in from.names()? {
+        if let Some(secret) = from.load(&name)? {
+            entries.push((name, secret));
+        }
     }
+    let text = exported::render(&entries);
     let sealed = seal(command, &text, context)?;
     write_new(&command.file, &sealed)?;
-    let answer = json!({ "file": command.file, "entries": names.len() });
+    let answer = json!({ "file": command.file, "entries": entries.len() });
     if context.output.is_json() {
         return context.output.data(&answer, String::new);
     }
-    let (count, file) = (names.len(), command.file.display());
+    let (count, file) = (entries.len(), command.file.display());
     let place = from.place();
     context.output.note(&format!(
         "Wrote {count} entries of {place} to {file}; age -d opens it."
@@ -80,7 +72,7 @@ pub(super) fn export(command: &Export, from: &Arc<dyn Keyring>, context: &Contex
 pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context) -> Result<()> {
     check_lasting(to.as_ref())?;
     let text = open(command, context)?;
-    let entries = parse(&text).ok_or_else(|| {
+    let entries = exported::parse(&text).ok_or_else(|| {
         let text = format!("{} is no exported keyring", command.file.display());
         Failure::new(Code::FileMalformed, text)
             .with_hint("export it again with: artifacts auth keyring export")
@@ -190,19 +182,6 @@ fn open(command: &Import, context: &Context) -> Result<Zeroizing<Vec<u8>>> {
     Ok(text)
 }
 
-fn parse(text: &[u8]) -> Option<Vec<(EntryName, Secret)>> {
-    let mut rest = text.strip_prefix(TITLE.as_bytes())?.strip_prefix(b"\n")?;
-    let mut entries = Vec::new();
-    while !rest.is_empty() {
-        let end = rest.iter().position(|byte| *byte == b'\n')?;
-        let (name, length) = std::str::from_utf8(&rest[..end]).ok()?.split_once(' ')?;
-        let (bytes, after) = rest[end + 1..].split_at_checked(length.parse().ok()?)?;
-        entries.push((name.parse().ok()?, Secret::new(bytes.to_vec())));
-        rest = after.strip_prefix(b"\n")?;
-    }
-    Some(entries)
-}
-
 /// The exported file's password: from the variable, else from a person, twice where it is
 /// new.
 fn password(context: &Context, is_new: bool) -> Result<SecretString> {
@@ -238,33 +217,4 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist_noclobber(path)
         .map(drop)
         .map_err(|e| unusable(e.error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_export_is_refused_whole() {
-        let good = format!("{TITLE}\nstorage/default 3\na\nb\nsession/x 0\n\n");
-        let entries = parse(good.as_bytes()).expect("good");
-        let read: Vec<_> = entries
-            .iter()
-            .map(|(name, secret)| (name.as_str(), secret.expose()))
-            .collect();
-        assert_eq!(
-            read,
-            [("storage/default", &b"a\nb"[..]), ("session/x", b"")]
-        );
-        for bad in [
-            "",
-            "artifacts keyring export 2\n",
-            &good[..good.len() - 1],
-            &format!("{TITLE}\nstorage/default 9\nab\n"),
-            &format!("{TITLE}\nstorage/default x\nab\n"),
-            &format!("{TITLE}\nno name 2\nab\n"),
-        ] {
-            assert!(parse(bad.as_bytes()).is_none(), "{bad:?}");
-        }
-    }
 }
