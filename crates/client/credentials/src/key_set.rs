@@ -68,6 +68,16 @@ impl KeySet {
         })
     }
 
+    /// A second copy. Not `Clone`, so that each copy of a secret is written on purpose.
+    pub fn duplicate(&self) -> Self {
+        Self {
+            access_key_id: self.access_key_id.duplicate(),
+            secret_access_key: self.secret_access_key.duplicate(),
+            session_token: self.session_token.as_ref().map(FieldValue::duplicate),
+            expires: self.expires,
+        }
+    }
+
     /// Whether the keys still count at `now`, and for `margin` longer.
     pub fn lasts(&self, now: OffsetDateTime, margin: time::Duration) -> bool {
         self.expires.is_none_or(|end| now + margin < end)

@@ -21,6 +21,7 @@ use super::mount::settings::Flags;
 use super::mount::values::Span;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::process::{CoresAllowed, without_secrets};
 
 /// Where the command finds the folder.
 const FOLDER_VARIABLE: &str = "ARTIFACTS_MOUNT";
@@ -59,7 +60,8 @@ pub(crate) struct Exec {
 }
 
 pub(crate) fn run(args: &Exec, context: &Context) -> Result<ExitCode> {
-    let plan = Plan::new(&args.name, &args.path, &args.flags, context)?;
+    let keys = args.flags.keys().settled(context)?;
+    let plan = Plan::new(&args.name, &args.path, &args.flags, keys, context)?;
     context.block_on(async {
         let running = serve::start(&plan, None).await?;
         let ready = plan.ready(&running);
@@ -84,10 +86,12 @@ async fn run_command(args: &Exec, folder: &Path, context: &Context) -> Result<u8
         .ok_or_else(|| Failure::new(Code::Usage, "there is no command to run"))?;
     // Before the command starts, so that no signal is lost in between.
     let mut signals = signals()?;
-    let spawned = Command::new(program)
-        .args(rest)
-        .env(FOLDER_VARIABLE, folder)
-        .spawn();
+    let mut command = Command::new(program);
+    command.args(rest).env(FOLDER_VARIABLE, folder);
+    without_secrets(&mut command, context)?;
+    let allowed = CoresAllowed::now();
+    let spawned = command.spawn();
+    drop(allowed);
     let child = match spawned {
         Ok(child) => child,
         Err(error) => {

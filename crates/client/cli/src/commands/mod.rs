@@ -34,8 +34,7 @@ pub(crate) enum Command {
     Storage(storage::Command),
     /// Storage identities and keyrings of this machine. (The orchestrator has a login of its
     /// own; this is about the keys of your buckets.)
-    #[command(subcommand)]
-    Auth(auth::Command),
+    Auth(auth::Auth),
     /// Mount a workspace as a folder.
     Mount(mount::Mount),
     /// Upload what waits, then take a mounted folder off.

@@ -31,8 +31,8 @@ macro_rules! require_fuse {
 pub(crate) struct Site {
     pub(crate) machine: Machine,
     pub(crate) root: PathBuf,
-    server: embedded::Server,
-    _folders: [tempfile::TempDir; 2],
+    server: Option<embedded::Server>,
+    folders: [tempfile::TempDir; 2],
 }
 
 impl Site {
@@ -62,21 +62,49 @@ impl Site {
         Self {
             machine,
             root: root.path().canonicalize().unwrap(),
-            server,
-            _folders: [data, root],
+            server: Some(server),
+            folders: [data, root],
         }
     }
 
+    fn server(&self) -> &embedded::Server {
+        self.server.as_ref().expect("it runs")
+    }
+
     pub(crate) fn endpoint(&self) -> String {
-        self.server.endpoint()
+        self.server().endpoint()
     }
 
     pub(crate) fn address(&self) -> std::net::SocketAddr {
-        self.server.address()
+        self.server().address()
     }
 
     pub(crate) fn keys(&self) -> &embedded::Keys {
-        self.server.keys()
+        self.server().keys()
+    }
+
+    /// Writes the roles, providers and MFA devices of the store's STS.
+    pub(crate) fn put_settings(&self, settings: &Value) {
+        let path = self.data().join(embedded::STS_FILE);
+        fs::write(&path, settings.to_string()).unwrap();
+        crate::support::chmod(&path, 0o600);
+    }
+
+    /// The store's folder.
+    pub(crate) fn data(&self) -> &Path {
+        self.folders[0].path()
+    }
+
+    /// Stops the store and starts it again on the same folder and port: sessions, which are
+    /// in its memory, are gone.
+    pub(crate) fn restart_store(&mut self) {
+        let address = self.address();
+        let mut options = embedded::Options::new(self.data());
+        options.durability = embedded::Durability::Process;
+        options.listen = address;
+        // Gone before the next one wants its folder and its port.
+        drop(self.server.take());
+        self.server = Some(block_on(embedded::Server::start(options)).expect("a server"));
     }
 
     /// Lets the workspace find its store elsewhere, say behind a proxy.

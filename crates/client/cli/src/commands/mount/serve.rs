@@ -19,8 +19,8 @@ use super::settings::{Choices, Flags, unknown_keys};
 use crate::commands::wake_watchers;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::key_choice::Settled;
 use crate::marker::Marker;
-use crate::variables;
 use crate::workspace::{self, Opened};
 
 /// How long a mount waits to learn whether its keys may write.
@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     cache: PathBuf,
     state: PathBuf,
     notes: Vec<String>,
+    /// Which keys were chosen.
+    pub(crate) keys: Settled,
 }
 
 /// A mount and what was found on the way to it.
@@ -55,18 +57,12 @@ impl Plan {
         name: &WorkspaceName,
         path: &Path,
         flags: &Flags,
+        keys: Settled,
         context: &Context,
     ) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| Failure::new(Code::InvalidValue, format!("{}: {e}", path.display())))?;
-        let mut opened = workspace::open(context, name)?;
-        let named = variables::text(variables::PROFILE).is_some();
-        if flags.key_profile.is_some() || named {
-            opened.config.profile = context.profile(flags.key_profile.as_ref())?;
-            opened.config.identity = None;
-            opened.config.aws_profile = None;
-            opened.bucket = workspace::connect(context, &opened.config)?;
-        }
+        let opened = workspace::open(context, name, &keys)?;
         let choices = flags.choose(&opened.config.mount)?;
         let notes = unknown_keys(&opened.config.mount)
             .into_iter()
@@ -90,6 +86,7 @@ impl Plan {
             cache: own(paths.cache())?,
             state: own(paths.state())?,
             notes,
+            keys,
             opened,
         })
     }

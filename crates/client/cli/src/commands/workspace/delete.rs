@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::input;
+use crate::key_choice::KeyChoice;
 use crate::marker::Marker;
 use crate::workspace::{Opened, open, place};
 
@@ -23,6 +24,8 @@ pub(crate) struct Delete {
     /// Do not ask before the purge.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 /// What was done, for programs.
@@ -71,7 +74,7 @@ pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
 }
 
 fn purge(delete: &Delete, context: &Context) -> Result<Counts> {
-    let opened = open(context, &delete.name)?;
+    let opened = open(context, &delete.name, &delete.keys.settled(context)?)?;
     let (count, bytes) = context.block_on(async {
         opened.check_marker().await?;
         survey(opened.bucket.as_ref(), &opened.config.prefix).await
