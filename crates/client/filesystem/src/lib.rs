@@ -18,6 +18,7 @@ mod filesystem;
 mod foreign;
 mod journal;
 mod lease;
+mod left;
 mod listing;
 mod memory;
 mod merge;
@@ -36,6 +37,7 @@ mod upload;
 
 pub use filesystem::Filesystem;
 pub use foreign::Attributes;
+pub use left::Left;
 pub use settings::{OpenError, Settings};
 pub use status::{Health, Status};
 pub use types::*;
