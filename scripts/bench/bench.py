@@ -9,6 +9,7 @@ import argparse
 import collections
 import contextlib
 import datetime
+import io
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -96,6 +98,22 @@ class Bench:
                 file.write(os.urandom(measures.MIB))
         self.source = source
         self.source_tree = self._source_tree()
+        self.tar = self._tar()
+
+    def _tar(self):
+        """2,000 small files in 200 directories, each with a mode and a time of its own."""
+        path = self.work / "unpack.tar"
+        with tarfile.open(path, "w") as tar:
+            for d in range(200):
+                for f in range(10):
+                    entry = tarfile.TarInfo(f"d{d:03}/f{f}")
+                    entry.size, entry.mode, entry.mtime = 512, (0o640, 0o600)[f % 2], 1_500_000_000 + d * 10 + f
+                    tar.addfile(entry, io.BytesIO(self.noise[:512]))
+        return path
+
+    def names(self, tree):
+        """The paths of a tree's files, in the order of their names."""
+        return sorted(str(path.relative_to(self.source)) for path in (self.source / tree).rglob("*") if path.is_file())
 
     def _source_tree(self):
         """A published crate of some hundred files, as cargo unpacked it."""

@@ -5,6 +5,7 @@ from measures import BARE, METRICS, higher_is_better
 # What a first version must reach, by the design: (metric, latency, peer, ratio, at least?)
 GOALS = [
     ("ls_cold", 0, "bare", 1.5, "`ls -lR` cold ≤ 1.5 × the plain LIST"),
+    ("ls_deep_cold", 0, "bare", 1.5, "`ls -lR` cold of 5,000 directories ≤ 1.5 × the plain LIST"),
     ("read_warm", 0, "ext4", 0.9, "warm sequential read ≥ 0.9 × ext4"),
     ("rand_warm", 0, "ext4", 0.9, "warm 4k reads ≥ 0.9 × ext4"),
     ("create", 0, "rclone", 3.0, "create ≥ 3 × rclone"),

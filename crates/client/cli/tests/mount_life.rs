@@ -525,3 +525,38 @@ impl Drop for User<'_> {
         let _ = self.namespace.wait();
     }
 }
+
+/// A version that a program has open stays that version; who comes by the name gets the other
+/// machine's, and what is written here is added to that, whatever the kernel has at hand.
+#[test]
+fn what_is_written_after_a_change_elsewhere_goes_into_the_new_version() {
+    require_fuse!();
+    for options in ["--attr-ttl 1s", "--attr-ttl 1s --no-passthrough"] {
+        let site = Site::new();
+        let folder = site.mount(options);
+        let path = folder.join("log");
+        for (cut, expected) in [(false, "theirs\nours\n"), (true, "ours\n")] {
+            fs::write(&path, "first\n").unwrap();
+            site.run("flush {}", &folder).ok();
+            let reader = fs::File::open(&path).unwrap();
+            let mut seen = [0; 6];
+            reader.read_exact_at(&mut seen, 0).unwrap();
+            site.put_object("log", "theirs\n");
+            eventually(Duration::from_secs(10), "their version is seen", || {
+                fs::read_to_string(&path).unwrap() == "theirs\n"
+            });
+            let mut options = fs::OpenOptions::new();
+            options.write(true).truncate(cut).append(!cut);
+            let mut writer = options.open(&path).unwrap();
+            writer.write_all(b"ours\n").unwrap();
+            drop(writer);
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+            reader.read_exact_at(&mut seen, 0).unwrap();
+            assert_eq!(&seen, b"first\n", "one open file is one version");
+            site.run("flush {}", &folder).ok();
+            let object = site.object("log").unwrap();
+            assert_eq!(String::from_utf8(object).unwrap(), expected, "{options:?}");
+        }
+        site.run("unmount {}", &folder).ok();
+    }
+}

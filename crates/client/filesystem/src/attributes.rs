@@ -63,6 +63,8 @@ pub(crate) struct Index {
     documents: HashMap<Key, (Etag, Arc<BTreeMap<String, IndexEntry>>)>,
     /// Directory → names whose entries are out of date.
     dirty: HashMap<String, HashSet<String>>,
+    /// Directory → when it was last told something by us: what was read before may be older.
+    told: HashMap<String, Stamp>,
 }
 
 impl IndexEntry {
@@ -114,6 +116,14 @@ impl Index {
     /// Whether a directory has something to be told.
     pub(crate) fn is_dirty(&self, directory: &str) -> bool {
         self.dirty.contains_key(directory)
+    }
+
+    /// Whether what the index said of a name, read after `began`, is as new as what is known
+    /// here.
+    pub(crate) fn speaks(&self, directory: &str, name: &str, began: Stamp) -> bool {
+        let dirty = self.dirty.get(directory);
+        !dirty.is_some_and(|names| names.contains(name))
+            && self.told.get(directory).is_none_or(|told| *told < began)
     }
 
     /// Directories with something to be told.
@@ -460,6 +470,7 @@ impl Core {
                 settled.push((name.clone(), None));
             }
         }
+        state.index.told.insert(directory.to_owned(), Stamp::now());
         if let Some(dirty) = state.index.dirty.get_mut(directory) {
             for (name, _) in &settled {
                 dirty.remove(name);

@@ -9,7 +9,7 @@ use crate::core::{Batch, Core, State};
 use crate::merge::Notice;
 use crate::pending::{Base, Op, Want};
 use crate::tree::{Attrs, Content, Node, Remote, segment_for};
-use crate::{FsError, Ino, Kind};
+use crate::{Change, FsError, Ino, Kind};
 
 impl Core {
     /// The bucket's version keeps the name; ours goes up beside it under a name that says
@@ -73,9 +73,9 @@ impl Core {
         batch.touch(&copy_key);
         self.commit(state, batch)?;
         Ok(vec![
-            Notice::Entry(parent, name),
-            Notice::Entry(parent, copy),
-            Notice::Changed(ino),
+            Notice::Appeared(parent, name),
+            Notice::Appeared(parent, copy),
+            Notice::Changed(ino, Change::Attributes),
         ])
     }
 

@@ -22,6 +22,7 @@ use crate::pending::{Base, Pending, Want};
 use crate::remembered::{Memory, MemoryKind, Remembered};
 use crate::status::{Health, Status};
 use crate::tree::{Attrs, Content, Node, Tree};
+use crate::watching::Watching;
 use crate::{Entry, FsError, Handle, Ino, Settings, Watcher};
 
 /// One open workspace.
@@ -52,6 +53,7 @@ pub(crate) struct State {
     /// Keys that went away here, and when: listings begun earlier still show them.
     pub(crate) gone: HashMap<Key, Stamp>,
     pub(crate) listings: Listings,
+    pub(crate) watching: Watching,
     pub(crate) index: crate::attributes::Index,
     /// Files to be uploaded although a program still has them open for writing.
     pub(crate) forced: HashSet<Ino>,
@@ -150,6 +152,7 @@ impl Core {
                 next_handle: 1,
                 gone: HashMap::new(),
                 listings: Listings::default(),
+                watching: Watching::default(),
                 index: crate::attributes::Index::default(),
                 forced: HashSet::new(),
                 unsaved: HashSet::new(),
@@ -186,6 +189,22 @@ impl Core {
             self.look_by(state, ready);
         }
         Ok(())
+    }
+
+    /// The same for a node that was added a moment ago; it goes again when that fails.
+    pub(crate) fn commit_new(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        batch: Batch,
+    ) -> Result<(), FsError> {
+        let recorded = self.commit(state, batch);
+        if recorded.is_err() {
+            state.pending.take(&state.tree.key(ino)?);
+            state.release_body(ino);
+            state.tree.unlink(ino)?;
+        }
+        recorded
     }
 
     /// Wakes the uploader when it would look too late for what is ready then.
@@ -264,7 +283,7 @@ impl Core {
             .ok()
             .and_then(|directory| directory.listed);
         listed.map_or(Duration::ZERO, |listed| {
-            listed.after(self.settings.attr_ttl).remaining() / 2
+            listed.after(self.lifetime(state, directory)).remaining() / 2
         })
     }
 

@@ -15,6 +15,7 @@ use crate::remembered::Remembered;
 use crate::status::Status;
 use crate::upkeep;
 use crate::upload;
+use crate::watching;
 use crate::{FsError, Ino, OpenError, ROOT, Settings, Watcher};
 
 /// A workspace as a tree. Cheap to clone; all clones are the same workspace.
@@ -64,6 +65,7 @@ impl Filesystem {
         }
         core.runtime.spawn(upload::run(Arc::clone(&core)));
         core.runtime.spawn(upkeep::run(Arc::clone(&core)));
+        core.runtime.spawn(watching::run(Arc::clone(&core)));
         if !core.settings.lazy {
             let core = Arc::clone(&core);
             core.runtime.clone().spawn(async move {
@@ -82,6 +84,16 @@ impl Filesystem {
     /// folder's file system tells of what is done to them behind our back.
     pub fn lends_files(&self) -> bool {
         self.core.settings.backing
+    }
+
+    /// The longest that another machine's change may stay unseen by who asks, or watches.
+    pub fn others_changes_within(&self) -> Duration {
+        self.core.settings.attr_ttl
+    }
+
+    /// Whether watching costs nothing here, because nothing is listed for it.
+    pub fn is_lazy(&self) -> bool {
+        self.core.settings.lazy
     }
 
     /// Uploads everything that is pending, open files too. Returns when nothing is, or

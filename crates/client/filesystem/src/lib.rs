@@ -25,6 +25,7 @@ mod merge;
 mod metadata;
 mod names;
 mod pending;
+mod present;
 mod remembered;
 mod replay;
 mod sending;
@@ -34,6 +35,7 @@ mod tree;
 mod types;
 mod upkeep;
 mod upload;
+mod watching;
 
 pub use filesystem::Filesystem;
 pub use foreign::Attributes;

@@ -92,7 +92,7 @@ impl State {
                 continue;
             }
             if self.tree.node(ino).is_ok_and(|node| node.references > 0) {
-                notices.push(Notice::Entry(directory, name));
+                notices.push(Notice::Unneeded(directory, name));
             } else {
                 dropped |= self.tree.unlink(ino).is_ok();
             }

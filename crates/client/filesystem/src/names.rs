@@ -158,12 +158,12 @@ impl Filesystem {
         }
         let (now, chosen) = (node.attrs.mtime, node.attrs.chosen);
         let ino = state.tree.add(parent, node)?;
-        state.tree.node_mut(ino)?.references = 1;
         let mut batch = Batch::default();
         state.want_put(ino, self.core.upload_time(), &mut batch)?;
         state.touch_directory(parent, now);
+        self.core.commit_new(state, ino, batch)?;
+        state.tree.node_mut(ino)?.references = 1;
         state.unsaved.insert(ino);
-        self.core.commit(state, batch)?;
         if chosen {
             self.core.index_later(state, ino)?;
         }
@@ -178,6 +178,7 @@ impl Filesystem {
         kind: Kind,
     ) -> Result<(), FsError> {
         self.core.writable()?;
+        self.core.room_to_record()?;
         check_name(parent, name, kind)?;
         listing::ensure(&self.core, parent).await?;
         let state = self.core.state();
@@ -235,6 +236,7 @@ impl Filesystem {
         mode: RenameMode,
     ) -> Result<(), FsError> {
         self.core.writable()?;
+        self.core.room_to_record()?;
         listing::ensure(&self.core, parent).await?;
         listing::ensure(&self.core, new_parent).await?;
         let (ino, target) = {

@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::BodyStamp;
 use crate::clock::Stamp;
-use crate::core::{Batch, Core, State};
+use crate::core::{Batch, Core, State, fs_error};
 use crate::fetch;
+use crate::merge::Notice;
 use crate::pending::{Base, Op, Want};
 use crate::sending::{self, Sending, Upload};
-use crate::tree::Remote;
-use crate::{FsError, Ino};
+use crate::tree::{Content, Remote};
+use crate::{FsError, Gone, Ino};
 
 /// The name of the metadata entry that tells which upload made an object.
 pub(crate) const TOKEN: &str = "artifacts-upload";
@@ -110,9 +111,17 @@ async fn attempt(core: Arc<Core>, key: Key, op: Op, cancel: CancellationToken) {
             Want::Delete => delete(&core, &key, &op).await,
         }
     };
+    // Only a conditional write may be given up: what else is under way could come about in
+    // the store after what follows it here.
+    let given_up = async {
+        match op.want {
+            Want::Put { .. } => cancel.cancelled().await,
+            _ => std::future::pending().await,
+        }
+    };
     let result = tokio::select! {
         result = work => Some(result),
-        () = cancel.cancelled() => None,
+        () = given_up => None,
     };
     let mut state = core.state();
     let current = state.pending.ended(&key, op.order);
@@ -300,7 +309,7 @@ impl Core {
         if let Some(op) = state.pending.at_mut(key) {
             let pause = Duration::from_secs(1 << op.tries.min(5));
             op.ready = Stamp::now().after(pause);
-            op.error = Some(error.to_string());
+            op.error = Some(fs_error(error));
         }
     }
 
@@ -327,8 +336,8 @@ impl Core {
                     return Ok(());
                 };
                 let since = *tries.get_or_insert(op.tries);
-                if op.tries > since && op.error.is_some() && !running {
-                    return Err(FsError::Unreachable);
+                if let Some(error) = op.error.as_ref().filter(|_| op.tries > since && !running) {
+                    return Err(error.clone());
                 }
                 if op.tries == since {
                     op.ready = Stamp::now();
@@ -590,6 +599,7 @@ async fn source_changed(
     etag: &Etag,
 ) -> Result<Done, BucketError> {
     let now = at(core, from).await?;
+    let mut notices = Vec::new();
     let mut state = core.state();
     let Some(op) = state.pending.in_order(key, op.order).cloned() else {
         return Ok(Done::Changed);
@@ -602,7 +612,11 @@ async fn source_changed(
         .is_some_and(|body| body.is_whole());
     match now {
         Some(meta) if meta.etag != *etag => {
-            state.release_body(ino);
+            let mut ino = ino;
+            if let Ok((new, notice)) = state.inode_for_other_content(ino, 0) {
+                ino = new;
+                notices.push(notice);
+            }
             if let Ok(node) = state.tree.node_mut(ino) {
                 node.size = meta.size;
                 node.generation += 1;
@@ -612,6 +626,9 @@ async fn source_changed(
                     size: meta.size,
                     seen: Stamp::now(),
                 });
+                if let Content::Symlink { target } = &mut node.content {
+                    *target = None;
+                }
             }
             let want = Want::Copy {
                 ino,
@@ -633,12 +650,15 @@ async fn source_changed(
                 "{from} was removed elsewhere while it was being renamed to {key}"
             ));
             state.pending.take(key);
-            let _ = state.tree.unlink(ino);
+            notices.extend(Gone::of(&state, ino).map(Notice::Removed));
+            let _ = state.tree.supersede(ino);
         }
     }
     let mut batch = Batch::default();
     batch.touch(key);
     let _ = core.commit(&state, batch);
+    drop(state);
+    core.tell(notices);
     Ok(Done::Changed)
 }
 

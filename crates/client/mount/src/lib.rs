@@ -24,6 +24,7 @@ mod readahead;
 pub mod supervise;
 mod table;
 pub mod units;
+mod wake;
 
 pub use claim::{Claim, clear_stale};
 pub use error::MountError;
@@ -33,3 +34,5 @@ pub use mounted::{Mount, MountOptions, Mounted, passthrough_possible};
 pub use movement::{Metered, Movement};
 pub use process::ProcessId;
 pub use table::{Liveness, MountRecord, MountTable};
+pub use wake::WakeProgram;
+pub use wake::helper::serve_wakes;

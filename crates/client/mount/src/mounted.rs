@@ -13,9 +13,12 @@ use crate::attach::{self, Attachment};
 use crate::claim::Claim;
 use crate::control::{MountStatus, Outcome, Server};
 use crate::error::MountError;
-use crate::kernel::{self, Changes, KernelOptions, KernelSession, Passthrough, PassthroughState};
+use crate::kernel::{
+    self, Changes, KernelOptions, KernelSession, Passthrough, PassthroughState, WakeOptions, Wakes,
+};
 use crate::movement::Movement;
 use crate::table::MountRecord;
+use crate::wake::WakeProgram;
 
 /// How often a drain tells how far it is.
 const TICK: Duration = Duration::from_millis(200);
@@ -38,6 +41,9 @@ pub struct MountOptions {
     pub passthrough: bool,
     /// The log file, to be shown by `status`.
     pub log: Option<PathBuf>,
+    /// How the helper is started that wakes programs which wait for changes; without it
+    /// they are not woken.
+    pub wake: Option<WakeProgram>,
     /// What the tree's bucket counts, where it is [`Metered`](crate::Metered).
     pub movement: Movement,
 }
@@ -61,6 +67,7 @@ pub struct Mount {
     tree: Filesystem,
     record: MountRecord,
     passthrough: PassthroughState,
+    wakes: Wakes,
     movement: Movement,
     phase: watch::Sender<Phase>,
     /// What waits for upload stays in the journal when the mount ends.
@@ -102,6 +109,7 @@ impl Mounted {
             tree,
             record,
             passthrough: session.passthrough.clone(),
+            wakes: session.wakes.clone(),
             movement: options.movement,
             phase: watch::Sender::new(Phase::Mounted),
             leave_pending: AtomicBool::new(false),
@@ -165,6 +173,12 @@ impl Mount {
         self.passthrough.now()
     }
 
+    /// Looks at once at objects that changed in the bucket, as somebody says.
+    pub fn refresh(&self, keys: &[String]) -> Outcome {
+        self.tree.refresh(keys);
+        Outcome::of(&self.tree.status(), &Left::default())
+    }
+
     /// Uploads everything that waits.
     ///
     /// # Errors
@@ -224,7 +238,12 @@ impl Mount {
         let mountpoint = self.record.mountpoint.clone();
         // Before the folder goes: the end of the session follows at once.
         self.leave_pending.store(leave_pending, Ordering::SeqCst);
-        let result = blocking(move || attach::detach(&mountpoint, lazy)).await;
+        let wakes = self.wakes.clone();
+        let result = blocking(move || {
+            let _paused = wakes.pause();
+            attach::detach(&mountpoint, lazy)
+        })
+        .await;
         if result.is_err() {
             self.leave_pending.store(false, Ordering::SeqCst);
         }
@@ -258,6 +277,7 @@ impl Mount {
             },
             () = self.force.notified() => self.passthrough.release_all(&self.tree).await,
         }
+        self.wakes.end();
         self.phase.send_replace(Phase::Detached);
         if !self.leave_pending.load(Ordering::SeqCst)
             && let Err(error) = self.drain(Some(LAST_UPLOADS), &mut |_| {}).await
@@ -293,6 +313,15 @@ async fn attach_and_serve(
     let kernel_options = KernelOptions {
         no_passthrough: why_no_passthrough(options, &tree),
         allow_other,
+        // A read-only mount refuses the helper's calls before they come to us.
+        wake: options
+            .wake
+            .clone()
+            .filter(|_| !read_only && !tree.is_lazy())
+            .map(|program| WakeOptions {
+                program,
+                mountpoint: mountpoint.clone(),
+            }),
     };
     blocking(move || {
         let device = attach::attach(&Attachment {

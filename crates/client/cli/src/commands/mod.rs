@@ -13,6 +13,7 @@ mod reference;
 mod status;
 mod storage;
 mod unmount;
+mod wake_watchers;
 mod workspace;
 
 use std::process::ExitCode;
@@ -67,6 +68,10 @@ pub(crate) enum Command {
     /// Print a page of the reference.
     #[command(hide = true)]
     Reference(reference::Reference),
+    /// The helper of a mount that wakes programs which wait for changes: takes orders on
+    /// its standard input.
+    #[command(hide = true)]
+    WakeWatchers,
 }
 
 /// Does what was asked for.
@@ -86,6 +91,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Doctor(command) => doctor::run(&command, context),
         Command::Completions(command) => completions::run(&command, context).map(done),
         Command::Reference(command) => reference::run(&command, context).map(done),
+        Command::WakeWatchers => wake_watchers::run().map(done),
     }
 }
 

@@ -31,6 +31,11 @@ pub enum Request {
         /// Give up after so many seconds without progress; `None` never.
         stall: Option<u64>,
     },
+    /// These objects changed in the bucket: look at them now.
+    Refresh {
+        /// Their whole keys.
+        keys: Vec<String>,
+    },
     /// Unmount and end.
     Unmount {
         /// Upload everything first.

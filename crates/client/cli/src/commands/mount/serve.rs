@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::settings::{Choices, Flags, unknown_keys};
+use crate::commands::wake_watchers;
 use crate::commands::workspace::view::shortcomings;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
@@ -148,6 +149,7 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
         allow_other: plan.choices.allow_other || is_root(),
         passthrough: plan.choices.passthrough,
         log,
+        wake: Some(wake_watchers::program()),
         movement,
     };
     let mounted = match Mounted::start(claim, tree.clone(), changes, options).await {
