@@ -158,6 +158,11 @@ impl Code {
         self.facts().exit
     }
 
+    /// Whether the same command may succeed later.
+    pub(crate) fn is_temporary(self) -> bool {
+        self.exit() == 7
+    }
+
     /// Everything there is to say about it.
     #[rustfmt::skip]
     pub(crate) const fn facts(self) -> Facts {

@@ -21,7 +21,7 @@ pub(crate) struct Cache {
 impl Cache {
     /// Opens (and makes) the folder.
     pub(crate) fn open(cache_dir: &Path) -> std::io::Result<Self> {
-        let folder = cache_dir.join("bodies");
+        let folder = bodies_folder(cache_dir);
         std::fs::create_dir_all(&folder)?;
         Ok(Self {
             folder,
@@ -110,6 +110,11 @@ impl Cache {
             }
         }
     }
+}
+
+/// Where bodies lie in a workspace's cache folder.
+pub(crate) fn bodies_folder(cache_dir: &Path) -> PathBuf {
+    cache_dir.join("bodies")
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::FsError;
 
+/// The journal's file in a workspace's state folder.
+pub(crate) const JOURNAL: &str = "journal.db";
+
 const FORMAT: i64 = 1;
 /// Bytes of the reserve: thousands of rows.
 const RESERVE: u64 = 2 << 20;
@@ -90,7 +93,7 @@ pub(crate) struct Replay {
 impl Journal {
     /// Opens the journal in `folder`, making it when there is none.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Replay), rusqlite::Error> {
-        let path = folder.join("journal.db");
+        let path = folder.join(JOURNAL);
         let reserve = folder.join("journal.reserve");
         // What a full disk keeps from being opened needs it.
         let _ = std::fs::remove_file(&reserve);

@@ -18,6 +18,7 @@ mod filesystem;
 mod foreign;
 mod journal;
 mod lease;
+mod left;
 mod listing;
 mod memory;
 mod merge;
@@ -38,6 +39,7 @@ mod watching;
 
 pub use filesystem::Filesystem;
 pub use foreign::Attributes;
+pub use left::Left;
 pub use settings::{OpenError, Settings};
 pub use status::{Health, Status};
 pub use types::*;

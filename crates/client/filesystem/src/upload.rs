@@ -378,6 +378,7 @@ async fn put_conditionally(
                 let options = PutOptions {
                     condition,
                     metadata,
+                    ..PutOptions::default()
                 };
                 core.bucket.put(key, upload.payload.clone(), options).await
             }

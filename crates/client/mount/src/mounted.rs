@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use filesystem::{Filesystem, Health, Status};
+use filesystem::{Filesystem, Left, Status};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -16,6 +16,7 @@ use crate::error::MountError;
 use crate::kernel::{
     self, Changes, KernelOptions, KernelSession, Passthrough, PassthroughState, WakeOptions, Wakes,
 };
+use crate::movement::Movement;
 use crate::table::MountRecord;
 use crate::wake::WakeProgram;
 
@@ -43,6 +44,8 @@ pub struct MountOptions {
     /// How the helper is started that wakes programs which wait for changes; without it
     /// they are not woken.
     pub wake: Option<WakeProgram>,
+    /// What the tree's bucket counts, where it is [`Metered`](crate::Metered).
+    pub movement: Movement,
 }
 
 /// Whether this process may hand local files to the kernel, as far as can be known before
@@ -65,6 +68,7 @@ pub struct Mount {
     record: MountRecord,
     passthrough: PassthroughState,
     wakes: Wakes,
+    movement: Movement,
     phase: watch::Sender<Phase>,
     /// What waits for upload stays in the journal when the mount ends.
     leave_pending: AtomicBool,
@@ -106,6 +110,7 @@ impl Mounted {
             record,
             passthrough: session.passthrough.clone(),
             wakes: session.wakes.clone(),
+            movement: options.movement,
             phase: watch::Sender::new(Phase::Mounted),
             leave_pending: AtomicBool::new(false),
             force: Notify::new(),
@@ -171,7 +176,7 @@ impl Mount {
     /// Looks at once at objects that changed in the bucket, as somebody says.
     pub fn refresh(&self, keys: &[String]) -> Outcome {
         self.tree.refresh(keys);
-        Outcome::of(&self.tree.status())
+        Outcome::of(&self.tree.status(), &Left::default())
     }
 
     /// Uploads everything that waits.
@@ -183,7 +188,7 @@ impl Mount {
         stall: Option<Duration>,
         progress: &mut (dyn FnMut(&Status) + Send),
     ) -> Result<Outcome, MountError> {
-        drain(&self.tree, stall, progress).await
+        drain(&self.tree, &self.movement, stall, progress).await
     }
 
     /// Unmounts: with `wait` after everything has been uploaded. Returns when the mount
@@ -207,7 +212,10 @@ impl Mount {
         }
         // Programs that hold files of it are served until they close them.
         let ended = tokio::time::timeout(LAZY_PATIENCE, self.finished()).await;
-        Ok(ended.unwrap_or_else(|_| Outcome::of(&self.tree.status())))
+        match ended {
+            Ok(outcome) => Ok(outcome),
+            Err(_) => Ok(self.outcome().await),
+        }
     }
 
     /// Ends the mount at once: programs that use the folder lose it, what is pending stays
@@ -250,9 +258,13 @@ impl Mount {
                 return outcome.clone();
             }
             if phases.changed().await.is_err() {
-                return Outcome::of(&self.tree.status());
+                return self.outcome().await;
             }
         }
+    }
+
+    async fn outcome(&self) -> Outcome {
+        outcome(&self.tree).await
     }
 
     /// Waits for the end of the session, uploads what came in last, closes the tree.
@@ -268,12 +280,12 @@ impl Mount {
         self.wakes.end();
         self.phase.send_replace(Phase::Detached);
         if !self.leave_pending.load(Ordering::SeqCst)
-            && let Err(error) = drain(&self.tree, Some(LAST_UPLOADS), &mut |_| {}).await
+            && let Err(error) = self.drain(Some(LAST_UPLOADS), &mut |_| {}).await
         {
             tracing::warn!(%error, "unmounted with uploads left");
         }
         self.tree.close().await;
-        Outcome::of(&self.tree.status())
+        self.outcome().await
     }
 }
 
@@ -352,6 +364,7 @@ async fn detach(claim: &Claim, lazy: bool) -> Result<(), MountError> {
 
 async fn drain(
     tree: &Filesystem,
+    movement: &Movement,
     stall: Option<Duration>,
     progress: &mut (dyn FnMut(&Status) + Send),
 ) -> Result<Outcome, MountError> {
@@ -362,12 +375,12 @@ async fn drain(
     let mut still = Stillness::new();
     loop {
         tokio::select! {
-            status = &mut everything => return Ok(Outcome::of(&status)),
+            _ = &mut everything => return Ok(outcome(tree).await),
             _ = tick.tick() => {
                 let status = tree.status();
                 progress(&status);
-                if stall.is_some_and(|stall| still.since(&status) >= stall) {
-                    return Err(left_pending(&status));
+                if stall.is_some_and(|stall| still.since(&status, movement.count()) >= stall) {
+                    return Err(left_pending(&outcome(tree).await));
                 }
             }
         }
@@ -376,6 +389,7 @@ async fn drain(
 
 /// For how long nothing has moved towards the bucket.
 struct Stillness {
+    /// Changes that were pending, and what had moved.
     seen: (u64, u64),
     since: Instant,
 }
@@ -383,31 +397,41 @@ struct Stillness {
 impl Stillness {
     fn new() -> Self {
         Self {
-            seen: (0, 0),
+            seen: (u64::MAX, 0),
             since: Instant::now(),
         }
     }
 
-    fn since(&mut self, status: &Status) -> Duration {
-        let seen = (status.pending_changes, status.pending_bytes);
-        // One large upload changes no count until it is done.
-        let under_way = status.running > 0 && status.health == Health::Ok;
-        if seen != self.seen || under_way {
-            self.seen = seen;
+    /// What programs write meanwhile is no progress, so more that is pending does not count.
+    fn since(&mut self, status: &Status, moved: u64) -> Duration {
+        let now = (status.pending_changes, moved);
+        if now.0 < self.seen.0 || now.1 != self.seen.1 {
             self.since = Instant::now();
         }
+        self.seen = now;
         self.since.elapsed()
     }
 }
 
-fn left_pending(status: &Status) -> MountError {
+fn left_pending(outcome: &Outcome) -> MountError {
     MountError::LeftPending {
-        pending: crate::units::pending(&Outcome::of(status)),
-        reason: status.last_error.clone(),
+        pending: crate::units::pending(outcome),
+        reason: outcome.last_error.clone(),
     }
 }
 
-/// Whether a folder lies on overlayfs, as in most containers.
+/// What is left now. Attributes are counted in the journal, off the runtime's threads.
+async fn outcome(tree: &Filesystem) -> Outcome {
+    let counted = tree.clone();
+    let left = blocking(move || Ok(counted.left())).await;
+    let left = left.and_then(|left| left.map_err(|e| MountError::local("count what is left", e)));
+    let left = left.unwrap_or_else(|error| {
+        tracing::warn!(%error, "attributes that wait are not counted");
+        Left::default()
+    });
+    Outcome::of(&tree.status(), &left)
+}
+
 /// Runs what blocks (the handshake, the helper program) off the runtime's threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MountError> + Send + 'static,

@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
+use filesystem::Left;
 use model::WorkspaceName;
 use mount::supervise::{self, Announcement, Announcer, Ready};
 use mount::{MountTable, units};
 use serde_json::json;
+use uuid::Uuid;
 
 use self::failures::told;
 use self::serve::Plan;
@@ -76,6 +78,12 @@ pub(crate) fn run(args: &Mount, context: &Context) -> Result<ExitCode> {
 /// The mount table of this user.
 pub(crate) fn table(context: &Context) -> Result<MountTable> {
     Ok(MountTable::open(context.paths()?.state())?)
+}
+
+/// What waits in a workspace's journal on this machine.
+pub(crate) fn left(context: &Context, id: Uuid) -> Result<Left> {
+    let (paths, id) = (context.paths()?, id.to_string());
+    Left::read(&paths.state().join(&id), &paths.cache().join(&id)).map_err(serve::not_opened)
 }
 
 /// Mounts as `artifacts mount NAME PATH` does, for another command, with the workspace's own
