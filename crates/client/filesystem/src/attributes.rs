@@ -65,6 +65,9 @@ pub(crate) struct Index {
     dirty: HashMap<String, HashSet<String>>,
     /// Directory → when it was last told something by us: what was read before may be older.
     told: HashMap<String, Stamp>,
+    /// Directory → what an earlier mount was told and could not tell the index any more, until
+    /// the names are known.
+    kept: HashMap<String, HashMap<String, IndexEntry>>,
 }
 
 impl IndexEntry {
@@ -136,6 +139,14 @@ impl Index {
             .entry(directory.to_owned())
             .or_default()
             .insert(name);
+    }
+
+    /// Keeps what an earlier mount was told of a name until that is known.
+    pub(crate) fn keep(&mut self, directory: &str, name: String, entry: IndexEntry) {
+        self.kept
+            .entry(directory.to_owned())
+            .or_default()
+            .insert(name, entry);
     }
 }
 
@@ -460,7 +471,10 @@ impl Core {
         let parent = state.tree.find_directory(directory);
         let mut settled = Vec::new();
         for (name, written) in entries {
-            let now = parent.and_then(|parent| state.child_by_index_name(parent, name));
+            let now = parent
+                .and_then(|parent| state.child_by_index_name(parent, name))
+                .and_then(|ino| state.tree.node(ino).ok())
+                .map(IndexEntry::of);
             let unchanged = match (&now, written) {
                 (Some(entry), Some(written)) => entry == written,
                 (None, _) => true,
@@ -485,7 +499,40 @@ impl Core {
 }
 
 impl crate::core::State {
-    fn child_by_index_name(&self, parent: Ino, name: &str) -> Option<IndexEntry> {
+    /// Gives the names of a directory, as far as they are known, the attributes that an
+    /// earlier mount was told. A file's hold only for the version that they were set on; once
+    /// the directory is listed, what is left of them holds for nothing.
+    pub(crate) fn take_kept(&mut self, directory: Ino, prefix: &str) {
+        let Some(mut kept) = self.index.kept.remove(prefix) else {
+            return;
+        };
+        let listed = self
+            .tree
+            .directory(directory)
+            .is_ok_and(|d| d.listed.is_some());
+        kept.retain(|name, entry| {
+            let Some(ino) = self.child_by_index_name(directory, name) else {
+                return !listed;
+            };
+            let waits = self
+                .tree
+                .key(ino)
+                .is_ok_and(|key| self.pending.at(&key).is_some());
+            if let Ok(node) = self.tree.node_mut(ino)
+                && !waits
+                && IndexEntry::of(node).etag == entry.etag
+                && entry.apply(&mut node.attrs)
+            {
+                self.unsaved.insert(ino);
+            }
+            false
+        });
+        if !kept.is_empty() {
+            self.index.kept.insert(prefix.to_owned(), kept);
+        }
+    }
+
+    fn child_by_index_name(&self, parent: Ino, name: &str) -> Option<Ino> {
         let is_directory = name.ends_with('/');
         let segment = name.strip_suffix('/').unwrap_or(name);
         let children = &self.tree.directory(parent).ok()?.children;
@@ -497,7 +544,7 @@ impl crate::core::State {
             .find(|node| {
                 node.segment() == segment && (node.kind() == Kind::Directory) == is_directory
             })?;
-        Some(IndexEntry::of(node))
+        Some(node.ino)
     }
 }
 

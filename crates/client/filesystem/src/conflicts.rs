@@ -79,7 +79,7 @@ impl Core {
         ])
     }
 
-    fn free_copy_name(
+    pub(crate) fn free_copy_name(
         &self,
         state: &State,
         parent: Ino,

@@ -73,6 +73,7 @@ pub(crate) struct Report {
     pub(crate) last_error: Option<String>,
     pub(crate) conflicts: u64,
     pub(crate) set_aside: Option<String>,
+    pub(crate) set_aside_changes: Vec<String>,
     /// Bytes waiting for upload, as last counted.
     pub(crate) waiting_bytes: u64,
 }
@@ -269,6 +270,7 @@ impl Core {
             conflicts: state.report.conflicts,
             last_error: state.report.last_error.clone(),
             journal_set_aside: state.report.set_aside.clone(),
+            changes_set_aside: state.report.set_aside_changes.clone(),
             read_only: self.settings.read_only,
         }
     }
@@ -397,6 +399,7 @@ impl State {
                 )),
             ) => RowWant::Body {
                 id: body.id().as_str().to_owned(),
+                synced: body.synced().map(Into::into),
             },
             (
                 Want::Put { .. },

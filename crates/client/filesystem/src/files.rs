@@ -142,10 +142,11 @@ impl Filesystem {
             .file
             .as_ref()
             .map(|file| Arc::clone(&file.current.lock().body));
-        let core = Arc::clone(&self.core);
+        let (core, ino) = (Arc::clone(&self.core), open.ino);
         let sync = move || -> Result<(), FsError> {
             if let Some(body) = body {
                 body.sync()?;
+                core.record_synced([ino])?;
             }
             core.journal.sync()
         };

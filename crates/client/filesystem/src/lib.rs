@@ -12,6 +12,7 @@ mod cache;
 mod clock;
 mod conflicts;
 mod core;
+mod durable;
 mod fetch;
 mod files;
 mod filesystem;

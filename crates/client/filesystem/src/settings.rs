@@ -49,6 +49,9 @@ pub struct Settings {
     pub backing: bool,
     /// What the store can do.
     pub capabilities: Capabilities,
+    /// Which boot of the machine this is: bodies that were written before a crash of the
+    /// machine may hold anything.
+    pub boot: String,
 }
 
 impl Settings {
@@ -79,8 +82,15 @@ impl Settings {
             host: "host".to_owned(),
             backing: false,
             capabilities,
+            boot: this_boot(),
         }
     }
+}
+
+fn this_boot() -> String {
+    // proc(5); Linux has no shorter way.
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }
 
 /// Why a workspace could not be opened on this machine.
@@ -101,5 +111,17 @@ pub enum OpenError {
         path: PathBuf,
         /// The database's words.
         reason: String,
+    },
+    /// A newer version of this program wrote the journal: that one has to open it. Nothing in
+    /// it was changed.
+    #[error(
+        "the journal in {} was written by a newer version of this program (format {format})",
+        path.display()
+    )]
+    NewerJournal {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        format: i64,
     },
 }

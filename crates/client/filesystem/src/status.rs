@@ -25,8 +25,12 @@ pub struct Status {
     pub conflicts: u64,
     /// The last failure of a background task, with its key; never a secret.
     pub last_error: Option<String>,
-    /// A journal that could not be read and was kept aside.
+    /// A journal that could not be read and was kept aside, by this mount or an earlier one.
     pub journal_set_aside: Option<String>,
+    /// Keys of single changes that could not be read and were kept aside in the journal, with
+    /// their bodies.
+    #[serde(default)]
+    pub changes_set_aside: Vec<String>,
     /// Whether changes are refused.
     pub read_only: bool,
 }

@@ -15,6 +15,8 @@ use crate::{Ino, Kind};
 const TICK: Duration = Duration::from_secs(1);
 /// Attributes settle for this long before the index is written.
 const INDEX_EVERY: u32 = 2;
+/// How often what waits is made to survive a power cut.
+const SYNC_EVERY: u32 = 10;
 /// Clean bodies are let go while the disk has less room than this, or than a quarter of
 /// itself where that is less: a writer through the kernel fills it without asking us.
 const SPARE: u64 = 256 << 20;
@@ -37,6 +39,9 @@ pub(crate) async fn run(core: Arc<Core>) {
             if let Err(error) = core.flush_index().await {
                 tracing::debug!(%error, "the attribute index waits");
             }
+        }
+        if tick.is_multiple_of(SYNC_EVERY) {
+            core.sync_settled().await;
         }
         untie(&core).await;
     }

@@ -295,6 +295,9 @@ fn offline(plan: &Plan, reason: String, notes: &mut Vec<String>) -> Result<bool>
 fn not_opened(error: OpenError) -> Failure {
     let hint = match &error {
         OpenError::Folder { .. } => "is the disk full, or the folder another user's?",
+        OpenError::NewerJournal { .. } => {
+            "use the newer version here; nothing in the journal was changed"
+        }
         OpenError::Journal { .. } => {
             "the journal holds what is not in the bucket yet: keep it, and report what the message says"
         }
