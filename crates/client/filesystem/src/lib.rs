@@ -9,6 +9,7 @@
 mod attributes;
 mod body;
 mod cache;
+mod catalogue;
 mod clock;
 mod conflicts;
 mod core;

@@ -29,11 +29,13 @@ pub struct Settings {
     pub upload_delay: Duration,
     /// How far a foreign object's attributes are gone after.
     pub attributes: Attributes,
-    /// Bytes of memory that the namespace may take before unused directories are dropped.
+    /// Bytes of memory that the namespace, the attribute index and what is pending may take
+    /// before unused directories are dropped.
     pub memory_limit: u64,
     /// Bytes of bodies that may stay on the local disk.
     pub cache_size: u64,
-    /// Bytes that may wait for upload before writers have to wait too.
+    /// Bytes that may wait for upload before writers have to wait too; see
+    /// [`Self::dirty_limit`].
     pub dirty_bytes: u64,
     /// Files that may wait for upload before writers have to wait too.
     pub dirty_files: usize,
@@ -84,6 +86,11 @@ impl Settings {
             capabilities,
             boot: this_boot(),
         }
+    }
+
+    /// Bytes that may wait for upload: they lie in the cache, and half of that is for reading.
+    pub fn dirty_limit(&self) -> u64 {
+        self.dirty_bytes.min(self.cache_size / 2)
     }
 }
 

@@ -21,6 +21,19 @@ pub struct Status {
     pub cache_limit: u64,
     /// Names known in memory.
     pub known_entries: u64,
+    /// Bytes of memory that they take, with what is known of the attribute index and what is
+    /// pending, as counted against `memory_limit`.
+    #[serde(default)]
+    pub known_bytes: u64,
+    /// Bytes of memory that they may take before those that nobody uses are dropped.
+    #[serde(default)]
+    pub memory_limit: u64,
+    /// Bytes that may wait for upload before writers have to wait too.
+    #[serde(default)]
+    pub dirty_limit: u64,
+    /// Changes that may wait for upload before writers have to wait too.
+    #[serde(default)]
+    pub dirty_files_limit: u64,
     /// Conflict copies made since the mount began.
     pub conflicts: u64,
     /// The last failure of a background task, with its key; never a secret.
