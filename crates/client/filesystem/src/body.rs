@@ -86,6 +86,14 @@ pub(crate) struct BodyStamp {
 }
 
 impl BodyStamp {
+    pub(crate) fn of(meta: &std::fs::Metadata) -> Self {
+        Self {
+            size: meta.size(),
+            mtime: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            ctime: i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec()),
+        }
+    }
+
     pub(crate) fn modified(&self) -> SystemTime {
         clock::from_nanos(i64::try_from(self.mtime).unwrap_or(i64::MAX))
     }
@@ -289,11 +297,7 @@ impl Body {
             None => std::fs::metadata(&self.path),
         }
         .map_err(|error| local_error(&error))?;
-        Ok(BodyStamp {
-            size: meta.size(),
-            mtime: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
-            ctime: i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec()),
-        })
+        Ok(BodyStamp::of(&meta))
     }
 
     /// For how long the file has looked so, on the boot clock: the wall clock, by which the
@@ -391,5 +395,31 @@ pub(crate) fn local_error(error: &io::Error) -> FsError {
         io::ErrorKind::ReadOnlyFilesystem => FsError::NoSpace,
         io::ErrorKind::InvalidInput => FsError::Invalid,
         _ => FsError::Local(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_still_after_a_while_although_the_wall_clock_was_set_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let total = Arc::new(AtomicU64::new(0));
+        let made = Body::create(folder.path(), BodyId::random(), total, None);
+        let (body, _file) = made.expect("a body");
+        let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+        let stamp = BodyStamp {
+            size: 1,
+            mtime: 0,
+            ctime: i128::from(clock::to_nanos(tomorrow)),
+        };
+        assert!(!stamp.is_recent(), "a write now would be stamped otherwise");
+        let now = Stamp::now();
+        assert_eq!(body.still_for(stamp, now), Duration::ZERO);
+        let later = now.after(Duration::from_secs(6));
+        assert_eq!(body.still_for(stamp, later), Duration::from_secs(6));
+        let written = BodyStamp { size: 2, ..stamp };
+        assert_eq!(body.still_for(written, later), Duration::ZERO);
     }
 }

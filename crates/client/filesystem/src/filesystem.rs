@@ -59,9 +59,8 @@ impl Filesystem {
             bucket, settings, watcher, journal, remembered, cache,
         ));
         // The bodies of what nobody could read may be all that is left of it.
-        if core.replay(replay, in_order) {
-            core.sweep_later();
-        }
+        let may_sweep = core.replay(replay, in_order);
+        core.take_stock_later(may_sweep);
         core.runtime.spawn(upload::run(Arc::clone(&core)));
         core.runtime.spawn(upkeep::run(Arc::clone(&core)));
         core.runtime.spawn(watching::run(Arc::clone(&core)));
@@ -156,14 +155,17 @@ impl Filesystem {
 }
 
 impl Core {
-    /// Removes bodies that a crash left behind, without holding up the start.
-    fn sweep_later(self: &Arc<Self>) {
-        let known = self.bodies_in_use();
+    /// Counts the bodies of earlier mounts, keeps them within the cache's bound and, where
+    /// that is safe, removes what a crash left behind, without holding up the start.
+    fn take_stock_later(self: &Arc<Self>, may_sweep: bool) {
         // Files are stamped by a clock that lags: what is this young may be ours.
         let began = std::time::SystemTime::now() - Duration::from_secs(10);
         let core = Arc::clone(self);
-        self.runtime
-            .spawn_blocking(move || core.cache.sweep(&known, began));
+        self.runtime.spawn_blocking(move || {
+            let clean = core.remembered.bodies();
+            core.cache.take_stock(&clean, may_sweep.then_some(began));
+            core.evict();
+        });
     }
 
     /// Makes everything ready to go up at once.

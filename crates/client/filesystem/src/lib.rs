@@ -29,6 +29,7 @@ mod pending;
 mod present;
 mod remembered;
 mod replay;
+mod room;
 mod sending;
 mod settings;
 mod status;

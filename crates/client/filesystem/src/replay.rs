@@ -44,7 +44,7 @@ impl Core {
             state.report.set_aside_changes.push(row.key.clone());
         }
         if let Some(row) = replay.damaged.last() {
-            state.report.last_error = Some(format!(
+            state.report.happened(format!(
                 "{}: its row in the journal cannot be read and is kept aside",
                 row.key
             ));
@@ -52,7 +52,7 @@ impl Core {
         if let Some(aside) = &replay.set_aside {
             let text = aside.display().to_string();
             if replay.newly_set_aside {
-                state.report.last_error = Some(format!(
+                state.report.happened(format!(
                     "the journal could not be read and was kept as {text}"
                 ));
             }
@@ -71,6 +71,10 @@ impl Core {
         let good = good.into_iter().map(|kept| (kept, true));
         let doubtful = doubtful.into_iter().map(|kept| (kept, false));
         for ((key, kept), good) in good.chain(doubtful) {
+            let body = match &kept.row.want {
+                RowWant::Body { id, .. } => Some(id.clone()),
+                _ => None,
+            };
             let taken_up = match good {
                 true => self.replay_row(state, &key, kept.row),
                 false => self.replay_aside(state, &key, &kept.row, &mut batch),
@@ -79,14 +83,17 @@ impl Core {
                 Ok(()) => batch.touch(&key),
                 Err(reason) => {
                     tracing::error!(%key, reason, "a pending change could not be taken up");
-                    state.report.last_error = Some(format!("{key}: {reason}"));
+                    state.report.happened(format!("{key}: {reason}"));
+                    // It is not what the bucket has, whatever is remembered of it.
+                    self.remembered
+                        .distrust_some(body.iter().map(String::as_str));
                     whole = false;
                 }
             }
         }
         // The new tokens must be in the journal before anything goes up under them.
         if let Err(error) = self.commit(state, batch) {
-            state.report.last_error = Some(error.to_string());
+            state.report.happened(error.to_string());
         }
         whole
     }
@@ -101,12 +108,9 @@ impl Core {
             Some(boot) => *boot == self.settings.boot,
             None => in_order,
         };
-        let reopened = || {
-            let (body, _) = self.cache.reopen(BodyId::parse(id)?, None)?;
-            body.stamp().ok().map(RowStamp::from)
-        };
+        let stamp = || self.cache.look_at(&BodyId::parse(id)?).map(RowStamp::from);
         // What is not there at all is reported as missing.
-        since || reopened().is_none_or(|stamp| *synced == Some(stamp))
+        since || stamp().is_none_or(|stamp| *synced == Some(stamp))
     }
 
     /// Takes up a file that may be short or hold zeros: it goes up beside whatever has its
@@ -149,7 +153,7 @@ impl Core {
         batch.touch(&copy_key);
         tracing::warn!(%key, copy = %copy_key, "written shortly before the machine went down");
         state.report.conflicts += 1;
-        state.report.last_error = Some(format!(
+        state.report.happened(format!(
             "{key} was written shortly before the machine went down and may be damaged: \
              this machine's version is {copy_key}"
         ));

@@ -9,7 +9,7 @@ pub struct Status {
     pub health: Health,
     /// Changes that are not in the bucket yet.
     pub pending_changes: u64,
-    /// Files among them whose bytes must still go up.
+    /// Files among them with bytes that are not in the bucket.
     pub pending_files: u64,
     /// Bytes of those files.
     pub pending_bytes: u64,
@@ -36,8 +36,12 @@ pub struct Status {
     pub dirty_files_limit: u64,
     /// Conflict copies made since the mount began.
     pub conflicts: u64,
-    /// The last failure of a background task, with its key; never a secret.
+    /// What last went wrong and still is, or happened and somebody should know, with its key;
+    /// never a secret.
     pub last_error: Option<String>,
+    /// When that was: seconds since 1970.
+    #[serde(default)]
+    pub last_error_at: Option<i64>,
     /// A journal that could not be read and was kept aside, by this mount or an earlier one.
     pub journal_set_aside: Option<String>,
     /// Keys of single changes that could not be read and were kept aside in the journal, with
