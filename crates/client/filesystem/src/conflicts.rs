@@ -64,7 +64,7 @@ impl Core {
             .set(copy_key.clone(), want, Base::default(), Stamp::now());
         self.take_theirs(state, parent, &name, kind, theirs)?;
         state.report.conflicts += 1;
-        state.report.last_error = Some(format!(
+        state.report.happened(format!(
             "{key} was changed elsewhere too: this machine's version is {copy_key}"
         ));
         tracing::warn!(%key, copy = %copy_key, "conflict: both versions are kept");
@@ -79,7 +79,7 @@ impl Core {
         ])
     }
 
-    fn free_copy_name(
+    pub(crate) fn free_copy_name(
         &self,
         state: &State,
         parent: Ino,

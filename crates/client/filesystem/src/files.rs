@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bucket::Key;
 use bytes::Bytes;
@@ -15,12 +15,8 @@ use crate::core::{Batch, Core, Open, OpenBody, State, Version};
 use crate::fetch;
 use crate::listing;
 use crate::pending::Want;
-use crate::status::Health;
 use crate::tree::{Content, Node};
 use crate::{Access, Entry, Filesystem, FsError, Handle, Ino, Kind, OpenMode, Opened, Owner};
-
-/// How long a writer waits for room when too much is waiting for upload.
-const ROOM_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Filesystem {
     /// Makes a file and opens it. Counts one reference.
@@ -110,6 +106,7 @@ impl Filesystem {
             .as_ref()
             .filter(|_| open.write)
             .ok_or(FsError::BadHandle)?;
+        self.core.room_to_write(open.ino).await?;
         let version = file.current.lock().clone();
         version
             .file
@@ -142,10 +139,11 @@ impl Filesystem {
             .file
             .as_ref()
             .map(|file| Arc::clone(&file.current.lock().body));
-        let core = Arc::clone(&self.core);
+        let (core, ino) = (Arc::clone(&self.core), open.ino);
         let sync = move || -> Result<(), FsError> {
             if let Some(body) = body {
                 body.sync()?;
+                core.record_synced([ino])?;
             }
             core.journal.sync()
         };
@@ -182,6 +180,7 @@ impl Filesystem {
             .as_ref()
             .filter(|_| open.write)
             .ok_or(FsError::BadHandle)?;
+        self.core.room_to_write(open.ino).await?;
         let version = file.current.lock().clone();
         let flags = if keep_size {
             rustix::fs::FallocateFlags::KEEP_SIZE
@@ -270,7 +269,7 @@ impl Core {
         recorded
     }
 
-    fn truncate_for_open(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+    pub(crate) fn truncate_for_open(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
         let body = state.tree.node(ino)?.body().cloned();
         let in_place = body
             .clone()
@@ -389,31 +388,6 @@ impl Core {
         Ok(())
     }
 
-    /// Waits while too much is waiting for upload; with the bucket away there is nothing
-    /// to wait for.
-    async fn room(&self) -> Result<(), FsError> {
-        self.room_to_record()?;
-        let since = Stamp::now();
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            {
-                let state = self.state();
-                let full = state.pending.len() >= self.settings.dirty_files
-                    || state.report.waiting_bytes >= self.settings.dirty_bytes;
-                if !full {
-                    return Ok(());
-                }
-                if state.report.health == Some(Health::Offline) || since.age() > ROOM_PATIENCE {
-                    return Err(FsError::NoSpace);
-                }
-            }
-            self.wake.notify_one();
-            let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
-        }
-    }
-
     /// Size and times of a file that is being written are what its body's are.
     pub(crate) fn refresh_written(&self, state: &mut State, ino: Ino) {
         let Ok(node) = state.tree.node_mut(ino) else {
@@ -426,7 +400,10 @@ impl Core {
             return;
         };
         if node.sent != Some(stamp) {
+            let before = node.size;
             node.take_stamp(stamp);
+            let waiting = &mut state.report.waiting_bytes;
+            *waiting = waiting.saturating_sub(before).saturating_add(stamp.size);
         }
     }
 
@@ -494,7 +471,7 @@ impl State {
         }
     }
 
-    fn upload_runs(&self, ino: Ino) -> bool {
+    pub(crate) fn upload_runs(&self, ino: Ino) -> bool {
         let unlinked = self.tree.node(ino).is_ok_and(|node| node.unlinked);
         !unlinked
             && self

@@ -69,7 +69,7 @@ fn count(journal: &Path, bodies: &Path) -> rusqlite::Result<Left> {
         let Ok(Row { want, .. }) = serde_json::from_str(&row?) else {
             continue;
         };
-        if let RowWant::Body { id } = want {
+        if let RowWant::Body { id, .. } = want {
             left.files += 1;
             left.bytes += BodyId::parse(&id)
                 .and_then(|id| std::fs::metadata(path_of(bodies, &id)).ok())
@@ -97,7 +97,7 @@ mod tests {
             Left::read(&state, &cache).unwrap().is_nothing(),
             "no journal"
         );
-        let (journal, _) = Journal::open(&state).unwrap();
+        let (journal, _) = Journal::open(&state, "boot").unwrap();
         assert!(
             Left::read(&state, &cache).unwrap().is_nothing(),
             "an empty one"
@@ -116,6 +116,7 @@ mod tests {
         };
         let body = RowWant::Body {
             id: id.as_str().to_owned(),
+            synced: None,
         };
         let key = |name| bucket::Key::new(name).unwrap();
         let changes = [

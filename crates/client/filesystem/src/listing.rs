@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bucket::{Error as BucketError, ListPage, ListRequest, ObjectMeta};
-use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -28,6 +28,9 @@ const OFFLINE_PAUSE: Duration = Duration::from_secs(3);
 const SLOW: Duration = Duration::from_secs(1);
 /// Who needs names that are known, only not fresh, waits for the bucket no longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many directories' attribute indexes a walk fetches at one time.
+const INDEXES_AT_ONCE: usize = 32;
 
 type Wait = Shared<BoxFuture<'static, Result<(), FsError>>>;
 
@@ -298,7 +301,10 @@ async fn list(
     may_walk: bool,
 ) -> Result<(), FsError> {
     let began = Stamp::now();
-    let (listing, index) = futures::join!(one_level(core, prefix, may_walk), core.index_of(prefix));
+    let (listing, index) = futures::join!(
+        one_level(core, prefix, may_walk),
+        core.index_of(prefix, None, began)
+    );
     let mut listing = match listing {
         Ok(listing) => listing,
         Err(error) => {
@@ -452,7 +458,7 @@ async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>
         if request.token.is_none() {
             complete.extend(sorter.finish());
         }
-        take_directories(&core, complete).await;
+        take_directories(&core, &walk.prefix, complete).await;
         if let Some(last) = last {
             let _ = cursor.send(Some(last));
         }
@@ -477,12 +483,16 @@ fn nobody_walks(core: &Core) -> bool {
     wanted.is_none_or(|wanted| wanted.age() > WALK_PATIENCE) || core.stop.is_cancelled()
 }
 
-async fn take_directories(core: &Arc<Core>, complete: Vec<(String, Listing, Stamp)>) {
-    let mut ready = Vec::with_capacity(complete.len());
-    for (prefix, mut listing, began) in complete {
-        listing.index = core.index_of(&prefix).await;
-        ready.push((prefix, listing, began));
-    }
+/// Takes in the directories that a walk of `walked` has completed.
+async fn take_directories(core: &Arc<Core>, walked: &str, complete: Vec<(String, Listing, Stamp)>) {
+    let ready: Vec<_> = futures::stream::iter(complete)
+        .map(|(prefix, mut listing, began)| async move {
+            listing.index = core.index_of(&prefix, Some(walked), began).await;
+            (prefix, listing, began)
+        })
+        .buffered(INDEXES_AT_ONCE)
+        .collect()
+        .await;
     let mut notices = Vec::new();
     let mut state = core.state();
     for (prefix, listing, began) in ready {

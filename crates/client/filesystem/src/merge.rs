@@ -130,6 +130,7 @@ impl Merge<'_> {
             }
         }
         self.state.tree.directory_mut(self.directory)?.listed = Some(self.began);
+        self.state.take_kept(self.directory, &self.prefix);
         Ok(())
     }
 

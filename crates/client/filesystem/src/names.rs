@@ -326,14 +326,7 @@ impl Core {
         node.attrs.ctime = now;
         let (parent, segment, kind) = (node.parent, node.segment().to_owned(), node.kind());
         let directory = state.tree.prefix_of(parent)?;
-        if state.tree.node(ino)?.attrs.chosen {
-            let name = if kind == Kind::Directory {
-                format!("{segment}/")
-            } else {
-                segment.clone()
-            };
-            state.index.mark(&directory, name);
-        }
+        self.index_leaves(state, ino)?;
         state
             .forgotten
             .push((directory, segment, kind == Kind::Directory));
@@ -385,6 +378,7 @@ impl Core {
         }
         let now = SystemTime::now();
         let old_parent = state.tree.node(ino)?.parent;
+        self.index_leaves(state, ino)?;
         let moving = state.take_out(ino, self.upload_time(), batch)?;
         let segment = segment_for(name, kind);
         let segment = (segment != name).then(|| segment.into_boxed_str());
@@ -413,6 +407,8 @@ impl Core {
         let (parent, name, kind) = place(state, one)?;
         let (other_parent, other_name, other_kind) = place(state, other)?;
         let ready = self.upload_time();
+        self.index_leaves(state, one)?;
+        self.index_leaves(state, other)?;
         let first = state.take_out(one, ready, batch)?;
         let second = state.take_out(other, ready, batch)?;
         let aside = format!("{}exchange", entry_name::MARK);

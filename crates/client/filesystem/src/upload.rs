@@ -136,7 +136,7 @@ async fn attempt(core: Arc<Core>, key: Key, op: Op, cancel: CancellationToken) {
         }
     };
     if let Err(error) = finished {
-        state.report.last_error = Some(format!("{key}: {error}"));
+        state.report.happened(format!("{key}: {error}"));
     }
     drop(state);
     core.ended.notify_waiters();
@@ -176,13 +176,16 @@ impl State {
         if node.writers == 0 {
             return true;
         }
-        let Some(Ok(stamp)) = node.body().map(|body| body.stamp()) else {
+        let Some(body) = node.body() else {
+            return false;
+        };
+        let Ok(stamp) = body.stamp() else {
             return false;
         };
         if node.is_sent(stamp) {
             return false;
         }
-        self.forced.contains(&ino) || stamp.age() > STILL
+        self.forced.contains(&ino) || body.still_for(stamp, Stamp::now()) > STILL
     }
 }
 
@@ -196,7 +199,7 @@ impl Core {
         done: Done,
         current: bool,
     ) -> Result<(), FsError> {
-        state.report.health = Some(crate::status::Health::Ok);
+        state.report.works();
         let mut batch = Batch::default();
         batch.touch(key);
         if !current {
@@ -304,7 +307,7 @@ impl Core {
         if health.is_some() {
             state.report.health = health;
         }
-        state.report.last_error = Some(format!("{key}: {error}"));
+        state.report.change_failed(key, format!("{key}: {error}"));
         tracing::warn!(%key, %error, "not uploaded yet");
         if let Some(op) = state.pending.at_mut(key) {
             let pause = Duration::from_secs(1 << op.tries.min(5));
@@ -583,7 +586,7 @@ impl Core {
         let mut batch = Batch::default();
         batch.touch(key);
         if let Err(error) = self.commit(&state, batch) {
-            state.report.last_error = Some(format!("{key}: {error}"));
+            state.report.happened(format!("{key}: {error}"));
         }
     }
 }
@@ -646,7 +649,7 @@ async fn source_changed(
             .pending
             .set(key.clone(), Want::Put { ino }, op.base, Stamp::now()),
         None => {
-            state.report.last_error = Some(format!(
+            state.report.happened(format!(
                 "{from} was removed elsewhere while it was being renamed to {key}"
             ));
             state.pending.take(key);
@@ -699,7 +702,7 @@ impl Core {
         if state.pending.in_order(key, op.order).is_none() {
             return Done::Changed;
         }
-        state.report.last_error = Some(format!(
+        state.report.happened(format!(
             "{key} was changed elsewhere; that version was not deleted"
         ));
         state.pending.take(key);

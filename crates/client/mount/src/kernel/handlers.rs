@@ -503,8 +503,12 @@ impl Filesystem for Kernel {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        // Changes of names are in the journal before they are answered.
-        reply.ok();
+        // Changes of names are in the journal before they are answered, and on the disk after
+        // this.
+        let tree = self.tree.clone();
+        self.answer(async move { tree.fsyncdir().await }, |result| {
+            empty(reply, result)
+        });
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {

@@ -373,6 +373,9 @@ fn offline(
 pub(crate) fn not_opened(error: OpenError) -> Failure {
     let hint = match &error {
         OpenError::Folder { .. } => "is the disk full, or the folder another user's?",
+        OpenError::NewerJournal { .. } => {
+            "use the newer version here; nothing in the journal was changed"
+        }
         OpenError::Journal { .. } => {
             "the journal holds what is not in the bucket yet: keep it, and report what the message says"
         }
