@@ -92,7 +92,10 @@ impl SystemKeyring {
             let _ = sender.send(answer);
         });
         let answer = receiver.recv_timeout(patience);
-        self.waited().count(started, Instant::now());
+        match answer {
+            Err(RecvTimeoutError::Timeout) => self.waited().exhaust(Instant::now()),
+            _ => self.waited().count(started, Instant::now()),
+        }
         match answer {
             Ok(answer) => {
                 let (answer, store) = answer.map_err(refusal)?;
@@ -125,6 +128,12 @@ impl Waited {
             self.time = Duration::ZERO;
         }
         PATIENCE.saturating_sub(self.time)
+    }
+
+    /// No answer came: the rest of the command's calls would wait in vain as well.
+    fn exhaust(&mut self, ended: Instant) {
+        self.time = PATIENCE;
+        self.last = Some(ended);
     }
 
     /// Counts a call from `started` to `ended`.
@@ -252,7 +261,7 @@ mod tests {
         assert_eq!(waited.left(at(2.0)), PATIENCE, "a working keyring's calls");
         waited.count(at(2.0), at(5.5));
         assert_eq!(waited.left(at(5.5)), Duration::from_secs(1));
-        waited.count(at(5.5), at(8.0));
+        waited.exhaust(at(8.0));
         assert_eq!(waited.left(at(8.0)), Duration::ZERO, "silent for the rest");
         assert_eq!(waited.left(at(17.9)), Duration::ZERO);
         assert_eq!(waited.left(at(18.0)), PATIENCE, "another command");
