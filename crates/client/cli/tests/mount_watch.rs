@@ -124,9 +124,10 @@ fn a_watcher_hears_what_another_machine_does() {
         let folder = site.mount(&format!("{TTL} {passthrough}"));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 6);
         fs::read_dir(folder.join("was")).unwrap().for_each(drop);
-        // Its old version stays open throughout, and by the kernel itself where that can be.
-        let reading = fs::File::open(folder.join("read")).unwrap();
+        // Its old version stays open throughout: once it is whole here, by the kernel itself
+        // where that can be.
         assert_eq!(fs::read(folder.join("read")).unwrap(), b"1");
+        let reading = fs::File::open(folder.join("read")).unwrap();
         let mut eye = Eye::on(&folder);
         let inner = eye.watch(&folder.join("was"));
 

@@ -138,8 +138,8 @@ impl State {
         })
     }
 
-    /// Directories to list now: all that somebody spoke of, and of the watched ones the
-    /// longest unlisted that are old enough.
+    /// Directories to list now: all that somebody spoke of, and watched ones whose names are
+    /// old enough. Those in which something happened lately go first, then the oldest.
     fn due(&mut self, period: Duration) -> Vec<Ino> {
         // A listing that is under way may have begun before the change: it does not count.
         let listings = &self.listings;
@@ -148,7 +148,7 @@ impl State {
         if self.listings.is_offline() {
             return due;
         }
-        let mut old: Vec<(Option<Stamp>, Ino)> = self
+        let mut old: Vec<(u32, Option<Stamp>, Ino)> = self
             .watching
             .watched
             .iter()
@@ -156,14 +156,15 @@ impl State {
                 let listed = self.tree.directory(*ino).ok()?.listed;
                 let patience = self.watching.patience(*quiet, period);
                 let late = listed.is_none_or(|listed| listed.age() >= patience);
-                (late && !self.listings.is_running(*ino)).then_some((listed, *ino))
+                let turn = ((*quiet).min(MOST_QUIET), listed, *ino);
+                (late && !self.listings.is_running(*ino)).then_some(turn)
             })
             .collect();
         old.sort_unstable();
         old.truncate(self.watching.allowance(period));
         let now = Stamp::now();
         self.watching.begun.extend(old.iter().map(|_| now));
-        due.extend(old.into_iter().map(|(_, ino)| ino));
+        due.extend(old.into_iter().map(|(_, _, ino)| ino));
         due
     }
 }

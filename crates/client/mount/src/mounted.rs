@@ -100,6 +100,7 @@ impl Mounted {
         let (record, server) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
+                session.wakes.end();
                 detach(&claim, true).await?;
                 return Err(error);
             }

@@ -138,6 +138,7 @@ pub(crate) struct Wakes {
     expectations: Arc<Expectations>,
     watched: Arc<Watched>,
     queue: Arc<Queue>,
+    tree: Arc<Mutex<Option<Filesystem>>>,
     looking: Arc<Mutex<Option<AbortHandle>>>,
 }
 
@@ -147,6 +148,7 @@ impl Wakes {
             expectations: Arc::new(Expectations::new(random_word())),
             watched: Arc::default(),
             queue: Arc::default(),
+            tree: Arc::default(),
             looking: Arc::default(),
         }
     }
@@ -176,8 +178,9 @@ impl Wakes {
         )?;
         let looking = watches::follow(tree.clone(), device, self.watched.clone());
         *self.looking.lock() = Some(runtime.spawn(looking).abort_handle());
+        *self.tree.lock() = Some(tree.clone());
         Ok(Some(Watchers {
-            tree: tree.clone(),
+            tree: self.tree.clone(),
             watched: self.watched.clone(),
             queue: self.queue.clone(),
             expectations: self.expectations.clone(),
@@ -195,6 +198,7 @@ impl Wakes {
     pub(crate) fn end(&self) {
         self.queue.end();
         self.expectations.kill_helper();
+        *self.tree.lock() = None;
         if let Some(looking) = self.looking.lock().take() {
             looking.abort();
         }

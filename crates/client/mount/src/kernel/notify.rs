@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use filesystem::{Change as What, Gone, Ino, Kind, Watcher};
+use filesystem::{Change as What, Filesystem, Gone, Ino, Kind, Watcher};
 use fuser::{INodeNo, Notifier};
+use parking_lot::Mutex;
 
 use crate::wake::watches::Watched;
 use crate::wake::{Expectations, Queue, Wake};
@@ -60,7 +61,8 @@ impl Inbox {
 
 /// Programs that watch, and how they are told.
 pub(super) struct Watchers {
-    pub(super) tree: filesystem::Filesystem,
+    /// Taken away at the end: the thread that tells lives as long as the tree does.
+    pub(super) tree: Arc<Mutex<Option<Filesystem>>>,
     pub(super) watched: Arc<Watched>,
     pub(super) queue: Arc<Queue>,
     pub(super) expectations: Arc<Expectations>,
@@ -130,7 +132,8 @@ impl Watchers {
         if watched.is_empty() {
             return;
         }
-        let Some(place) = self.tree.place(ino) else {
+        let place = self.tree.lock().as_ref().and_then(|tree| tree.place(ino));
+        let Some(place) = place else {
             return;
         };
         if watched.contains(&place.parent) || watched.contains(&ino) {

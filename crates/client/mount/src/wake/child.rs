@@ -33,6 +33,8 @@ impl Helper {
         expectations: &Arc<Expectations>,
     ) -> io::Result<Self> {
         let mut child = Command::new(&program.program)
+            // What lists of processes show.
+            .arg0("artifacts")
             .args(&program.arguments)
             .env_clear()
             .current_dir("/")
