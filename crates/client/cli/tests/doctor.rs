@@ -110,6 +110,7 @@ fn without_the_right_to_mount_the_helper_is_looked_for() {
     if !std::path::Path::new("/dev/fuse").exists() {
         testkit::skip!("there is no /dev/fuse");
     }
+    testkit::require!(testkit::tools::Tool::Fusermount3);
     let machine = Machine::new();
     let empty = machine.home.path().join("empty");
     fs::create_dir(&empty).expect("made");

@@ -119,7 +119,6 @@ fn no_secret_is_anywhere_but_in_the_keyring_over_a_whole_life() {
             ("the password", PASSWORD.into()),
             ("the next password", NEXT_PASSWORD.into()),
             ("the export's password", EXPORT_PASSWORD.into()),
-            ("the code", MFA_CODE.into()),
         ],
         found: Vec::new(),
     };
@@ -242,16 +241,12 @@ fn exec_and_look(site: &Site, watch: &mut Watch) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let list = || {
-        let children = format!("/proc/{0}/task/{0}/children", child.id());
-        fs::read_to_string(children).unwrap_or_default()
-    };
     mounting::eventually(Duration::from_secs(20), "the command runs", || {
-        list().split_whitespace().next().is_some()
+        !children_of(child.id()).is_empty()
     });
     std::thread::sleep(Duration::from_millis(100));
-    for pid in list().split_whitespace() {
-        watch.look_at("the command", pid.parse().unwrap());
+    for pid in children_of(child.id()) {
+        watch.look_at("the command", pid);
     }
     let cmdline = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
     watch.look("cmdline of exec", &cmdline);
@@ -260,4 +255,16 @@ fn exec_and_look(site: &Site, watch: &mut Watch) {
     watch.said("exec", &said);
     assert!(said.out.contains("ARTIFACTS_MOUNT="), "{}", said.out);
     said.ok();
+}
+
+/// The processes whose parent this is (proc_pid_stat(5): the field after the state).
+fn children_of(parent: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        after_name.split_whitespace().nth(1) == Some(parent.to_string().as_str())
+    })
+    .collect()
 }

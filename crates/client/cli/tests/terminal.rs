@@ -131,7 +131,7 @@ fn without_input_nothing_is_asked_even_on_a_terminal() {
     ] {
         let password = code == 2;
         let mut machine_now = Machine::new();
-        let machine = match password {
+        let machine: &Machine = match password {
             // So that what is missing is the answer, not the keyring's password.
             true => machine_now
                 .set("ARTIFACTS_KEYRING_TYPE", "file")

@@ -9,7 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use artifacts_embedded::STS_FILE;
-use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use aws_sdk_sts::Client as StsClient;
 use aws_sdk_sts::config::{BehaviorVersion, Credentials, Region};

@@ -22,8 +22,7 @@ use crate::commands::workspace::view::shortcomings;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::key_choice::Settled;
-use crate::marker::{MARKER, Marker};
-use crate::variables;
+use crate::marker::MARKER;
 use crate::workspace::{self, Opened};
 
 /// How long a mount waits to learn whether its workspace is there and its keys may write.
