@@ -13,7 +13,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mounting::{Site, eventually};
+use mounting::{EVERYTHING, READER, Site, eventually};
 use testkit::proxy::{Mode, Proxy};
 
 /// What a busy machine may take on top of what is promised.
@@ -118,6 +118,24 @@ fn safe_says_when_the_bucket_did_not_take_it_and_keeps_it_all_the_same() {
     assert_eq!(write_sync_close(&folder.join("next"), "x"), "done done\n");
     assert_eq!(site.object("next").as_deref(), Some(&b"x"[..]));
     site.run("unmount {}", &folder).ok();
+}
+
+#[test]
+fn safe_says_when_the_keys_may_not_write() {
+    require_fuse!();
+    let mut site = Site::new();
+    site.machine.unset_keys();
+    let first = site.save_keys(EVERYTHING);
+    let folder = site.mount("--profile safe");
+    let second = site.save_keys(READER);
+    site.keys().revoke(&first).expect("taken away");
+    let path = folder.join("refused");
+    assert_eq!(write_sync_close(&path, "mine"), "EACCES EACCES\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    site.save_keys(EVERYTHING);
+    site.keys().revoke(&second).expect("taken away");
+    site.run("unmount {}", &folder).ok();
+    assert_eq!(site.object("refused").as_deref(), Some(&b"mine"[..]));
 }
 
 /// A closed file stays here for `delay`, and then goes up by itself.

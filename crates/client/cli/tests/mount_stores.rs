@@ -10,15 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mounting::{Site, block_on, eventually, mounts_under};
+use mounting::{EVERYTHING, READER, Site, block_on, eventually, mounts_under};
 use secrecy::ExposeSecret;
 use support::Machine;
 use testkit::juicefs::Gateway;
 use testkit::tools::Tool;
-
-const READER: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}]}"#;
-const EVERYTHING: &str =
-    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
 
 #[test]
 fn a_mount_on_juicefs_says_what_the_store_ignores_and_looks_before_it_writes() {
@@ -163,10 +159,10 @@ fn a_flush_gives_up_when_writes_are_refused_although_reads_succeed() {
     let mut site = Site::new();
     let folder = site.folder("mnt");
     site.machine.unset_keys();
-    let first = save_keys(&site, EVERYTHING);
+    let first = site.save_keys(EVERYTHING);
     site.run("mount work {} --attr-ttl 1s --write-back 0s", &folder)
         .ok();
-    let second = save_keys(&site, READER);
+    let second = site.save_keys(READER);
     site.keys().revoke(&first).expect("taken away");
     fs::write(folder.join("f"), "cannot go up").unwrap();
     let reading = AtomicBool::new(true);
@@ -192,7 +188,7 @@ fn a_flush_gives_up_when_writes_are_refused_although_reads_succeed() {
     assert!(took < Duration::from_secs(30), "{took:?}");
     assert_eq!(fs::read(folder.join("f")).unwrap(), b"cannot go up");
 
-    save_keys(&site, EVERYTHING);
+    site.save_keys(EVERYTHING);
     site.keys().revoke(&second).expect("taken away");
     site.run("flush {} --give-up-after 60s", &folder).ok();
     assert_eq!(site.object("f").as_deref(), Some(&b"cannot go up"[..]));
@@ -204,18 +200,6 @@ fn take_keys(site: &mut Site, policy: &str) {
     let key = site.keys().add(policy).expect("a key");
     let secret = key.secret.expose_secret().to_owned();
     site.machine.set_keys(&key.id, &secret);
-}
-
-/// New keys with these rights, in the cache file; gives their id.
-fn save_keys(site: &Site, policy: &str) -> String {
-    let key = site.keys().add(policy).expect("a key");
-    let line = format!(
-        "storage set --access-key-id {} --secret-access-key -",
-        key.id
-    );
-    let secret = format!("{}\n", key.secret.expose_secret());
-    site.machine.run_with_input(&line, &secret).ok();
-    key.id
 }
 
 /// Takes the mount off when a test ends, however it ends.

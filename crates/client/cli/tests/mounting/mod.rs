@@ -16,6 +16,12 @@ use crate::support::{Machine, Said};
 /// The bucket of every test.
 pub(crate) const BUCKET: &str = "bucket";
 
+/// A policy that allows all.
+pub(crate) const EVERYTHING: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+/// A policy that allows to read and to list [`BUCKET`].
+pub(crate) const READER: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}]}"#;
+
 /// Leaves the test where the kernel has no FUSE; fails it where that must not be.
 #[macro_export]
 macro_rules! require_fuse {
@@ -105,6 +111,20 @@ impl Site {
         // Gone before the next one wants its folder and its port.
         drop(self.server.take());
         self.server = Some(block_on(embedded::Server::start(options)).expect("a server"));
+    }
+
+    /// New keys with these rights, in the cache file; gives their id.
+    pub(crate) fn save_keys(&self, policy: &str) -> String {
+        let key = self.keys().add(policy).expect("a key");
+        let line = format!(
+            "storage set --access-key-id {} --secret-access-key -",
+            key.id
+        );
+        let secret = secrecy::ExposeSecret::expose_secret(&key.secret);
+        self.machine
+            .run_with_input(&line, &format!("{secret}\n"))
+            .ok();
+        key.id
     }
 
     /// Lets the workspace find its store elsewhere, say behind a proxy.
