@@ -322,7 +322,8 @@ fn a_session_of_other_settings_is_never_handed_on() {
     assert!(said.err.contains("forgotten"), "{}", said.err);
     said.ok();
     assert_eq!(entries(), serde_json::json!([]));
-    configure("--web-identity-token-file= --access-key-id A --secret-stdin --role-arn=");
+    let line = "auth user configure --identity ada --web-identity-token-file= --access-key-id A --secret-stdin --role-arn=";
+    lab.machine.run_with_input(line, "b").ok();
 }
 
 #[test]

@@ -99,6 +99,11 @@ fn safe_says_when_the_bucket_did_not_take_it_and_keeps_it_all_the_same() {
     require_fuse!();
     let (site, proxy) = site();
     let folder = site.mount("--profile safe");
+    assert_eq!(
+        fs::read_dir(&folder).unwrap().count(),
+        0,
+        "its names are known"
+    );
     proxy.set_mode(Mode::Cut);
     let begun = Instant::now();
     let path = folder.join("kept");

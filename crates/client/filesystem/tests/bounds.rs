@@ -219,17 +219,6 @@ async fn what_a_kernel_writes_unseen_counts_as_waiting() {
     assert_eq!(ada.fs.getattr(ino).await.unwrap().attr.size, 4000);
 }
 
-fn files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(files(&entry.path())),
-            false => found.push(entry.path()),
-        }
-    }
-    found
-}
-
 #[tokio::test]
 async fn a_file_is_cut_to_nothing_without_being_fetched() {
     let site = Site::new();

@@ -6,7 +6,7 @@
 mod common;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,18 +74,6 @@ impl Site {
             .find(|path| std::fs::read(path).unwrap() == content)
             .unwrap()
     }
-}
-
-/// Every file below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(files(&entry.path())),
-            false => found.push(entry.path()),
-        }
-    }
-    found
 }
 
 async fn write_and_sync(ada: &Machine, path: &str, content: &[u8]) {

@@ -21,7 +21,8 @@ struct Key {
 const ABOUT: &str = "`~/.config/artifacts/config.toml` says which keyring keeps the keys, which identities \
 there are, and what a profile means. It never holds a secret. `ARTIFACTS_CONFIG` names another file. \
 Commands change single values in it and leave comments as they are; other users must not be able to \
-write to it or to its folder.";
+write to it or to its folder. A setting of a keyring that is not known is an error, because it was \
+meant to protect keys; others that are not known are named in a warning.";
 
 #[rustfmt::skip]
 const SECTIONS: &[Section] = &[
