@@ -295,11 +295,14 @@ def measure_keys(arguments, failures):
 
 
 def one_round(bench, chosen, number, results, failures):
+    first = number == 0 and bench.latency == bench.arguments.latency[0]
     for measure in bench.arguments.only:
+        if measure in measures.ONCE and not first:
+            continue
         # Another peer goes first in every round.
         order = chosen[number % len(chosen):] + chosen[:number % len(chosen)] if chosen else []
         for peer in order:
-            if measure == "memory_100k" and (peer.own_format or number > 0 or bench.latency != bench.arguments.latency[0]):
+            if measure == "memory_100k" and peer.own_format:
                 continue
             label = f"round {number + 1}, {bench.latency} ms, {measure}, {peer.name}"
             attempt(bench, label, lambda: measures.MEASURES[measure](bench, peer),

@@ -192,6 +192,9 @@ MEASURES = {
     "unpack": unpack, "grep": grep, "read": read, "rand": rand, "write": write, "create": create, "git": git, "memory_100k": memory_100k,
 }
 
+# Measured in the first round and without added latency only: with some peers each takes minutes.
+ONCE = {"ls_deep", "stat", "stat_deep", "unpack", "memory_100k"}
+
 
 # The bare client: what the same bytes cost without any mount.
 

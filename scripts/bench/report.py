@@ -39,7 +39,7 @@ def markdown(document):
         "# Benchmarks", "",
         "Measured by `make bench`; read the figures as ratios. Each cell is the median of the rounds",
         "with (min–max), and in the columns of the others the ratio of ours to theirs: above 1 we are",
-        "better, below 1 they are.", "",
+        "better, below 1 they are. A figure without a spread was taken in one round.", "",
     ]
     lines += [f"- {name}: {value}" for name, value in document["about"].items()]
     for peer, reason in sorted(document["absent"].items()):
