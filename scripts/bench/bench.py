@@ -299,6 +299,8 @@ def one_round(bench, chosen, number, results, failures):
     for measure in bench.arguments.only:
         if measure in measures.ONCE and not first:
             continue
+        if measure == "memory_100k":
+            bench.upload_100k()
         # Another peer goes first in every round.
         order = chosen[number % len(chosen):] + chosen[:number % len(chosen)] if chosen else []
         for peer in order:

@@ -177,7 +177,6 @@ def git(bench, peer):
 
 def memory_100k(bench, peer):
     """Another process would carry the peak of the measures before."""
-    bench.upload_100k()
     peer.note_memory()
     before, peer.peak_kib = peer.peak_kib, 0
     with bench.mounted(peer, "known"):
