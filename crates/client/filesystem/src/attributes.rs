@@ -245,9 +245,14 @@ impl Index {
     /// Whether what the index said of a name, read after `began`, is as new as what is known
     /// here.
     pub(crate) fn speaks(&self, directory: &str, name: &str, began: Stamp) -> bool {
-        let dirty = self.dirty.get(directory);
-        !dirty.is_some_and(|names| names.contains(name))
+        !self.is_to_be_told(directory, name)
             && self.told.get(directory).is_none_or(|told| *told < began)
+    }
+
+    /// Whether what the index says of a name is out of date.
+    pub(crate) fn is_to_be_told(&self, directory: &str, name: &str) -> bool {
+        let dirty = self.dirty.get(directory);
+        dirty.is_some_and(|names| names.contains(name))
     }
 
     /// Directories with something to be told.

@@ -248,6 +248,7 @@ impl Core {
         ino: Ino,
         batch: Batch,
     ) -> Result<(), FsError> {
+        self.forget_before(state, ino)?;
         let recorded = self.commit(state, batch);
         if recorded.is_err() {
             state.pending.take(&state.tree.key(ino)?);
@@ -255,6 +256,24 @@ impl Core {
             state.tree.unlink(ino)?;
         }
         recorded
+    }
+
+    /// What had a name before is forgotten before something else is known by it: the same
+    /// content has the same ETag, so after a kill the attributes of what went away would be
+    /// taken for those of what came.
+    pub(crate) fn forget_before(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+        let node = state.tree.node(ino)?;
+        let directory = state.tree.prefix_of(node.parent)?;
+        let name = (
+            directory,
+            node.segment().to_owned(),
+            node.kind() == crate::Kind::Directory,
+        );
+        if let Some(at) = state.forgotten.iter().rposition(|gone| *gone == name) {
+            state.forgotten.swap_remove(at);
+            self.remembered.store(&[], &[name]);
+        }
+        Ok(())
     }
 
     /// Wakes the uploader when it would look too late for what is ready then.

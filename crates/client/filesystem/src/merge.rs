@@ -321,7 +321,9 @@ impl Merge<'_> {
             attrs = attrs_of(&memory.attrs);
             ino = memory.ino;
         }
-        if let Some(entry) = index.get(&format!("{segment}/")) {
+        let indexed = format!("{segment}/");
+        let stale = self.state.index.is_to_be_told(&self.prefix, &indexed);
+        if let Some(entry) = index.get(&indexed).filter(|_| !stale) {
             entry.apply(&mut attrs);
         }
         let mut node = Node::new(ino, name, attrs, Content::Directory(Directory::default()));
@@ -387,7 +389,8 @@ impl Merge<'_> {
         if self.is_gone(&key) {
             return Ok(());
         }
-        self.add_object(name, found, kind, entry)
+        let stale = (self.state.index).is_to_be_told(&self.prefix, &found.segment);
+        self.add_object(name, found, kind, entry.filter(|_| !stale))
     }
 
     /// An object that is known: nothing to do unless its version is another.

@@ -383,6 +383,7 @@ impl Core {
         let segment = segment_for(name, kind);
         let segment = (segment != name).then(|| segment.into_boxed_str());
         state.tree.relink(ino, parent, name, segment)?;
+        self.forget_before(state, ino)?;
         state.put_in(moving, self.upload_time(), batch)?;
         state.tree.node_mut(ino)?.attrs.ctime = now;
         state.touch_directory(old_parent, now);
