@@ -136,6 +136,9 @@ def contenders(folder, artifacts, session, absent):
     )
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
     command = [aws, "configure", "export-credentials"]
+    if subprocess.run(command, env=environment, capture_output=True).returncode != 0:
+        absent["aws configure export-credentials"] = "this aws does not know the command"
+        return
     yield Contender("aws configure export-credentials", command, environment)
 
 
