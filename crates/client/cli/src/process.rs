@@ -38,7 +38,7 @@ pub(crate) struct CoresAllowed(());
 impl CoresAllowed {
     pub(crate) fn now() -> Self {
         if let Some(before) = CORES_BEFORE.get() {
-            let _ = setrlimit(Resource::Core, before.clone());
+            let _ = setrlimit(Resource::Core, *before);
         }
         Self(())
     }
