@@ -262,13 +262,7 @@ impl Core {
     /// content has the same ETag, so after a kill the attributes of what went away would be
     /// taken for those of what came.
     pub(crate) fn forget_before(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
-        let node = state.tree.node(ino)?;
-        let directory = state.tree.prefix_of(node.parent)?;
-        let name = (
-            directory,
-            node.segment().to_owned(),
-            node.kind() == crate::Kind::Directory,
-        );
+        let name = state.remembered_as(ino)?;
         if let Some(at) = state.forgotten.iter().rposition(|gone| *gone == name) {
             state.forgotten.swap_remove(at);
             self.remembered.store(&[], &[name]);
@@ -521,6 +515,15 @@ impl State {
             node.attrs.ctime = now;
             self.unsaved.insert(ino);
         }
+    }
+
+    /// By what a node is found among what is remembered: directory prefix, segment, whether a
+    /// directory.
+    pub(crate) fn remembered_as(&self, ino: Ino) -> Result<(String, String, bool), FsError> {
+        let node = self.tree.node(ino)?;
+        let directory = self.tree.prefix_of(node.parent)?;
+        let is_directory = node.kind() == crate::Kind::Directory;
+        Ok((directory, node.segment().to_owned(), is_directory))
     }
 
     /// What to remember of a node.

@@ -272,12 +272,7 @@ impl Merge<'_> {
             self.went(inner)?;
             self.state.give_up(inner)?;
         }
-        let node = self.state.tree.node(ino)?;
-        let forgotten = (
-            self.prefix.clone(),
-            node.segment().to_owned(),
-            node.kind() == Kind::Directory,
-        );
+        let forgotten = self.state.remembered_as(ino)?;
         self.state.forgotten.push(forgotten);
         self.notices
             .push(Notice::Removed(Gone::of(self.state, ino)?));

@@ -324,12 +324,10 @@ impl Core {
         let now = SystemTime::now();
         let node = state.tree.node_mut(ino)?;
         node.attrs.ctime = now;
-        let (parent, segment, kind) = (node.parent, node.segment().to_owned(), node.kind());
-        let directory = state.tree.prefix_of(parent)?;
+        let parent = node.parent;
+        let forgotten = state.remembered_as(ino)?;
         self.index_leaves(state, ino)?;
-        state
-            .forgotten
-            .push((directory, segment, kind == Kind::Directory));
+        state.forgotten.push(forgotten);
         state.touch_directory(parent, now);
         if state.tree.node(ino)?.opens == 0 {
             state.release_body(ino);
@@ -510,13 +508,7 @@ impl State {
             let base = self.base(ino)?;
             self.pending.remove_object(&key, base, ready);
             self.gone.insert(key.clone(), now);
-            let node = self.tree.node(ino)?;
-            let directory = self.tree.prefix_of(node.parent)?;
-            let forgotten = (
-                directory,
-                node.segment().to_owned(),
-                node.kind() == Kind::Directory,
-            );
+            let forgotten = self.remembered_as(ino)?;
             self.forgotten.push(forgotten);
             batch.touch(&key);
             moving.push(Moving { ino, want });
