@@ -115,31 +115,16 @@ impl BodyStamp {
 }
 
 impl Body {
+    /// A new body in `file`, which is empty and of this name; with a length, all of it is yet
+    /// to be fetched.
     pub(crate) fn create(
         folder: &Path,
         id: BodyId,
+        file: File,
         total: Arc<AtomicU64>,
         length: Option<u64>,
     ) -> io::Result<(Arc<Self>, Arc<File>)> {
         let path = path_of(folder, &id);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => {
-                    std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
-                    // Else a power cut could take the new folder with what is synced in it.
-                    File::open(folder)?.sync_all()?;
-                    OpenOptions::new()
-                        .read(true)
-                        .write(true)
-                        .create_new(true)
-                        .open(&path)
-                }
-                _ => Err(error),
-            })?;
         if let Some(length) = length {
             file.set_len(length)?;
         }
@@ -382,6 +367,40 @@ fn shared(
     Ok(file)
 }
 
+/// Makes the file of a new body, open for reading and writing.
+pub(crate) fn new_file(folder: &Path, id: &BodyId) -> io::Result<File> {
+    let path = path_of(folder, id);
+    let make = || {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).open(&path)
+    };
+    match make() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+            // Else a power cut could take the new folder with what is synced in it.
+            File::open(folder)?.sync_all()?;
+            make()
+        }
+        made => made,
+    }
+}
+
+/// Makes the folders that bodies lie in, all at once: one wait for the disk instead of one for
+/// each.
+pub(crate) fn make_folders(folder: &Path) -> io::Result<()> {
+    let mut made = false;
+    for shard in 0..=u8::MAX {
+        match std::fs::create_dir(folder.join(format!("{shard:02x}"))) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            other => made |= other.is_ok(),
+        }
+    }
+    if made {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Where a body lies: 256 folders, so that none grows huge.
 pub(crate) fn path_of(folder: &Path, id: &BodyId) -> PathBuf {
     folder.join(&id.0[..2]).join(&id.0)
@@ -406,7 +425,9 @@ mod tests {
     fn a_file_is_still_after_a_while_although_the_wall_clock_was_set_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let total = Arc::new(AtomicU64::new(0));
-        let made = Body::create(folder.path(), BodyId::random(), total, None);
+        let id = BodyId::random();
+        let file = new_file(folder.path(), &id).expect("a file");
+        let made = Body::create(folder.path(), id, file, total, None);
         let (body, _file) = made.expect("a body");
         let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
         let stamp = BodyStamp {

@@ -11,7 +11,8 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use crate::FsError;
-use crate::body::{Body, BodyId, BodyStamp, local_error, path_of};
+use crate::ahead::Ahead;
+use crate::body::{Body, BodyId, BodyStamp, local_error, new_file, path_of};
 use crate::clock;
 
 /// The bodies of one workspace on this machine.
@@ -19,6 +20,7 @@ pub(crate) struct Cache {
     folder: PathBuf,
     total: Arc<AtomicU64>,
     stock: Mutex<Stock>,
+    ahead: Ahead,
 }
 
 /// Bodies of earlier mounts that nobody asked for yet.
@@ -43,6 +45,7 @@ impl Cache {
         let folder = bodies_folder(cache_dir);
         std::fs::create_dir_all(&folder)?;
         Ok(Self {
+            ahead: Ahead::new(&folder),
             folder,
             total: Arc::new(AtomicU64::new(0)),
             stock: Mutex::new(Stock {
@@ -93,10 +96,34 @@ impl Cache {
     }
 
     fn make(&self, length: Option<u64>) -> Result<(Arc<Body>, Arc<File>), FsError> {
+        let made = || {
+            let (id, file) = self.empty_file()?;
+            Body::create(&self.folder, id, file, Arc::clone(&self.total), length)
+        };
+        made().map_err(|error| local_error(&error))
+    }
+
+    /// A file made ahead, or now where none is ready.
+    fn empty_file(&self) -> std::io::Result<(BodyId, File)> {
+        let (ready, more) = self.ahead.take();
+        if more > 0 {
+            self.ahead.fill((0..more).map(|_| self.new_id()).collect());
+        }
+        ready.map_or_else(
+            || {
+                let id = self.new_id();
+                let file = new_file(&self.folder, &id)?;
+                Ok((id, file))
+            },
+            Ok,
+        )
+    }
+
+    /// A new body's name, which taking stock will pass over.
+    fn new_id(&self) -> BodyId {
         let id = BodyId::random();
         self.stock.lock().take(id.as_str());
-        Body::create(&self.folder, id, Arc::clone(&self.total), length)
-            .map_err(|error| local_error(&error))
+        id
     }
 
     /// A whole body from an earlier mount, if its file is there with this size.

@@ -6,6 +6,7 @@
 //! [journal](journal), then [carried out](upload) in the bucket; what the bucket
 //! [lists](listing) is [merged](merge) into the tree, save for what is newer here.
 
+mod ahead;
 mod attributes;
 mod body;
 mod cache;
