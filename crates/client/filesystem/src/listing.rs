@@ -19,6 +19,9 @@ use crate::{FsError, Ino, ROOT};
 
 /// A directory read this recently makes the listing of one of its children a walk.
 const WALK_MEMORY: Duration = Duration::from_secs(3);
+/// So many directories of one parent, entered in the order of their names, are a walk too:
+/// a program that has a list of paths reads no directory.
+const WALK_STEPS: u32 = 3;
 /// A walk whose names nobody wants any more ends.
 const WALK_PATIENCE: Duration = Duration::from_secs(2);
 /// While the bucket does not answer, names are served as last known for this long before
@@ -41,6 +44,7 @@ pub(crate) struct Listings {
     /// How long the last listing of a directory took, where that was long.
     slow: HashMap<Ino, Duration>,
     walk: Option<Walk>,
+    step: Option<Step>,
     wanted: Option<Stamp>,
     failed: Option<Stamp>,
 }
@@ -48,6 +52,14 @@ pub(crate) struct Listings {
 struct Running {
     began: Stamp,
     wait: Wait,
+}
+
+/// The directory that was entered last, and how many before it in the order of names.
+struct Step {
+    parent: Ino,
+    name: Box<str>,
+    at: Stamp,
+    count: u32,
 }
 
 /// A flat pass over everything below `prefix`, from `from` on.
@@ -202,6 +214,21 @@ impl Listings {
         PATIENCE.saturating_sub(waited.map_or(Duration::ZERO, |running| running.began.age()))
     }
 
+    /// How many directories of this parent were entered one after the other, this one included.
+    fn entered(&mut self, parent: Ino, name: Box<str>) -> u32 {
+        let before = self.step.take().filter(|step| {
+            step.parent == parent && step.name < name && step.at.age() <= WALK_MEMORY
+        });
+        let count = before.map_or(0, |step| step.count) + 1;
+        self.step = Some(Step {
+            parent,
+            name,
+            at: Stamp::now(),
+            count,
+        });
+        count
+    }
+
     fn took(&mut self, directory: Ino, took: Duration) {
         if took > SLOW {
             self.slow.insert(directory, took);
@@ -223,7 +250,7 @@ impl Core {
 }
 
 /// The walk that covers a directory: one under way, or a new one when the directory's
-/// parent was read moments ago.
+/// parent was read moments ago, or its siblings are entered one after the other.
 fn current_walk(core: &Arc<Core>, state: &mut State, directory: Ino, prefix: &str) -> Option<Walk> {
     if core.settings.lazy || directory == ROOT {
         return None;
@@ -240,9 +267,12 @@ fn current_walk(core: &Arc<Core>, state: &mut State, directory: Ino, prefix: &st
     {
         return Some(walk.clone());
     }
-    let parent = state.tree.node(directory).ok()?.parent;
-    let read = state.tree.directory(parent).ok()?.read?;
-    if read.age() > WALK_MEMORY || state.tree.directory(parent).ok()?.subdirectories < 2 {
+    let node = state.tree.node(directory).ok()?;
+    let (parent, name) = (node.parent, node.name.clone());
+    let steps = state.listings.entered(parent, name);
+    let around = state.tree.directory(parent).ok()?;
+    let read = around.read.is_some_and(|read| read.age() <= WALK_MEMORY);
+    if !(read || steps >= WALK_STEPS) || around.subdirectories < 2 {
         return None;
     }
     let parent = state.tree.prefix_of(parent).ok()?;

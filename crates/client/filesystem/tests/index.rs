@@ -91,6 +91,34 @@ async fn a_tree_without_an_index_costs_no_request_for_one() {
     assert!(calls.list <= 6, "a walk is listed flat: {calls:?}");
 }
 
+/// A program with a list of paths: it asks for each by name and reads no directory.
+#[tokio::test]
+async fn paths_asked_for_in_their_order_are_listed_flat_and_others_one_by_one() {
+    let (folder, memory, bucket) = site();
+    for n in 0..50 {
+        put(&*bucket, &format!("d{n:02}/f"), "x").await;
+    }
+    let asked = |machine: Machine, order: Vec<usize>| {
+        let memory = memory.clone();
+        async move {
+            let before = memory.calls().list;
+            for n in order {
+                let found = machine.walk(&format!("d{n:02}/f")).await.unwrap();
+                assert_eq!(found.attr.size, 1);
+            }
+            memory.calls().list - before
+        }
+    };
+    let ada = machine(&bucket, usual(&folder, "ada")).await;
+    let calls = asked(ada, (0..50).collect()).await;
+    assert!(calls <= 12, "{calls} LISTs");
+
+    let bob = machine(&bucket, usual(&folder, "bob")).await;
+    let calls = asked(bob, (0..50).rev().collect()).await;
+    // One for the root and one for each directory, and one that finds that there is no index.
+    assert_eq!(calls, 52);
+}
+
 #[tokio::test]
 async fn a_directory_with_an_index_costs_one_small_get() {
     let (folder, memory, bucket) = site();
