@@ -264,7 +264,7 @@ impl From<Local> for Failure {
             Local::NoKeys { .. } | Local::NoAwsProfile { .. } | Local::NoIdentityKeys { .. } => {
                 Code::NoKeys
             }
-            Local::Stopped { .. } => Code::Failed,
+            Local::Stopped { .. } | Local::NotKept { .. } => Code::Failed,
             Local::NoIdentity { .. } => Code::IdentityNotFound,
             Local::NotLoggedIn { .. }
             | Local::SessionOver { .. }
