@@ -310,6 +310,7 @@ impl From<bucket::Error> for Failure {
             E::PermissionDenied { .. } => Code::PermissionDenied,
             E::BadCredentials { expired: true, .. } => Code::KeysExpired,
             E::BadCredentials { .. } => Code::KeysRefused,
+            E::ClockSkewed { .. } => Code::ClockSkewed,
             E::Unreachable { .. } => Code::StoreUnreachable,
             E::Throttled { .. } => Code::StoreBusy,
             E::NotS3 { .. } => Code::NotS3,
