@@ -264,7 +264,7 @@ impl From<Local> for Failure {
             Local::NoKeys { .. } | Local::NoAwsProfile { .. } | Local::NoIdentityKeys { .. } => {
                 Code::NoKeys
             }
-            Local::Stopped { .. } => Code::Failed,
+            Local::Stopped { .. } | Local::NotKept { .. } => Code::Failed,
             Local::NoIdentity { .. } => Code::IdentityNotFound,
             Local::NotLoggedIn { .. }
             | Local::SessionOver { .. }
@@ -310,6 +310,7 @@ impl From<bucket::Error> for Failure {
             E::PermissionDenied { .. } => Code::PermissionDenied,
             E::BadCredentials { expired: true, .. } => Code::KeysExpired,
             E::BadCredentials { .. } => Code::KeysRefused,
+            E::ClockSkewed { .. } => Code::ClockSkewed,
             E::Unreachable { .. } => Code::StoreUnreachable,
             E::Throttled { .. } => Code::StoreBusy,
             E::NotS3 { .. } => Code::NotS3,

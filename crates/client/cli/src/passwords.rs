@@ -19,7 +19,9 @@ pub(crate) type Typed = Arc<Mutex<BTreeMap<String, Zeroizing<String>>>>;
 /// The password of a file keyring, as its settings say.
 pub(crate) struct Prompt {
     variable: String,
+    /// Whether somebody at this terminal can be asked.
     may_ask: bool,
+    no_input: bool,
     typed: Typed,
 }
 
@@ -28,6 +30,7 @@ impl Prompt {
         Self {
             variable: settings.password_variable().to_owned(),
             may_ask: input::may_ask(context),
+            no_input: context.no_input,
             typed: context.typed(),
         }
     }
@@ -59,6 +62,11 @@ impl Prompt {
 }
 
 impl Passwords for Prompt {
+    /// A desktop has windows where we have no terminal.
+    fn may_ask(&self) -> bool {
+        !self.no_input
+    }
+
     fn password(&self, path: &Path, purpose: Purpose) -> credentials::Result<Password> {
         let variable = match purpose {
             Purpose::Open | Purpose::Create => self.variable.as_str(),

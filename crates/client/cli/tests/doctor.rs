@@ -3,9 +3,14 @@
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
+use support::store::Store;
 use support::{Machine, SECRET, chmod};
+use testkit::proxy::{Clock, Proxy};
+use testkit::secret_service::SecretService;
+use testkit::tools::Tool;
 
 /// Exit code, and the findings by check.
 fn doctor(machine: &Machine, line: &str) -> (i32, Vec<Value>) {
@@ -110,7 +115,7 @@ fn without_the_right_to_mount_the_helper_is_looked_for() {
     if !std::path::Path::new("/dev/fuse").exists() {
         testkit::skip!("there is no /dev/fuse");
     }
-    testkit::require!(testkit::tools::Tool::Fusermount3);
+    testkit::require!(Tool::Fusermount3);
     let machine = Machine::new();
     let empty = machine.home.path().join("empty");
     fs::create_dir(&empty).expect("made");
@@ -205,25 +210,99 @@ fn a_keyring_that_cannot_be_used_is_found() {
     assert!(without_fuse(code, &findings).is_none_or(|code| code == 3));
 }
 
+/// What a mount or a login would wait for: nothing of ours has to be in it for that.
 #[test]
-fn a_store_is_probed_and_its_clock_read() {
-    let data = tempfile::tempdir().expect("a temporary folder");
-    let mut options = embedded::Options::new(data.path());
-    options.durability = embedded::Durability::Process;
-    options.root = Some(embedded::AccessKey {
-        id: testkit::ACCESS_KEY_ID.to_owned(),
-        secret: testkit::SECRET_ACCESS_KEY.into(),
-    });
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let server = runtime
-        .block_on(embedded::Server::start(options))
-        .expect("a store");
-    testkit::s3::create_bucket(&server.endpoint(), "cases").expect("a bucket");
+fn a_locked_system_keyring_is_found_though_it_has_no_entry_of_ours() {
+    testkit::require!(Tool::GnomeKeyringDaemon);
+    let mut session = SecretService::start().expect("a keyring");
+    let machine = Machine::in_session(&session);
+    let (_, findings) = doctor(&machine, "--offline");
+    assert_eq!(of(&findings, "keyring")["code"], "keyring-good");
+    session.restart_locked().expect("a keyring");
+    let (code, findings) = doctor(&machine, "--offline");
+    let keyring = of(&findings, "keyring");
+    assert_eq!(keyring["state"], "problem");
+    assert_eq!(keyring["code"], "keyring-unavailable");
+    assert_eq!(keyring["title"], "the system keyring is locked");
+    let next = keyring["next"].as_str().expect("a next step");
+    assert!(next.starts_with("unlock it"), "{next}");
+    assert!(without_fuse(code, &findings).is_none_or(|code| code == 3));
+    let status = machine.run("auth keyring status");
+    status.refused(3, "the system keyring is locked", "unlock it");
+}
+
+/// A machine with the root keys and the workspace `cases` at this address.
+fn with_workspace(endpoint: &str) -> Machine {
     let mut machine = Machine::new();
     machine.set_keys(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY);
-    let endpoint = server.endpoint();
     let line = format!("workspace create cases --bucket cases --endpoint {endpoint}");
     machine.run(&line).ok();
+    machine
+}
+
+/// A store that is not of our time: up to a quarter of an hour it takes our signatures, beyond
+/// that it refuses the first one, and the next is signed by the time that it has told.
+#[test]
+fn a_clock_that_is_off_is_found_by_degrees() {
+    let Store {
+        server,
+        data: _data,
+    } = Store::start_with(|options| {
+        options.clock_tolerance = Duration::from_secs(24 * 3600);
+    })
+    .with_bucket("cases");
+    let proxy = Proxy::start(server.address()).expect("a proxy");
+    let machine = with_workspace(&proxy.endpoint());
+    for (ahead, code, exit) in [
+        (0, "clock-good", 0),
+        (600, "clock-apart", 0),
+        (-600, "clock-apart", 0),
+        (7200, "clock-skewed", 1),
+        (-7200, "clock-skewed", 1),
+    ] {
+        proxy.set_clock(Some(Clock {
+            ahead,
+            says_date: true,
+        }));
+        let (ended, findings) = doctor(&machine, "cases");
+        let clock = of(&findings, "clock");
+        assert_eq!(clock["code"], code, "{ahead}: {clock}");
+        let title = clock["title"].as_str().expect("a title");
+        let rest = title.strip_prefix("cases: this clock and the store's are ");
+        let apart = rest.and_then(|rest| rest.strip_suffix(" s apart"));
+        let apart: i64 = apart.expect("a number").parse().expect("a number");
+        assert!((apart - i64::abs(ahead)).abs() <= 1, "{ahead}: {title}");
+        if code != "clock-good" {
+            assert_eq!(clock["next"], "set the clock: timedatectl set-ntp true");
+        }
+        assert!(without_fuse(ended, &findings).is_none_or(|ended| ended == exit));
+    }
+    // A store that does not say its time leaves the client's signatures as they are.
+    proxy.set_clock(Some(Clock {
+        ahead: 7200,
+        says_date: false,
+    }));
+    let (ended, findings) = doctor(&machine, "cases");
+    let bucket = of(&findings, "bucket");
+    assert_eq!(bucket["code"], "clock-skewed", "{bucket}");
+    let title = bucket["title"].as_str().expect("a title");
+    assert!(
+        title.starts_with(
+            "cases: this machine's clock is too far from the store's: RequestTimeTooSkewed"
+        ),
+        "{title}"
+    );
+    assert_eq!(bucket["next"], "Set the clock: timedatectl set-ntp true.");
+    assert!(without_fuse(ended, &findings).is_none_or(|ended| ended == 1));
+}
+
+#[test]
+fn a_store_is_probed_and_its_clock_read() {
+    let Store {
+        server,
+        data: _data,
+    } = Store::start().with_bucket("cases");
+    let mut machine = with_workspace(&server.endpoint());
     let (code, findings) = doctor(&machine, "");
     assert_eq!(of(&findings, "keys")["state"], "good");
     assert_eq!(of(&findings, "clock")["state"], "good", "{findings:?}");

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use support::store::{self, Store};
 use support::{Machine, Said};
 
 /// A store, and a machine with a file keyring.
 struct Lab {
-    _runtime: tokio::runtime::Runtime,
-    server: embedded::Server,
-    data: tempfile::TempDir,
+    store: Store,
     machine: Machine,
 }
 
@@ -20,31 +19,20 @@ const ALL: &str = r#"{"Statement":[{"Effect":"Allow","Action":"s3:*","Resource":
 
 impl Lab {
     fn new() -> Self {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let data = tempfile::tempdir().expect("a temporary folder");
-        let mut options = embedded::Options::new(data.path());
-        options.durability = embedded::Durability::Process;
-        options.root = Some(embedded::AccessKey {
-            id: testkit::ACCESS_KEY_ID.to_owned(),
-            secret: testkit::SECRET_ACCESS_KEY.into(),
-        });
-        let server = runtime.block_on(embedded::Server::start(options));
         let mut machine = Machine::new();
         machine
             .set("ARTIFACTS_KEYRING_TYPE", "file")
             .set("ARTIFACTS_KEYRING_PASSWORD", "correct horse");
         Self {
-            _runtime: runtime,
-            server: server.expect("a store"),
-            data,
+            store: Store::start(),
             machine,
         }
     }
 
     /// Configures identity `ada` with a new key of the store's; its id.
     fn configure(&self, more: &str) -> String {
-        let key = self.server.keys().add(ALL).expect("a key");
-        let endpoint = self.server.endpoint();
+        let key = self.store.server.keys().add(ALL).expect("a key");
+        let endpoint = self.store.server.endpoint();
         let line = format!(
             "auth user configure --identity ada --access-key-id {} --secret-stdin --endpoint {endpoint} {more}",
             key.id
@@ -150,7 +138,7 @@ fn a_session_ends_with_its_keys_and_new_keys_end_it() {
     let lab = Lab::new();
     let old = lab.configure("--session-length 2s");
     lab.machine.run("auth login --identity ada").ok();
-    lab.server.keys().revoke(&old).expect("revoked");
+    lab.store.server.keys().revoke(&old).expect("revoked");
     std::thread::sleep(Duration::from_millis(2100));
     let who = lab.machine.run("auth whoami --identity ada --format json");
     assert_eq!(who.code, 3);
@@ -182,7 +170,7 @@ fn whoami_knows_a_session_that_is_dead_before_its_time() {
     assert_eq!(who["arn"], format!("arn:aws:iam::000000000000:user/{key}"));
     let realm = lab.json("auth keyring status")["realm"].clone();
     assert!(realm.is_string() && who["realm"] == realm, "{who}");
-    lab.server.keys().revoke(&key).expect("revoked");
+    lab.store.server.keys().revoke(&key).expect("revoked");
     let said = lab.machine.run("auth whoami --identity ada --format json");
     assert_eq!(said.code, 3, "{}", said.out);
     assert!(said.out.contains("\"valid\": false"), "{}", said.out);
@@ -203,13 +191,13 @@ fn whoami_knows_a_session_that_is_dead_before_its_time() {
 fn a_session_opens_nothing_once_its_keys_are_revoked() {
     let lab = Lab::new();
     let key = lab.configure("--session-length 1h");
-    let endpoint = lab.server.endpoint();
+    let endpoint = lab.store.server.endpoint();
     testkit::s3::create_bucket(&endpoint, "cases").expect("a bucket");
     let line =
         format!("workspace create cases --bucket cases --endpoint {endpoint} --identity ada");
     lab.machine.run(&line).ok();
     lab.machine.run("conflicts list cases").ok();
-    lab.server.keys().revoke(&key).expect("revoked");
+    lab.store.server.keys().revoke(&key).expect("revoked");
     let said = lab.machine.run("conflicts list cases");
     assert_eq!(said.code, 3, "{}", said.err);
 }
@@ -228,9 +216,7 @@ fn roles_codes_and_tokens_are_those_of_the_embedded_store() {
         }],
         "mfa_devices": [{ "serial": "GAHT1", "code": "493817" }]
     });
-    let path = lab.data.path().join(embedded::STS_FILE);
-    std::fs::write(&path, settings.to_string()).expect("written");
-    support::chmod(&path, 0o600);
+    store::put_settings(lab.store.data.path(), &settings);
     lab.configure("--role-arn arn:aws:iam::000000000000:role/Reader --mfa-device GAHT1");
     let login = |code: &str| {
         let line = format!("auth login --identity ada --mfa-code {code}");
@@ -249,7 +235,7 @@ fn roles_codes_and_tokens_are_those_of_the_embedded_store() {
         "arn:aws:sts::000000000000:assumed-role/Reader/artifacts-ada"
     );
     // Its rights are the role's, not the key's.
-    let endpoint = lab.server.endpoint();
+    let endpoint = lab.store.server.endpoint();
     testkit::s3::create_bucket(&endpoint, "cases").expect("a bucket");
     let line =
         format!("workspace create cases --bucket cases --endpoint {endpoint} --identity ada");
@@ -309,7 +295,7 @@ fn a_session_of_other_settings_is_never_handed_on() {
     ] {
         configure(more);
         assert_eq!(entries(), serde_json::json!(["identity/ada"]), "{more}");
-        let endpoint = lab.server.endpoint();
+        let endpoint = lab.store.server.endpoint();
         configure(&format!(
             "--role-arn= --external-id= --mfa-device= --endpoint {endpoint}"
         ));
@@ -454,7 +440,7 @@ fn what_is_left_in_the_keyring_can_be_found_and_logged_out() {
     std::fs::remove_file(&file).expect("removed");
     assert_eq!(lab.json("auth list"), serde_json::json!([]));
     // Its settings are made again without a question for the keys.
-    let endpoint = lab.server.endpoint();
+    let endpoint = lab.store.server.endpoint();
     lab.machine
         .run(&format!(
             "auth user configure --identity ada --endpoint {endpoint}"
@@ -490,7 +476,7 @@ fn an_sts_that_is_not_there_is_temporary() {
 fn an_identity_is_the_key_source_of_a_workspace() {
     let lab = Lab::new();
     lab.configure("--session-length 1h");
-    let endpoint = lab.server.endpoint();
+    let endpoint = lab.store.server.endpoint();
     let line = "auth exec --identity ada -- artifacts workspace create x --bucket none --endpoint http://127.0.0.1:1";
     assert_eq!(
         lab.machine.run(line).code,

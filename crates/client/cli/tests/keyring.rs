@@ -418,21 +418,12 @@ fn nothing_is_kept_in_memory_from_command_to_command() {
     );
 }
 
-fn in_session(session: &SecretService) -> Machine {
-    let mut machine = Machine::new();
-    machine.set("ARTIFACTS_KEYRING_TYPE", "system");
-    for (name, value) in session.environment() {
-        machine.set(name, &value);
-    }
-    machine
-}
-
 #[test]
 fn the_system_keyring_is_the_desktops() {
     testkit::require!(Tool::GnomeKeyringDaemon);
     testkit::require!(Tool::SecretTool);
     let session = SecretService::start().expect("a keyring");
-    let machine = in_session(&session);
+    let machine = Machine::in_session(&session);
     let said = save(&machine);
     assert!(said.contains("in the system keyring."), "{said}");
     assert!(!machine.credentials().exists());
@@ -452,7 +443,7 @@ fn the_system_keyring_is_the_desktops() {
 fn a_system_keyring_that_cannot_be_used_ends_the_command_in_time() {
     testkit::require!(Tool::GnomeKeyringDaemon);
     let mut session = SecretService::start().expect("a keyring");
-    let machine = in_session(&session);
+    let machine = Machine::in_session(&session);
     save(&machine);
     session.restart_locked().expect("a keyring");
     let refused = |what: &str| {
@@ -469,6 +460,8 @@ fn a_system_keyring_that_cannot_be_used_ends_the_command_in_time() {
         );
     };
     refused("locked");
+    let said = machine.run("storage show --no-input");
+    said.refused(3, "the system keyring is locked", "unlock it");
     session.fall_silent();
     refused("silent");
     drop(session);
@@ -481,7 +474,7 @@ fn a_system_keyring_that_cannot_be_used_ends_the_command_in_time() {
 fn nothing_is_done_or_said_to_be_where_the_system_keyring_is_locked_or_silent() {
     testkit::require!(Tool::GnomeKeyringDaemon);
     let mut session = SecretService::start().expect("a keyring");
-    let machine = in_session(&session);
+    let machine = Machine::in_session(&session);
     let workspace = "id = \"01900000-0000-7000-8000-000000000000\"\nbackend = \"s3\"\nbucket = \"bucket\"\nendpoint = \"http://127.0.0.1:1\"\n";
     let folder = machine.config().join("workspaces");
     fs::create_dir_all(&folder).expect("made");

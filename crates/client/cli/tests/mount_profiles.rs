@@ -33,39 +33,43 @@ def told(step):
 print(told(os.fsync), told(os.close))
 "#;
 
-/// A site whose workspace is reached through a proxy.
-fn site() -> (Site, Proxy) {
+/// A site whose workspace is reached through a proxy, mounted with these options.
+fn mounted(options: &str) -> (Site, Proxy, PathBuf) {
     let site = Site::new();
     let proxy = Proxy::start(site.address()).expect("a proxy");
     site.set_endpoint(&proxy.endpoint());
-    (site, proxy)
+    let folder = site.mount(options);
+    (site, proxy, folder)
+}
+
+/// A mount with these options uploads after `upload`, and shows others' changes within `seen`.
+fn keeps_its_times(options: &str, upload: Duration, seen: Duration) {
+    let (site, proxy, folder) = mounted(options);
+    is_uploaded_after(&site, &proxy, &folder, upload);
+    others_changes_are_seen_within(&site, &folder, seen);
+    site.run("unmount {}", &folder).ok();
 }
 
 #[test]
 fn fast_uploads_after_one_second_and_shows_others_changes_within_five() {
     require_fuse!();
-    let (site, proxy) = site();
-    let folder = site.mount("--profile fast");
-    is_uploaded_after(&site, &proxy, &folder, Duration::from_secs(1));
-    others_changes_are_seen_within(&site, &folder, Duration::from_secs(5));
-    site.run("unmount {}", &folder).ok();
+    keeps_its_times(
+        "--profile fast",
+        Duration::from_secs(1),
+        Duration::from_secs(5),
+    );
 }
 
 #[test]
 fn balanced_is_the_default_and_uploads_after_two_seconds_and_shows_changes_within_ten() {
     require_fuse!();
-    let (site, proxy) = site();
-    let folder = site.mount("");
-    is_uploaded_after(&site, &proxy, &folder, Duration::from_secs(2));
-    others_changes_are_seen_within(&site, &folder, Duration::from_secs(10));
-    site.run("unmount {}", &folder).ok();
+    keeps_its_times("", Duration::from_secs(2), Duration::from_secs(10));
 }
 
 #[test]
 fn safe_returns_from_close_and_fsync_when_the_object_is_in_the_bucket() {
     require_fuse!();
-    let (site, proxy) = site();
-    let folder = site.mount("--profile safe");
+    let (site, proxy, folder) = mounted("--profile safe");
     // Long enough that an upload which nobody waits for would come too late.
     proxy.set_latency(Duration::from_millis(300));
     fs::write(folder.join("closed"), "at once").unwrap();
@@ -97,8 +101,7 @@ fn safe_returns_from_close_and_fsync_when_the_object_is_in_the_bucket() {
 #[test]
 fn safe_says_when_the_bucket_did_not_take_it_and_keeps_it_all_the_same() {
     require_fuse!();
-    let (site, proxy) = site();
-    let folder = site.mount("--profile safe");
+    let (site, proxy, folder) = mounted("--profile safe");
     assert_eq!(
         fs::read_dir(&folder).unwrap().count(),
         0,

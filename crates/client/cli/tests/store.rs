@@ -5,6 +5,7 @@ mod support;
 use futures::StreamExt;
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use support::store::{self, block_on};
 use support::{Machine, Said, mode};
 use testkit::tools::Tool;
 
@@ -14,27 +15,12 @@ struct Site {
     machine: Machine,
 }
 
-/// The embedded store, with the testkit's keys as its root keys.
-struct Store {
-    server: embedded::Server,
-    _data: tempfile::TempDir,
-}
+/// The embedded store with a bucket, and machines for it.
+struct Store(store::Store);
 
 impl Store {
     fn start() -> Self {
-        let data = tempfile::tempdir().expect("a temporary folder");
-        let mut options = embedded::Options::new(data.path());
-        options.durability = embedded::Durability::Process;
-        options.root = Some(embedded::AccessKey {
-            id: testkit::ACCESS_KEY_ID.to_owned(),
-            secret: testkit::SECRET_ACCESS_KEY.into(),
-        });
-        let server = block_on(embedded::Server::start(options)).expect("a server");
-        testkit::s3::create_bucket(&server.endpoint(), "bucket").expect("a bucket");
-        Self {
-            server,
-            _data: data,
-        }
+        Self(store::Store::start().with_bucket("bucket"))
     }
 
     /// A machine with the store's address and these keys in its environment.
@@ -42,7 +28,7 @@ impl Store {
         let mut machine = Machine::new();
         machine
             .set_keys(id, secret)
-            .set("ARTIFACTS_S3_ENDPOINT", &self.server.endpoint());
+            .set("ARTIFACTS_S3_ENDPOINT", &self.0.server.endpoint());
         machine
     }
 
@@ -51,16 +37,9 @@ impl Store {
         let policy = format!(
             r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":{actions},"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}}]}}"#
         );
-        let key = self.server.keys().add(&policy).expect("a key");
+        let key = self.0.server.keys().add(&policy).expect("a key");
         self.machine(&key.id, key.secret.expose_secret())
     }
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(work)
 }
 
 impl Site {
@@ -82,7 +61,7 @@ impl Site {
     }
 
     fn client(&self) -> aws_sdk_s3::Client {
-        testkit::s3::client(&self.store.server.endpoint())
+        testkit::s3::client(&self.store.0.server.endpoint())
     }
 
     fn put(&self, key: &str, body: &str) {
@@ -388,7 +367,7 @@ fn the_aws_command_line_works_with_env_and_with_credential_process() {
     std::fs::create_dir_all(&folder).expect("made");
     let config = format!(
         "[default]\nregion = us-east-1\nendpoint_url = {}\ncredential_process = artifacts credential-process cases\n",
-        site.store.server.endpoint()
+        site.store.0.server.endpoint()
     );
     std::fs::write(folder.join("config"), config).expect("written");
     let mut command = site.machine.command(&aws);

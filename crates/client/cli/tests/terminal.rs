@@ -6,6 +6,8 @@ mod support;
 use std::fs;
 use std::fs::File;
 
+use serde_json::json;
+use support::store::{self, Store};
 use support::terminal::Terminal;
 use support::{ID, Machine, SECRET};
 
@@ -162,17 +164,25 @@ fn who_cannot_see_the_question_is_not_asked() {
     );
 }
 
-#[test]
-fn an_identity_is_configured_question_by_question() {
-    let machine = with_keys();
-    let mut terminal = Terminal::start(&machine, "auth user configure --identity ada");
+/// Configures an identity as far as its keys.
+fn keys_typed_for(identity: &str, machine: &Machine) -> Terminal {
+    let line = format!("auth user configure --identity {identity}");
+    let mut terminal = Terminal::start(machine, &line);
     terminal
         .shows("password of the keyring")
         .types_unseen(&format!("{PASSWORD}\r"))
         .shows("access key id: ")
         .types(&format!("{ID}\r"))
         .shows("secret access key: ")
-        .types_unseen(&format!("{SECRET}\r"))
+        .types_unseen(&format!("{SECRET}\r"));
+    terminal
+}
+
+#[test]
+fn an_identity_is_configured_question_by_question() {
+    let machine = with_keys();
+    let mut terminal = keys_typed_for("ada", &machine);
+    terminal
         .shows("MFA device (serial number or ARN; empty for none): ")
         .types("GAHT12345678\r")
         .shows("session length (45m, 12h; empty for as long as the store gives): ")
@@ -188,14 +198,8 @@ fn an_identity_is_configured_question_by_question() {
     assert!(config.contains(expected), "{config}");
 
     // A wrong answer to the last question leaves everything as it was.
-    let mut terminal = Terminal::start(&machine, "auth user configure --identity bob");
+    let mut terminal = keys_typed_for("bob", &machine);
     terminal
-        .shows("password of the keyring")
-        .types_unseen(&format!("{PASSWORD}\r"))
-        .shows("access key id: ")
-        .types(&format!("{ID}\r"))
-        .shows("secret access key: ")
-        .types_unseen(&format!("{SECRET}\r"))
         .shows("MFA device")
         .types("\r")
         .shows("session length")
@@ -208,27 +212,19 @@ fn an_identity_is_configured_question_by_question() {
 
 #[test]
 fn a_login_asks_for_the_devices_code() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let data = tempfile::tempdir().expect("a temporary folder");
-    let mut options = embedded::Options::new(data.path());
-    options.durability = embedded::Durability::Process;
-    let store = runtime
-        .block_on(embedded::Server::start(options))
-        .expect("a store");
-    let settings = data.path().join(embedded::STS_FILE);
-    let text = r#"{"version":1,"mfa_devices":[{"serial":"GAHT1","code":"493817"}]}"#;
-    fs::write(&settings, text).expect("written");
-    support::chmod(&settings, 0o600);
+    let store = Store::start();
+    let settings =
+        json!({ "version": 1, "mfa_devices": [{ "serial": "GAHT1", "code": "493817" }] });
+    store::put_settings(store.data.path(), &settings);
     let mut machine = machine();
     machine.set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
     let line = format!(
         "auth user configure --access-key-id {} --secret-stdin --mfa-device GAHT1 --endpoint {}",
-        store.root().id,
-        store.endpoint()
+        testkit::ACCESS_KEY_ID,
+        store.server.endpoint()
     );
-    use secrecy::ExposeSecret;
     machine
-        .run_with_input(&line, store.root().secret.expose_secret())
+        .run_with_input(&line, testkit::SECRET_ACCESS_KEY)
         .ok();
     let mut terminal = Terminal::start(&machine, "auth login");
     terminal.shows("code of GAHT1: ").types("000000\r");

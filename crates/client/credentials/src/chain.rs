@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -423,6 +424,9 @@ impl KeyFile {
     /// Changes the cache file under the folder's lock and gives back what the change said.
     /// A file in which nothing is left is removed; a change that fails changes nothing. What a
     /// write that was killed has left is taken away first.
+    ///
+    /// # Errors
+    /// [`Error::NotKept`] where what is read back is not what was written.
     pub fn update<T>(paths: &Paths, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let folder = Folder::create(paths.config())?;
         let _lock = folder.lock()?;
@@ -432,7 +436,9 @@ impl KeyFile {
         if file.is_bare() {
             folder.remove(CREDENTIALS_FILE)?;
         } else {
-            folder.replace(CREDENTIALS_FILE, file.render().as_bytes())?;
+            let text = file.render();
+            folder.replace(CREDENTIALS_FILE, text.as_bytes())?;
+            check_kept(&folder, text.as_bytes())?;
         }
         Ok(answer)
     }
@@ -469,6 +475,14 @@ impl KeyFile {
         let path = folder.path().join(CREDENTIALS_FILE);
         bytes.map(|bytes| Self::parse(&bytes, &path)).transpose()
     }
+}
+
+/// Nothing counts as saved that does not come back.
+fn check_kept(folder: &Folder, written: &[u8]) -> Result<()> {
+    let kept = folder.read(CREDENTIALS_FILE, Privacy::Secret)?;
+    let same = kept.is_some_and(|kept| kept.ct_eq(written).into());
+    let path = folder.path().join(CREDENTIALS_FILE);
+    same.then_some(()).ok_or(Error::NotKept { path })
 }
 
 impl Sourced {
@@ -766,6 +780,19 @@ mod tests {
         let region = keys.region.expect("the other's");
         assert_eq!(region.value.expose(), "eu-1");
         assert_eq!(tries, 2);
+    }
+
+    #[test]
+    fn nothing_counts_as_cached_that_does_not_come_back() {
+        let machine = Machine::new(CACHE);
+        let folder = Folder::open(machine.paths.config()).expect("good");
+        let folder = folder.expect("there");
+        assert_eq!(check_kept(&folder, CACHE.as_bytes()), Ok(()));
+        let path = machine.paths.credentials_file();
+        let not_kept = Err(Error::NotKept { path: path.clone() });
+        assert_eq!(check_kept(&folder, b"ACCESS_KEY_ID=OTHER\n"), not_kept);
+        fs::remove_file(path).expect("removed");
+        assert_eq!(check_kept(&folder, CACHE.as_bytes()), not_kept);
     }
 
     /// Not a test of its own: what the processes below do until they are killed.

@@ -200,7 +200,8 @@ impl KeyringSettings {
     pub fn open(&self, paths: &Paths, passwords: Box<dyn Passwords>) -> Result<Arc<dyn Keyring>> {
         Ok(match self.kind {
             KeyringKind::System => {
-                Arc::new(SystemKeyring::new(paths.state().join("system-keyring")))
+                let lock = paths.state().join("system-keyring");
+                Arc::new(SystemKeyring::new(lock, passwords.may_ask()))
             }
             KeyringKind::Memory => Arc::new(MemoryKeyring::new()),
             KeyringKind::File => Arc::new(self.open_file(paths, passwords)?),

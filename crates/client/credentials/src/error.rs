@@ -74,6 +74,12 @@ pub enum Error {
         /// The system's words.
         reason: String,
     },
+    /// A file that was written, and does not say what was written.
+    #[error("{} does not hold what was written to it", path.display())]
+    NotKept {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process has held the lock for too long.
     #[error("{} is locked by another process", path.display())]
     Locked {
@@ -283,6 +289,10 @@ impl Error {
             }
             Self::NotAFile { path } | Self::TooLarge { path, .. } => {
                 format!("move {} out of the way", quoted(path))
+            }
+            Self::NotKept { .. } => {
+                "look whether the disk is well, and whether another program writes to the file"
+                    .into()
             }
             Self::Locked { .. } => {
                 "wait for the other artifacts command to end, then try again".into()

@@ -103,6 +103,27 @@ fn settings(endpoint: &str) -> Identity {
     }
 }
 
+/// With an MFA device, whose code each login needs.
+fn with_device(sts: &Sts) -> Identity {
+    Identity {
+        mfa_device: Some("GAHT12345678".into()),
+        ..settings(&sts.endpoint)
+    }
+}
+
+fn login_with_code<'a>(
+    name: &'a IdentityName,
+    settings: &'a Identity,
+    keyring: &'a MemoryKeyring,
+) -> Login<'a> {
+    Login {
+        name,
+        settings,
+        keyring,
+        mfa_code: Some("123456".into()),
+    }
+}
+
 fn keyring() -> Arc<MemoryKeyring> {
     let keyring = Arc::new(MemoryKeyring::new());
     save_keys(keyring.as_ref(), &name(), &keys("AKIAOLD")).expect("saved");
@@ -144,16 +165,8 @@ async fn a_refused_session_is_replaced_however_long_it_would_last() {
 async fn a_refused_session_that_needs_a_code_is_left_to_a_person() {
     let sts = Sts::start(HOUR, |_| ());
     let keyring = keyring();
-    let settings = Identity {
-        mfa_device: Some("GAHT12345678".into()),
-        ..settings(&sts.endpoint)
-    };
-    let login = Login {
-        name: &name(),
-        settings: &settings,
-        keyring: keyring.as_ref(),
-        mfa_code: Some("123456".into()),
-    };
+    let (ada, settings) = (name(), with_device(&sts));
+    let login = login_with_code(&ada, &settings, keyring.as_ref());
     login.begin().await.expect("a session");
     let chain = chain(keyring, settings.clone());
     assert_eq!(id(&chain, Some("ASIA1")).await, "ASIA1");
@@ -224,16 +237,8 @@ async fn a_code_is_not_used_for_two_sets_of_keys() {
     let sts = Sts::start(HOUR, move |_| {
         save_keys(rotated.as_ref(), &name(), &keys("AKIANEW")).expect("saved");
     });
-    let settings = Identity {
-        mfa_device: Some("GAHT12345678".into()),
-        ..settings(&sts.endpoint)
-    };
-    let login = Login {
-        name: &name(),
-        settings: &settings,
-        keyring: keyring.as_ref(),
-        mfa_code: Some("123456".into()),
-    };
+    let (ada, settings) = (name(), with_device(&sts));
+    let login = login_with_code(&ada, &settings, keyring.as_ref());
     let refused = login.begin().await.err();
     assert_eq!(refused, Some(Error::KeysChanged { name: name() }));
     assert!(login.saved().expect("read").is_none(), "nothing was saved");

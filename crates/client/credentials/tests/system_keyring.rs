@@ -47,8 +47,12 @@ fn is_inside(test: &str) -> bool {
 
 /// The keyring, with a lock that lies in the private session's folder.
 fn keyring() -> SystemKeyring {
+    reached(true)
+}
+
+fn reached(may_ask: bool) -> SystemKeyring {
     let folder = std::env::var_os("XDG_RUNTIME_DIR").expect("of the session");
-    SystemKeyring::new(std::path::Path::new(&folder).join("lock"))
+    SystemKeyring::new(std::path::Path::new(&folder).join("lock"), may_ask)
 }
 
 fn name() -> EntryName {
@@ -250,6 +254,64 @@ fn dismissed_inside() {
         let locked = Error::from(KeyringError::Locked);
         assert_eq!(keyring().store(&name(), &secret()), Err(locked));
     }
+}
+
+#[test]
+fn unasked_inside() {
+    if is_inside("unasked_inside") {
+        let keyring = reached(false);
+        let started = Instant::now();
+        let locked = Error::from(KeyringError::Locked);
+        assert_eq!(keyring.names(), Err(locked.clone()));
+        assert_eq!(keyring.load(&name()).err(), Some(locked.clone()));
+        assert_eq!(keyring.store(&name(), &secret()), Err(locked));
+        let took = started.elapsed();
+        assert!(
+            took < Duration::from_secs(2),
+            "nobody is waited for: {took:?}"
+        );
+    }
+}
+
+/// Whether it is locked shows in no call that finds nothing.
+#[test]
+fn a_locked_keyring_without_an_entry_of_ours_is_refused_where_nobody_may_be_asked() {
+    testkit::require!(Tool::DbusDaemon);
+    let fake = Fake::start(Manner::Dismissed);
+    passes_inside("unasked_inside", &fake.environment());
+    testkit::require!(Tool::GnomeKeyringDaemon);
+    let mut session = SecretService::start().expect("a keyring");
+    passes_inside("unlocked_inside", &session.environment());
+    session.restart_locked().expect("a keyring");
+    passes_inside("unasked_inside", &session.environment());
+}
+
+#[test]
+fn unlocked_inside() {
+    if is_inside("unlocked_inside") {
+        assert_eq!(reached(false).names(), Ok(Vec::new()));
+    }
+}
+
+#[test]
+fn homeless_inside() {
+    if is_inside("homeless_inside") {
+        let homeless = |error: &Error| {
+            matches!(error, Error::Keyring(KeyringError::Unavailable { reason })
+                if reason == "it has no default collection to keep keys in")
+        };
+        let refused = reached(false).names().expect_err("refused");
+        assert!(homeless(&refused), "{refused:?}");
+        let refused = keyring().store(&name(), &secret()).expect_err("refused");
+        assert!(homeless(&refused), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_keyring_without_a_place_for_what_is_new_says_so() {
+    testkit::require!(Tool::DbusDaemon);
+    let fake = Fake::start(Manner::Homeless);
+    passes_inside("homeless_inside", &fake.environment());
 }
 
 #[test]

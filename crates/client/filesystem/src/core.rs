@@ -597,6 +597,7 @@ pub(crate) fn fs_error(error: &BucketError) -> FsError {
         BucketError::TooLarge { .. } => FsError::FileTooLarge,
         BucketError::LocalBody { reason } => FsError::Local(reason.clone()),
         BucketError::NoSuchBucket { .. }
+        | BucketError::ClockSkewed { .. }
         | BucketError::Unreachable { .. }
         | BucketError::Throttled { .. }
         | BucketError::NotS3 { .. }

@@ -48,6 +48,13 @@ pub enum Error {
         /// True where a session has ended and new keys of the same source may help.
         expired: bool,
     },
+    /// The store's clock and ours are too far apart for a signature (RequestTimeTooSkewed), and
+    /// the store did not say what time it has. Set this machine's clock.
+    #[error("this machine's clock is too far from the store's: {reason}")]
+    ClockSkewed {
+        /// The store's code and message.
+        reason: String,
+    },
     /// No answer in time, or none at all. Try again later.
     #[error("{endpoint} cannot be reached: {reason}")]
     Unreachable {

@@ -13,6 +13,7 @@ use hyper::header;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use s3s::config::{S3Config, S3ConfigProvider, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -42,6 +43,9 @@ pub struct Options {
     pub allow_remote: bool,
     /// What a power cut may take.
     pub durability: Durability,
+    /// How far the time of a signed request may be from this machine's clock: 15 minutes, as
+    /// S3 has it. A test whose client is told of another clock gives more.
+    pub clock_tolerance: Duration,
     /// The root key; `None` keeps the one of the folder, or makes one.
     pub root: Option<AccessKey>,
 }
@@ -133,6 +137,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             allow_remote: false,
             durability: Durability::default(),
+            clock_tolerance: Duration::from_secs(15 * 60),
             root: None,
         }
     }
@@ -286,6 +291,7 @@ fn prepare(options: &Options) -> Result<(Ready, Started), StartError> {
     let store = Arc::new(store);
     let mut builder = S3ServiceBuilder::new(Backend::new(Arc::clone(&store)));
     let sessions = Arc::new(Sessions::default());
+    builder.set_config(signing(options.clock_tolerance));
     builder.set_auth(Auth(Arc::clone(&keys), Arc::clone(&sessions)));
     builder.set_access(Access(Arc::clone(&keys), Arc::clone(&sessions)));
     builder.set_route(Sts::new(sessions, Arc::clone(&keys), &options.data));
@@ -304,6 +310,14 @@ fn prepare(options: &Options) -> Result<(Ready, Started), StartError> {
             root,
         },
     ))
+}
+
+fn signing(clock_tolerance: Duration) -> Arc<dyn S3ConfigProvider> {
+    let mut config = S3Config::default();
+    // It counts for every signature, in whatever part of the request it stands.
+    config.presigned_url_max_skew_time_secs =
+        u32::try_from(clock_tolerance.as_secs()).unwrap_or(u32::MAX);
+    Arc::new(StaticConfigProvider::new(Arc::new(config)))
 }
 
 fn unusable(data: &Path, error: &store::Error) -> StartError {

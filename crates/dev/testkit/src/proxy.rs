@@ -1,9 +1,11 @@
 //! A TCP proxy that makes a near server feel far, or ill: it adds latency to every HTTP/1.1
-//! request, hangs, refuses, cuts connections, and counts what passes.
+//! request, hangs, refuses, cuts connections, has another clock, and counts what passes.
 //!
 //! A request begins where the client speaks again after the server spoke (or first of
 //! all), so bodies of any size and encoding pass untouched and only the first bytes of a
 //! request wait. Pipelined requests would count as one; no S3 client pipelines.
+
+mod clock;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,11 +14,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+
+pub use clock::Clock;
 
 use crate::Error;
 
@@ -117,6 +122,13 @@ impl Proxy {
         self.shared.throttling.store(throttling, Ordering::Relaxed);
     }
 
+    /// The server's clock as clients see it from now on, until called with `None`: by its
+    /// answers' heads, and by its refusal of what is signed too far from it. Times within
+    /// bodies stay the server's own, and so does its own look at signatures.
+    pub fn set_clock(&self, clock: Option<Clock>) {
+        *self.shared.clock.lock() = clock;
+    }
+
     /// How many connections were accepted.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
@@ -148,6 +160,7 @@ struct Shared {
     mode: watch::Sender<Mode>,
     cuts: watch::Sender<u64>,
     throttling: AtomicBool,
+    clock: Mutex<Option<Clock>>,
     connections: AtomicU64,
     requests: Mutex<BTreeMap<String, u64>>,
 }
@@ -159,6 +172,10 @@ impl Shared {
 
     fn throttles(&self) -> bool {
         self.throttling.load(Ordering::Relaxed)
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        *self.clock.lock()
     }
 
     fn count(&self, beginning: &[u8]) {
@@ -239,26 +256,61 @@ async fn upstream(
             shared.count(&buffer[..n]);
             tokio::time::sleep(shared.latency()).await;
             if shared.throttles() {
-                return refuse(answers).await;
+                return refuse(answers, &OVERLOADED, "").await;
+            }
+            let now = OffsetDateTime::now_utc();
+            let clock = shared.clock();
+            if let Some(clock) = clock.filter(|clock| clock.refuses(&buffer[..n], now)) {
+                return refuse(answers, &TOO_SKEWED, &clock.date_line(now)).await;
             }
         }
         to.write_all(&buffer[..n]).await?;
     }
 }
 
-/// Answers as a store that is overloaded does, and closes.
-async fn refuse(answers: &tokio::sync::Mutex<OwnedWriteHalf>) -> std::io::Result<()> {
-    const BODY: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>SlowDown</Code>\
-                        <Message>Please reduce your request rate.</Message></Error>";
+/// A refusal of S3's.
+struct Refusal {
+    status: &'static str,
+    code: &'static str,
+    message: &'static str,
+}
+
+const OVERLOADED: Refusal = Refusal {
+    status: "503 Slow Down",
+    code: "SlowDown",
+    message: "Please reduce your request rate.",
+};
+
+const TOO_SKEWED: Refusal = Refusal {
+    status: "403 Forbidden",
+    code: "RequestTimeTooSkewed",
+    message: "The difference between the request time and the server's time is too large.",
+};
+
+/// Answers as a store does, and closes. `more` are lines of the head.
+async fn refuse(
+    answers: &tokio::sync::Mutex<OwnedWriteHalf>,
+    refusal: &Refusal,
+    more: &str,
+) -> std::io::Result<()> {
+    let Refusal {
+        status,
+        code,
+        message,
+    } = refusal;
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error>"
+    );
     let answer = format!(
-        "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{BODY}",
-        BODY.len()
+        "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\
+         {more}Connection: close\r\n\r\n{body}",
+        body.len()
     );
     let mut to_client = answers.lock().await;
     to_client.write_all(answer.as_bytes()).await?;
     to_client.shutdown().await?;
-    Err(std::io::Error::other("throttled"))
+    Err(std::io::Error::other("refused"))
 }
 
 async fn downstream(
@@ -274,7 +326,10 @@ async fn downstream(
             return to.lock().await.shutdown().await;
         }
         shared.open().await;
-        turn.store(true, Ordering::Release);
+        let begins = !turn.swap(true, Ordering::AcqRel);
+        if let Some(clock) = shared.clock().filter(|_| begins) {
+            clock.change(&mut buffer[..n]);
+        }
         to.lock().await.write_all(&buffer[..n]).await?;
     }
 }

@@ -98,11 +98,11 @@ async fn serve(arguments: Serve) -> Result {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let options = Options {
-        data: arguments.data,
         listen: arguments.listen,
         allow_remote: arguments.allow_remote,
         durability: arguments.durability.into(),
         root: root_from_environment()?,
+        ..Options::new(arguments.data)
     };
     let data = options.data.clone();
     let server = Server::start(options).await?;

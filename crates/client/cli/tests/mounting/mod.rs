@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub(crate) use crate::support::store::block_on;
+use crate::support::store::{self, Store};
 use crate::support::{Machine, Said};
 
 /// The bucket of every test.
@@ -52,15 +54,8 @@ impl Site {
 
     /// Without a workspace.
     pub(crate) fn bare() -> Self {
-        let (data, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut options = embedded::Options::new(data.path());
-        options.durability = embedded::Durability::Process;
-        options.root = Some(embedded::AccessKey {
-            id: testkit::ACCESS_KEY_ID.to_owned(),
-            secret: testkit::SECRET_ACCESS_KEY.into(),
-        });
-        let server = block_on(embedded::Server::start(options)).expect("a server");
-        testkit::s3::create_bucket(&server.endpoint(), BUCKET).expect("a bucket");
+        let Store { server, data } = Store::start().with_bucket(BUCKET);
+        let root = tempfile::tempdir().unwrap();
         let mut machine = Machine::new();
         machine
             .set_keys(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY)
@@ -91,9 +86,7 @@ impl Site {
 
     /// Writes the roles, providers and MFA devices of the store's STS.
     pub(crate) fn put_settings(&self, settings: &Value) {
-        let path = self.data().join(embedded::STS_FILE);
-        fs::write(&path, settings.to_string()).unwrap();
-        crate::support::chmod(&path, 0o600);
+        store::put_settings(self.data(), settings);
     }
 
     /// The store's folder.
@@ -229,12 +222,4 @@ pub(crate) fn eventually(limit: Duration, what: &str, mut so: impl FnMut() -> bo
         assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
         thread::sleep(Duration::from_millis(50));
     }
-}
-
-pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(work)
 }

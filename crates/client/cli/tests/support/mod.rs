@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod store;
 pub(crate) mod terminal;
 
 use std::fs;
@@ -34,6 +35,16 @@ impl Machine {
             home: tempfile::tempdir().expect("a temporary folder"),
             variables: Vec::new(),
         }
+    }
+
+    /// A machine whose keys go to the keyring of this session.
+    pub(crate) fn in_session(session: &testkit::secret_service::SecretService) -> Self {
+        let mut machine = Self::new();
+        machine.set("ARTIFACTS_KEYRING_TYPE", "system");
+        for (name, value) in session.environment() {
+            machine.set(name, &value);
+        }
+        machine
     }
 
     /// The same home with one more variable.

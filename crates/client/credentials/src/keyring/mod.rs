@@ -13,6 +13,7 @@ mod entry;
 mod error;
 pub mod export;
 mod file;
+mod import;
 mod memory;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod platform;
@@ -28,6 +29,7 @@ pub use error::KeyringError;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use file::fuzzed;
 pub use file::{FileKeyring, Password, Passwords, Purpose};
+pub use import::{import, says_the_same};
 pub use memory::MemoryKeyring;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub use system::SystemKeyring;

@@ -24,15 +24,13 @@ use crate::{Folder, Result};
 
 /// The system keyring of this user's session.
 pub struct SystemKeyring {
-    connect: Connect,
     /// The folder whose lock our writers hold.
     lock: PathBuf,
+    /// Whether the desktop may ask somebody to unlock it.
+    may_ask: bool,
     connected: Mutex<Option<Arc<CredentialStore>>>,
     waited: Mutex<Waited>,
 }
-
-/// How the platform's store is reached.
-type Connect = fn() -> std::result::Result<Arc<CredentialStore>, CoreError>;
 
 /// How long was waited for answers lately.
 struct Waited {
@@ -52,15 +50,12 @@ const SERVICE: &str = "artifacts";
 
 impl SystemKeyring {
     /// Connects with the first call, not here. Writers hold the lock of the folder `lock`,
-    /// which is made.
-    pub fn new(lock: PathBuf) -> Self {
-        Self::reached_by(platform::connect, lock)
-    }
-
-    fn reached_by(connect: Connect, lock: PathBuf) -> Self {
+    /// which is made. Where it is locked, the desktop asks for its password in a window of its
+    /// own if it `may_ask`; otherwise every call is refused at once.
+    pub fn new(lock: PathBuf, may_ask: bool) -> Self {
         Self {
-            connect,
             lock,
+            may_ask,
             connected: Mutex::new(None),
             waited: Mutex::new(Waited {
                 time: Duration::ZERO,
@@ -74,7 +69,7 @@ impl SystemKeyring {
         &self,
         work: impl FnOnce(&CredentialStore) -> std::result::Result<T, CoreError> + Send + 'static,
     ) -> Result<T> {
-        let (connect, started) = (self.connect, Instant::now());
+        let (may_ask, started) = (self.may_ask, Instant::now());
         let patience = self.waited().left(started);
         if patience.is_zero() {
             // It was silent a moment ago.
@@ -84,10 +79,16 @@ impl SystemKeyring {
         let known = self.connected().take();
         let (sender, receiver) = mpsc::sync_channel(1);
         thread::spawn(move || {
-            let answer = known.map_or_else(connect, Ok).and_then(|store| {
-                let answer = work(store.as_ref())?;
-                Ok((answer, store))
-            });
+            let unasked = match known.is_some() || may_ask {
+                true => Ok(()),
+                false => unlocked(),
+            };
+            let answer = unasked
+                .and_then(|()| known.map_or_else(platform::connect, Ok))
+                .and_then(|store| {
+                    let answer = work(store.as_ref())?;
+                    Ok((answer, store))
+                });
             // Nobody waits any more where the time was up.
             let _ = sender.send(answer);
         });
@@ -206,6 +207,14 @@ fn entry(store: &CredentialStore, name: &EntryName) -> std::result::Result<Entry
     store.build(SERVICE, name.as_str(), Some(&modifiers))
 }
 
+/// Refuses where somebody would have to unlock it first.
+fn unlocked() -> std::result::Result<(), CoreError> {
+    match platform::is_locked()? {
+        false => Ok(()),
+        true => Err(CoreError::NoStorageAccess("it is locked".into())),
+    }
+}
+
 /// The library's errors as ours. Their texts are about D-Bus, never about a value; the two
 /// that carry a value are not printed.
 fn refusal(error: CoreError) -> crate::Error {
@@ -215,6 +224,10 @@ fn refusal(error: CoreError) -> crate::Error {
             if cause.contains("locked") || cause.contains("prompt") {
                 return KeyringError::Locked.into();
             }
+            let cause = match cause.contains("result not returned") {
+                true => "it has no default collection to keep keys in".into(),
+                false => cause,
+            };
             return KeyringError::Unavailable { reason: cause }.into();
         }
         CoreError::PlatformFailure(cause) => cause.to_string(),

@@ -9,7 +9,7 @@ pub struct SystemKeyring;
 
 impl SystemKeyring {
     /// The one that says so.
-    pub fn new(_: std::path::PathBuf) -> Self {
+    pub fn new(_: std::path::PathBuf, _: bool) -> Self {
         Self
     }
 }

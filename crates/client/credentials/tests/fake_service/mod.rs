@@ -35,6 +35,8 @@ pub(crate) enum Manner {
     Late(Duration),
     /// Everything is locked, and somebody closes the prompt without the password.
     Dismissed,
+    /// Has no collection for what is new, as before anybody has logged in.
+    Homeless,
     /// Refuses what is longer than this.
     Refuses(usize),
 }
@@ -227,7 +229,10 @@ impl Service {
 
     async fn read_alias(&self, _name: String) -> OwnedObjectPath {
         self.0.pause().await;
-        path(COLLECTION)
+        match self.0.manner {
+            Manner::Homeless => path(NOTHING),
+            _ => path(COLLECTION),
+        }
     }
 
     #[zbus(property)]

@@ -154,7 +154,9 @@ impl Asked<'_> {
             // The SDK has noted the store's clock with this answer and signs by it now.
             "RequestTimeTooSkewed" => Failure {
                 remedy: Remedy::Wait,
-                ..self.invalid(answer.words())
+                ..final_error(Error::ClockSkewed {
+                    reason: answer.words(),
+                })
             },
             "NotImplemented" | "UnsupportedOperation" => final_error(Error::Unsupported {
                 reason: answer.words(),

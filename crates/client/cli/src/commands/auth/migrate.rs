@@ -10,7 +10,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::Args;
-use credentials::keyring::{EntryName, Keyring, KeyringError, KeyringKind, Secret, exchange};
+use credentials::keyring::{
+    EntryName, Keyring, KeyringError, KeyringKind, Secret, exchange, says_the_same,
+};
 use credentials::{Config, Field, KeyFile, KeyProfile, KeyringSettings, Paths};
 use serde_json::json;
 
@@ -266,9 +268,11 @@ fn move_entries(
             continue;
         };
         let there = to.load(&name)?;
-        let is_there = there.as_ref().map(|there| same(&name, there, &secret));
+        let is_there = there
+            .as_ref()
+            .map(|there| says_the_same(&name, there, &secret));
         if is_there == Some(false) {
-            clashes.push(name.to_string());
+            clashes.push(name.clone());
         }
         entries.push((name, secret, is_there == Some(true)));
     }
@@ -293,37 +297,11 @@ fn move_entries(
 }
 
 /// Nothing is overwritten unasked.
-pub(super) fn clash(names: &[String]) -> Failure {
+pub(super) fn clash(names: &[EntryName]) -> Failure {
+    let names: Vec<_> = names.iter().map(EntryName::as_str).collect();
     let text = format!("other values are there already for {}", names.join(", "));
     Failure::new(Code::KeysDiffer, text)
         .with_hint("to replace them, add --overwrite; to look at both: artifacts storage show")
-}
-
-/// Whether two entries say the same. Storage keys are compared by their fields: the order of
-/// their lines, and comments, say nothing.
-pub(super) fn same(name: &EntryName, one: &Secret, other: &Secret) -> bool {
-    if one.expose() == other.expose() {
-        return true;
-    }
-    let parsed = |secret: &Secret| KeyFile::parse(secret.expose(), name.as_str().as_ref());
-    let is_storage = name.as_str().starts_with("storage/");
-    let (Ok(one), Ok(other)) = (parsed(one), parsed(other)) else {
-        return false;
-    };
-    let profile = KeyProfile::default();
-    let has_keys = one
-        .value(&profile, Field::AccessKeyId)
-        .is_ok_and(|id| id.is_some());
-    is_storage
-        && has_keys
-        && Field::ALL.into_iter().all(|field| {
-            let values = (one.value(&profile, field), other.value(&profile, field));
-            match values {
-                (Ok(Some(one)), Ok(Some(other))) => one.expose() == other.expose(),
-                (Ok(None), Ok(None)) => true,
-                _ => false,
-            }
-        })
 }
 
 struct InKeyring {
@@ -363,7 +341,7 @@ impl Side for InKeyring {
     fn remove_unchanged(&self, name: &EntryName, copied: &Secret) -> Result<bool> {
         match self.keyring.load(name)? {
             None => Ok(true),
-            Some(now) if !same(name, &now, copied) => Ok(false),
+            Some(now) if !says_the_same(name, &now, copied) => Ok(false),
             Some(now) => Ok(exchange(self.keyring.as_ref(), name, Some(&now), None)?),
         }
     }
@@ -394,21 +372,14 @@ impl Side for Cache {
             file.clear(&profile);
             copy(&alone, &KeyProfile::default(), file, &profile)
         })?;
-        let kept = self
-            .load(name)?
-            .is_some_and(|kept| same(name, &kept, secret));
-        match kept {
-            true => Ok(()),
-            false => {
-                Err(credentials::Error::from(KeyringError::NotKept { name: name.clone() }).into())
-            }
-        }
+        Ok(())
     }
 
     fn remove_unchanged(&self, name: &EntryName, copied: &Secret) -> Result<bool> {
         let profile = profile_of(name)?;
         Ok(KeyFile::update(&self.paths, |file| {
-            let unchanged = section(file, &profile)?.is_none_or(|now| same(name, &now, copied));
+            let unchanged =
+                section(file, &profile)?.is_none_or(|now| says_the_same(name, &now, copied));
             if unchanged {
                 file.clear(&profile);
             }
@@ -474,17 +445,38 @@ mod tests {
 
     use super::*;
 
-    /// A place of keys in a process that is killed after so many steps: from then on nothing
-    /// is done any more.
-    struct Mortal<'a> {
-        keyring: &'a dyn Keyring,
-        steps_left: &'a Cell<usize>,
+    /// Two places of keys, and a process between them that is killed after so many steps:
+    /// from then on nothing is done any more.
+    struct Move {
+        old: MemoryKeyring,
+        new: MemoryKeyring,
+        steps_left: Cell<usize>,
     }
 
-    impl Mortal<'_> {
-        fn step(&self) -> Result<()> {
-            step(self.steps_left)
+    impl Move {
+        fn of(old: MemoryKeyring) -> Self {
+            Self {
+                old,
+                new: MemoryKeyring::new(),
+                steps_left: Cell::new(usize::MAX),
+            }
         }
+
+        fn run(&self, overwrite: bool, switch: impl FnOnce() -> Result<()>) -> Result<Moved> {
+            let end = |keyring| Mortal {
+                keyring,
+                steps_left: &self.steps_left,
+            };
+            move_entries(&end(&self.old), &end(&self.new), overwrite, || {
+                step(&self.steps_left)?;
+                switch()
+            })
+        }
+    }
+
+    struct Mortal<'a> {
+        keyring: &'a MemoryKeyring,
+        steps_left: &'a Cell<usize>,
     }
 
     fn step(left: &Cell<usize>) -> Result<()> {
@@ -503,14 +495,14 @@ mod tests {
         }
 
         fn store(&self, name: &EntryName, secret: &Secret) -> Result<()> {
-            self.step()?;
+            step(self.steps_left)?;
             Ok(self.keyring.store(name, secret)?)
         }
 
         fn remove_unchanged(&self, name: &EntryName, copied: &Secret) -> Result<bool> {
-            self.step()?;
+            step(self.steps_left)?;
             let now = self.keyring.load(name)?;
-            let unchanged = now.is_some_and(|now| same(name, &now, copied));
+            let unchanged = now.is_some_and(|now| says_the_same(name, &now, copied));
             Ok(unchanged && self.keyring.remove(name)?)
         }
     }
@@ -544,42 +536,27 @@ mod tests {
     fn killed_at_any_step_the_place_that_counts_has_every_key() {
         let mut outcomes = Vec::new();
         for steps in 0.. {
-            let (old, new) = (filled(), MemoryKeyring::new());
-            let (steps_left, new_counts) = (Cell::new(steps), Cell::new(false));
-            let (from, to) = (&steps_left, &steps_left);
-            let from = Mortal {
-                keyring: &old,
-                steps_left: from,
-            };
-            let to = Mortal {
-                keyring: &new,
-                steps_left: to,
-            };
-            let moved = move_entries(&from, &to, false, || {
-                step(&steps_left)?;
+            let (both, new_counts) = (Move::of(filled()), Cell::new(false));
+            both.steps_left.set(steps);
+            let moved = both.run(false, || {
                 new_counts.set(true);
                 Ok(())
             });
-            let counts: &dyn Keyring = if new_counts.get() { &new } else { &old };
+            let counts = match new_counts.get() {
+                true => &both.new,
+                false => &both.old,
+            };
             assert!(has_all(counts), "killed after {steps} steps");
             outcomes.push((new_counts.get(), moved.is_ok()));
             if let Ok(moved) = moved {
                 assert_eq!(moved.moved, ENTRIES);
-                assert!(old.names().expect("read").is_empty());
+                assert!(both.old.names().expect("read").is_empty());
                 break;
             }
             // The same command again finishes what was begun.
-            let endless = Cell::new(usize::MAX);
-            let from = Mortal {
-                keyring: &old,
-                steps_left: &endless,
-            };
-            let to = Mortal {
-                keyring: &new,
-                steps_left: &endless,
-            };
-            move_entries(&from, &to, false, || Ok(())).expect("moved");
-            assert!(has_all(&new), "taken up after {steps} steps");
+            both.steps_left.set(usize::MAX);
+            both.run(false, || Ok(())).expect("moved");
+            assert!(has_all(&both.new), "taken up after {steps} steps");
         }
         let expected = [false, false, false, false, true, true, true, true];
         assert_eq!(outcomes.iter().map(|o| o.0).collect::<Vec<_>>(), expected);
@@ -587,40 +564,23 @@ mod tests {
 
     #[test]
     fn what_changes_meanwhile_stays_and_is_told() {
-        let (old, new) = (filled(), MemoryKeyring::new());
-        let endless = Cell::new(usize::MAX);
-        let from = Mortal {
-            keyring: &old,
-            steps_left: &endless,
-        };
-        let to = Mortal {
-            keyring: &new,
-            steps_left: &endless,
-        };
-        let moved = move_entries(&from, &to, false, || {
-            Ok(old.store(&name("storage/default"), &secret("newer"))?)
+        let both = Move::of(filled());
+        let moved = both.run(false, || {
+            Ok(both.old.store(&name("storage/default"), &secret("newer"))?)
         });
         let moved = moved.expect("moved");
         assert_eq!(moved.kept, ["storage/default"]);
-        let left = old.load(&name("storage/default")).expect("read");
+        let left = both.old.load(&name("storage/default")).expect("read");
         assert_eq!(left.expect("still there").expose(), b"newer");
     }
 
     #[test]
     fn other_values_are_not_overwritten_unasked() {
-        let (old, new) = (filled(), MemoryKeyring::new());
+        let both = Move::of(filled());
         let clashing = name("session/ada");
-        new.store(&clashing, &secret("another")).expect("stored");
-        let endless = Cell::new(usize::MAX);
-        let from = Mortal {
-            keyring: &old,
-            steps_left: &endless,
-        };
-        let to = Mortal {
-            keyring: &new,
-            steps_left: &endless,
-        };
-        let refused = move_entries(&from, &to, false, || panic!("nothing may be switched"));
+        let stored = both.new.store(&clashing, &secret("another"));
+        stored.expect("stored");
+        let refused = both.run(false, || panic!("nothing may be switched"));
         let refused = refused.expect_err("refused");
         assert_eq!(refused.code, Code::KeysDiffer);
         assert!(
@@ -628,20 +588,9 @@ mod tests {
             "{}",
             refused.message
         );
-        assert!(has_all(&old));
-        assert_eq!(new.names().expect("read"), [clashing]);
-        move_entries(&from, &to, true, || Ok(())).expect("asked for");
-        assert!(has_all(&new));
-    }
-
-    #[test]
-    fn storage_keys_are_the_same_whatever_the_order_of_their_lines() {
-        let storage = name("storage/default");
-        let one = secret("ACCESS_KEY_ID=A\nSECRET_ACCESS_KEY=b\n");
-        let other = secret("# mine\nSECRET_ACCESS_KEY=b\nACCESS_KEY_ID=A\n");
-        assert!(same(&storage, &one, &other));
-        assert!(!same(&name("identity/a"), &one, &other));
-        let third = secret("ACCESS_KEY_ID=A\nSECRET_ACCESS_KEY=c\n");
-        assert!(!same(&storage, &one, &third));
+        assert!(has_all(&both.old));
+        assert_eq!(both.new.names().expect("read"), [clashing]);
+        both.run(true, || Ok(())).expect("asked for");
+        assert!(has_all(&both.new));
     }
 }

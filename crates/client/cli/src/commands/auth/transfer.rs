@@ -9,11 +9,11 @@ use std::sync::Arc;
 use age::secrecy::SecretString;
 use age::{Decryptor, Encryptor, scrypt, x25519};
 use clap::Args;
-use credentials::keyring::{EntryName, Keyring, Secret, export as exported};
+use credentials::keyring::{self, EntryName, Keyring, export as exported};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::migrate::{clash, same};
+use super::migrate::clash;
 use crate::context::{Context, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::input;
@@ -77,9 +77,9 @@ pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context)
         Failure::new(Code::FileMalformed, text)
             .with_hint("export it again with: artifacts auth keyring export")
     })?;
-    check_clashes(command, &entries, to.as_ref())?;
-    for (name, secret) in &entries {
-        to.store(name, secret)?;
+    let clashes = keyring::import(to.as_ref(), &entries, command.overwrite)?;
+    if !clashes.is_empty() {
+        return Err(clash(&clashes));
     }
     let names: Vec<_> = entries.iter().map(|(name, _)| name.to_string()).collect();
     let answer = json!({ "keyring": to.place(), "entries": names });
@@ -92,24 +92,6 @@ pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context)
         tell_of_settings(name, context)?;
     }
     Ok(())
-}
-
-fn check_clashes(
-    command: &Import,
-    entries: &[(EntryName, Secret)],
-    to: &dyn Keyring,
-) -> Result<()> {
-    let mut clashes = Vec::new();
-    for (name, secret) in entries {
-        let differs = to
-            .load(name)?
-            .is_some_and(|there| !same(name, &there, secret));
-        clashes.extend(differs.then(|| name.to_string()));
-    }
-    match clashes.is_empty() || command.overwrite {
-        true => Ok(()),
-        false => Err(clash(&clashes)),
-    }
 }
 
 /// An identity's keys are of no use before its settings are there.

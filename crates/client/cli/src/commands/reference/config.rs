@@ -1,6 +1,6 @@
 //! The page of `config.toml`.
 
-use super::tables::NOTICE;
+use super::tables::{NOTICE, table};
 
 /// A table of the file, and what can stand in it.
 struct Section {
@@ -90,21 +90,18 @@ pub(super) fn page() -> String {
 }
 
 fn section(section: &Section) -> String {
-    let rows: String = section
-        .keys
-        .iter()
-        .map(|key| {
-            let Key {
-                name,
-                form,
-                meaning,
-                otherwise,
-            } = key;
-            format!("| `{name}` | {form} | {meaning} | {otherwise} |\n")
-        })
-        .collect();
+    let rows = section.keys.iter().map(|key| {
+        let name = format!("`{}`", key.name);
+        [
+            name,
+            key.form.into(),
+            key.meaning.into(),
+            key.otherwise.into(),
+        ]
+    });
+    let table = table(["key", "value", "what it does", "without it"], rows);
     format!(
-        "\n## `[{}]`\n\n{}\n\n| key | value | what it does | without it |\n|---|---|---|---|\n{rows}",
+        "\n## `[{}]`\n\n{}\n\n{table}",
         section.heading, section.about
     )
 }

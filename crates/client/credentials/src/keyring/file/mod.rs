@@ -57,6 +57,11 @@ pub trait Passwords: Send + Sync {
     /// The password for the keyring at `path`. Where a person chooses a new one, it is asked
     /// for twice.
     fn password(&self, path: &Path, purpose: Purpose) -> Result<Password>;
+
+    /// Whether anybody may be asked for anything, be it by a backend's own dialogue.
+    fn may_ask(&self) -> bool {
+        true
+    }
 }
 
 /// What a password is wanted for.

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -5,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::keyring::import;
 use crate::steps::in_tests::run_to_step;
 
 /// A password that never changes, and how often it was asked for.
@@ -378,6 +380,7 @@ fn victim() {
             .store(&name("storage/a"), &secret("new a"))
             .expect("kept"),
         Ok("remove") => assert!(keyring.remove(&name("storage/a")).expect("removed")),
+        Ok("import") => assert_eq!(import(&keyring, &imported(), true), Ok(Vec::new())),
         Ok("passwd") => keyring.change_password().expect("changed"),
         Ok("unlock") => {
             let (keyring, _) = counted(path, GOOD, Duration::from_secs(60));
@@ -429,6 +432,50 @@ fn killed_at_any_step_of_a_write_the_keyring_has_the_old_value_or_the_new_one() 
         assert!(!place.files().iter().any(|f| Folder::is_temporary(f)));
     });
     assert_eq!(steps, 12, "two files written, one removed");
+}
+
+/// What an import brings to a filled place: a newer value, one that is there, and a new name.
+fn imported() -> [(EntryName, Secret); 3] {
+    [
+        ("storage/a", "new a"),
+        ("storage/b", "old b"),
+        ("session/c", "new c"),
+    ]
+    .map(|(entry, value)| (name(entry), secret(value)))
+}
+
+#[test]
+fn killed_at_any_step_of_an_import_each_entry_is_old_or_new_and_the_next_finishes() {
+    let imports = RefCell::new(Vec::new());
+    let steps = at_each_step(Place::filled, "import", |place| {
+        let keyring = keyring(&place.path(), GOOD);
+        let [a, b, c] = ["storage/a", "storage/b", "session/c"]
+            .map(|entry| read(&keyring, entry).expect("readable"));
+        assert_eq!(b.as_deref(), Some("old b"));
+        let state = (a.as_deref(), c.as_deref());
+        let all = [
+            (Some("old a"), None),
+            (Some("new a"), None),
+            (Some("new a"), Some("new c")),
+        ];
+        let reached = all.iter().position(|one| *one == state);
+        let reached = reached.unwrap_or_else(|| panic!("{state:?}"));
+        imports.borrow_mut().push(reached);
+        assert_eq!(import(&keyring, &imported(), true), Ok(Vec::new()));
+        for (entry, value) in imported() {
+            let kept = keyring.load(&entry).expect("read").expect("there");
+            assert_eq!(kept.expose(), value.expose());
+        }
+        keyring
+            .store(&name("storage/d"), &secret("d"))
+            .expect("the next write works");
+        assert_eq!(place.entry_files().len(), 4, "and sweeps what was left");
+        assert!(!place.files().iter().any(|f| Folder::is_temporary(f)));
+    });
+    assert_eq!(steps, 22, "four files written, one removed");
+    let imports = imports.take();
+    assert!(imports.is_sorted(), "{imports:?}");
+    assert_eq!((imports[0], imports[steps]), (0, 2));
 }
 
 #[test]
@@ -486,7 +533,7 @@ fn killed_at_any_step_of_an_unlock_no_key_stays_without_its_time() {
         testkit::tools::note_skip("this kernel gives no session keyring");
         return;
     }
-    let unlocked = std::cell::RefCell::new(Vec::new());
+    let unlocked = RefCell::new(Vec::new());
     at_each_step(Place::filled, "unlock", |place| {
         let keyring = keyring(&place.path(), GOOD);
         unlocked
