@@ -20,6 +20,7 @@ main() {
     keep_it_in_git
     unmount_it
     prove_it_from_outside
+    clear_away
     summary
 }
 
@@ -134,9 +135,21 @@ prove_it_from_outside() {
     [ "$proved" -ge "$files" ] || die "rclone compared $proved files, expected at least $files"
 }
 
-summary() {
+# Ends what was started and looks that it is gone: processes, mounts and files.
+clear_away() {
     trap - EXIT INT TERM
     (clean_up) || true
+    local left
+    left=$(grep -F " $work/" /proc/self/mountinfo || true)
+    [ -z "$left" ] || die "still mounted: $left"
+    # The background mount and the store have the folder in their arguments. The pattern comes by a
+    # file, or `grep` would find itself.
+    left=$(grep -lsF -f <(echo "$work") /proc/[0-9]*/cmdline | tr -dc '0-9\n' | tr '\n' ' ' || true)
+    [ -z "${left// /}" ] || die "still running: $left"
+    [ -n "${ARTIFACTS_KEEP:-}" ] || [ ! -e "$work" ] || die "$work is still there"
+}
+
+summary() {
     cat <<EOF
 
 A workspace, from nothing to proof

@@ -6,7 +6,7 @@ require_rust
 cargo build --locked --workspace
 use_profile dev
 mkdir -p docs/reference
-for page in commands environment exit-codes error-codes; do
+for page in commands config environment exit-codes error-codes; do
     say "docs/reference/$page.md"
     "$artifacts" reference "$page" >"docs/reference/$page.md"
 done

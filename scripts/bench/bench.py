@@ -9,6 +9,7 @@ import argparse
 import collections
 import contextlib
 import datetime
+import io
 import json
 import os
 import pathlib
@@ -16,14 +17,20 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
 
+import keys
 import measures
 import peers
 import report
 from s3 import S3
+
+
+# How often each program gives its keys: a run takes milliseconds.
+KEY_ROUNDS = 40
 
 
 class Bench:
@@ -91,6 +98,22 @@ class Bench:
                 file.write(os.urandom(measures.MIB))
         self.source = source
         self.source_tree = self._source_tree()
+        self.tar = self._tar()
+
+    def _tar(self):
+        """2,000 small files in 200 directories, each with a mode and a time of its own."""
+        path = self.work / "unpack.tar"
+        with tarfile.open(path, "w") as tar:
+            for d in range(200):
+                for f in range(10):
+                    entry = tarfile.TarInfo(f"d{d:03}/f{f}")
+                    entry.size, entry.mode, entry.mtime = 512, (0o640, 0o600)[f % 2], 1_500_000_000 + d * 10 + f
+                    tar.addfile(entry, io.BytesIO(self.noise[:512]))
+        return path
+
+    def names(self, tree):
+        """The paths of a tree's files, in the order of their names."""
+        return sorted(str(path.relative_to(self.source)) for path in (self.source / tree).rglob("*") if path.is_file())
 
     def _source_tree(self):
         """A published crate of some hundred files, as cargo unpacked it."""
@@ -214,21 +237,10 @@ def main():
     bench = Bench(arguments)
     results = {str(ms): collections.defaultdict(lambda: collections.defaultdict(list)) for ms in arguments.latency}
     failures, absent, chosen = [], {}, []
+    waits = measure_keys(arguments, failures) if arguments.keys else {}
     try:
-        log("starting SeaweedFS and making the data")
-        bench.start_server()
-        bench.make_data()
-        bench.upload()
-        for kind in peers.ALL:
-            if kind.name in arguments.peers:
-                try:
-                    peer = kind(bench)
-                    peer.prepare()
-                    bench.fill(peer)
-                    chosen.append(peer)
-                except (peers.Absent, RuntimeError, OSError) as reason:
-                    absent[kind.name] = str(reason)
-                    log(f"absent: {kind.name}: {reason}")
+        if arguments.only:
+            chosen = prepare(bench, absent)
         for number in range(arguments.rounds):
             for latency in arguments.latency:
                 bench.latency = latency
@@ -246,17 +258,53 @@ def main():
         bench.end()
     document = {
         "about": about, "latencies": arguments.latency, "absent": absent, "failures": failures,
-        "peers": [p.name for p in chosen] + ["bare"], "results": results,
+        "peers": [p.name for p in chosen] + ["bare"], "results": results, "keys": waits,
     }
     write_out(arguments, document)
 
 
+def prepare(bench, absent):
+    """Starts the server, makes the data, and gives the peers that can be measured here."""
+    log("starting SeaweedFS and making the data")
+    bench.start_server()
+    bench.make_data()
+    bench.upload()
+    chosen = []
+    for kind in peers.ALL:
+        if kind.name in bench.arguments.peers:
+            try:
+                peer = kind(bench)
+                peer.prepare()
+                bench.fill(peer)
+                chosen.append(peer)
+            except (peers.Absent, RuntimeError, OSError) as reason:
+                absent[kind.name] = str(reason)
+                log(f"absent: {kind.name}: {reason}")
+    return chosen
+
+
+def measure_keys(arguments, failures):
+    log(f"{KEY_ROUNDS} rounds of tools that wait for their keys")
+    try:
+        found, absent = keys.measure(arguments.artifacts, KEY_ROUNDS)
+    except (RuntimeError, OSError) as error:
+        failures.append(f"keys: {error}")
+        return {}
+    failures.extend(f"keys: {name}: {reason}" for name, reason in absent.items())
+    return found
+
+
 def one_round(bench, chosen, number, results, failures):
+    first = number == 0 and bench.latency == bench.arguments.latency[0]
     for measure in bench.arguments.only:
+        if measure in measures.ONCE and not first:
+            continue
+        if measure == "memory_100k":
+            bench.upload_100k()
         # Another peer goes first in every round.
         order = chosen[number % len(chosen):] + chosen[:number % len(chosen)] if chosen else []
         for peer in order:
-            if measure == "memory_100k" and (peer.own_format or number > 0 or bench.latency != bench.arguments.latency[0]):
+            if measure == "memory_100k" and peer.own_format:
                 continue
             label = f"round {number + 1}, {bench.latency} ms, {measure}, {peer.name}"
             attempt(bench, label, lambda: measures.MEASURES[measure](bench, peer),
@@ -325,7 +373,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifacts", required=True, help="our program (a release build)")
     parser.add_argument("--testkit", required=True, help="artifacts-testkit (a release build)")
-    parser.add_argument("--only", default=",".join(measures.MEASURES), help="measures: %(default)s")
+    parser.add_argument("--only", default=",".join([*measures.MEASURES, "keys"]), help="measures: %(default)s")
     parser.add_argument("--peers", default=",".join(names), help="of: %(default)s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", default="0,20", help="milliseconds added to every request")
@@ -339,7 +387,9 @@ def parse():
     parser.add_argument("--keep", action="store_true", help="keep the working folder")
     arguments = parser.parse_args()
     arguments.words = sys.argv[5:]
-    arguments.only = chosen(parser, "--only", arguments.only, measures.MEASURES)
+    arguments.only = chosen(parser, "--only", arguments.only, [*measures.MEASURES, "keys"])
+    arguments.keys = "keys" in arguments.only
+    arguments.only = [measure for measure in arguments.only if measure != "keys"]
     arguments.peers = chosen(parser, "--peers", arguments.peers, names)
     arguments.latency = [int(ms) for ms in arguments.latency.split(",")]
     return arguments

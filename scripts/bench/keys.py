@@ -1,20 +1,13 @@
-#!/usr/bin/env python3
 """How long another tool waits for its keys: `artifacts credential-process` with each place for
 keys, beside `aws configure export-credentials`.
 
-    python3 scripts/bench/keys.py --artifacts target/release/artifacts [--rounds 40]
-
 The programs take turns, one run each per round, so that a busy moment of the machine meets all
-of them. Printed per program: the median and the 90th percentile of the wall clock, and the
-median of the processor time, in milliseconds. A line per program that cannot run says why.
-Linux only (the system keyring is a GNOME keyring in a private D-Bus session)."""
+of them. Linux only (the system keyring is a GNOME keyring in a private D-Bus session)."""
 
-import argparse
 import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -49,12 +42,17 @@ class Contender:
         self.cpu.append(1000 * (used.ru_utime + used.ru_stime))
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != 0 or ACCESS_KEY_ID.encode() not in answer:
-            sys.exit(f"{self.name} gave no keys: {child.stderr.read().decode()}")
+            raise RuntimeError(f"{self.name} gave no keys: {child.stderr.read().decode()}")
 
-    def line(self):
-        tenths = statistics.quantiles(self.wall, n=10)
-        numbers = statistics.median(self.wall), tenths[-1], statistics.median(self.cpu)
-        return f"{self.name:32}" + "".join(f"{number:10.1f}" for number in numbers)
+    def figures(self):
+        """Milliseconds; the spread is that of the processor time, which the goals are about."""
+        return {
+            "wall": statistics.median(self.wall),
+            "wall_90": statistics.quantiles(self.wall, n=10)[-1],
+            "cpu": statistics.median(self.cpu),
+            "cpu_min": min(self.cpu),
+            "cpu_max": max(self.cpu),
+        }
 
 
 class Session:
@@ -89,7 +87,7 @@ def wait_until(ready):
     deadline = time.monotonic() + 20
     while not ready():
         if time.monotonic() > deadline:
-            sys.exit("the keyring's session did not come up")
+            raise RuntimeError("the keyring's session did not come up")
         time.sleep(0.05)
 
 
@@ -106,30 +104,30 @@ def machine(home, artifacts, more):
     return environment
 
 
-def contenders(folder, artifacts, session):
+def contenders(folder, artifacts, session, absent):
     def ours(name, more):
         home = folder / name
         home.mkdir(mode=0o700)
         environment = machine(home, artifacts, more)
-        return Contender(
-            f"artifacts, {name}", [artifacts, "credential-process", "bench"], environment
-        )
+        return Contender(name, [artifacts, "credential-process", "bench"], environment)
 
-    yield ours("cache", {})
+    yield ours("cache file", {})
     file = {"ARTIFACTS_KEYRING_TYPE": "file", "ARTIFACTS_KEYRING_PASSWORD": "correct horse"}
-    unlocked = ours("file, unlocked", file)
+    unlocked = ours("file keyring, unlocked", file)
     # The password is not there any more: only the unlocked session is left.
     del unlocked.environment["ARTIFACTS_KEYRING_PASSWORD"]
     probe = subprocess.run(unlocked.command, env=unlocked.environment, capture_output=True)
     if probe.returncode == 0:
         yield unlocked
     else:
-        print("artifacts, file, unlocked: this kernel gives no session keyring")
+        absent["file keyring, unlocked"] = "this kernel gives no session keyring"
     if session:
-        yield ours("system", {"ARTIFACTS_KEYRING_TYPE": "system", **session.environment})
+        yield ours("system keyring", {"ARTIFACTS_KEYRING_TYPE": "system", **session.environment})
+    else:
+        absent["system keyring"] = "gnome-keyring-daemon or dbus-daemon is not installed"
     aws = os.environ.get("ARTIFACTS_AWS") or shutil.which("aws")
     if not aws:
-        print("aws: not installed")
+        absent["aws configure export-credentials"] = "aws is not installed"
         return
     home = folder / "aws"
     (home / ".aws").mkdir(parents=True)
@@ -137,15 +135,16 @@ def contenders(folder, artifacts, session):
         f"[default]\naws_access_key_id = {ACCESS_KEY_ID}\naws_secret_access_key = {SECRET}\n"
     )
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
-    yield Contender("aws, shared file", [aws, "configure", "export-credentials"], environment)
+    command = [aws, "configure", "export-credentials"]
+    if subprocess.run(command, env=environment, capture_output=True).returncode != 0:
+        absent["aws configure export-credentials"] = "this aws does not know the command"
+        return
+    yield Contender("aws configure export-credentials", command, environment)
 
 
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    arguments.add_argument("--artifacts", required=True, help="the program, built for release")
-    arguments.add_argument("--rounds", type=int, default=40)
-    given = arguments.parse_args()
-    artifacts = str(Path(given.artifacts).resolve())
+def measure(artifacts, rounds):
+    """({contender: figures}, {contender that cannot run: why})."""
+    artifacts, absent = str(Path(artifacts).resolve()), {}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         session = None
@@ -153,23 +152,15 @@ def main():
             home = folder / "session"
             home.mkdir(mode=0o700)
             session = Session(home)
-        else:
-            print("artifacts, system: gnome-keyring-daemon or dbus-daemon is not installed")
         try:
-            all_of_them = list(contenders(folder, artifacts, session))
-            for number in range(given.rounds + 1):
+            all_of_them = list(contenders(folder, artifacts, session, absent))
+            for number in range(rounds + 1):
                 for contender in all_of_them:
                     contender.run()
                     if number == 0:  # the first run reads the program from the disk
                         contender.wall.clear()
                         contender.cpu.clear()
-            print(f"{'milliseconds':32}{'median':>10}{'90 %':>10}{'processor':>10}")
-            for contender in all_of_them:
-                print(contender.line())
+            return {contender.name: contender.figures() for contender in all_of_them}, absent
         finally:
             if session:
                 session.end()
-
-
-if __name__ == "__main__":
-    main()

@@ -34,6 +34,10 @@ METRICS = {
     "ls_deep_warm": ("`ls -lR` of 10,000 in 5,000 directories, warm", "s"),
     "stat_cold": ("stat of 10,000 by name, cold", "s"),
     "stat_warm": ("stat of 10,000 by name, warm", "s"),
+    "stat_deep_cold": ("stat of 10,000 by name in 5,000 directories, cold", "s"),
+    "stat_deep_warm": ("stat of 10,000 by name in 5,000 directories, warm", "s"),
+    "unpack": ("unpack a tar of 2,000 files in 200 directories, with modes and times", "s"),
+    "ls_unpacked": ("`ls -lR` of that, cold", "s"),
     "grep_cold": ("`grep -r` of 1,000 small files, cold", "s"),
     "grep_warm": ("`grep -r` of 1,000 small files, warm", "s"),
     "git": ("git init, add, commit, fsck of a real tree", "s"),
@@ -125,7 +129,29 @@ def ls_deep(bench, peer):
 
 def stat(bench, peer):
     with bench.mounted(peer, "data"):
-        return {"stat_cold": _stat(peer.root / "many"), "stat_warm": _stat(peer.root / "many")}
+        names = bench.names("many")
+        return {"stat_cold": _stat(peer.root, names), "stat_warm": _stat(peer.root, names)}
+
+
+def stat_deep(bench, peer):
+    with bench.mounted(peer, "data"):
+        names = bench.names("deep")
+        return {"stat_deep_cold": _stat(peer.root, names), "stat_deep_warm": _stat(peer.root, names)}
+
+
+def unpack(bench, peer):
+    """What LIST does not tell has to come from somewhere: modes and times of each file."""
+    prefix = bench.fresh("unpack")
+    with bench.mounted(peer, "scratch"):
+        os.mkdir(peer.root / prefix)
+        begun = time.monotonic()
+        run(["tar", "-xf", bench.tar, "-C", str(peer.root / prefix)], timeout=bench.arguments.limit)
+        found = {"unpack": time.monotonic() - begun}
+        # Before the next mount begins with an empty cache.
+        bench.wait_in_bucket(peer, "scratch", prefix, 2000, 2000 * 512)
+    with bench.mounted(peer, "scratch"):
+        found["ls_unpacked"] = _ls(peer.root / prefix)
+    return found
 
 
 def grep(bench, peer):
@@ -151,7 +177,6 @@ def git(bench, peer):
 
 def memory_100k(bench, peer):
     """Another process would carry the peak of the measures before."""
-    bench.upload_100k()
     peer.note_memory()
     before, peer.peak_kib = peer.peak_kib, 0
     with bench.mounted(peer, "known"):
@@ -164,9 +189,12 @@ def memory_100k(bench, peer):
 
 
 MEASURES = {
-    "ready": ready, "ls": ls, "ls_deep": ls_deep, "stat": stat, "grep": grep, "read": read,
-    "rand": rand, "write": write, "create": create, "git": git, "memory_100k": memory_100k,
+    "ready": ready, "ls": ls, "ls_deep": ls_deep, "stat": stat, "stat_deep": stat_deep,
+    "unpack": unpack, "grep": grep, "read": read, "rand": rand, "write": write, "create": create, "git": git, "memory_100k": memory_100k,
 }
+
+# Measured in the first round and without added latency only: with some peers each takes minutes.
+ONCE = {"ls_deep", "stat", "stat_deep", "unpack", "memory_100k"}
 
 
 # The bare client: what the same bytes cost without any mount.
@@ -267,11 +295,10 @@ def _ls(folder):
     return time.monotonic() - begun
 
 
-def _stat(folder):
+def _stat(root, names):
     begun = time.monotonic()
-    for d in range(10):
-        for f in range(1000):
-            os.stat(folder / f"d{d:02}" / f"f{f:04}.txt")
+    for name in names:
+        os.stat(root / name)
     return time.monotonic() - begun
 
 

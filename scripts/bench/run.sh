@@ -6,6 +6,7 @@
 require_rust
 require_fuse
 require_tools
+require_packages s3fs=s3fs fio=fio dbus-daemon=dbus-daemon gnome-keyring-daemon=gnome-keyring
 say "building the release programs"
 cargo build --locked --release --workspace
 use_profile release

@@ -36,7 +36,7 @@ run_document() {
     sed -i '1i trap '"'"'echo "failed: $BASH_COMMAND" >&2'"'"' ERR' run
     trap 'mountpoint -q "$here/home/work" && fusermount3 -u -z "$here/home/work"' EXIT
     HOME=$here/home XDG_CONFIG_HOME=$here/home/.config XDG_CACHE_HOME=$here/home/.cache \
-        XDG_STATE_HOME=$here/home/.local/state bash -euo pipefail run </dev/null
+        XDG_STATE_HOME=$here/home/.local/state XDG_DATA_HOME=$here/home/.local/share bash -euo pipefail run </dev/null
 }
 
 main

@@ -13,11 +13,7 @@ main() {
         check "sqlite in WAL mode on $store" with_sqlite
         check "python venv on $store" with_venv
         check "cargo build on $store" with_cargo
-        if have npm; then
-            check "npm install on $store" with_npm
-        else
-            skip "npm install on $store: npm is not installed"
-        fi
+        check "npm install on $store" with_npm
         check "everything is in the bucket of $store" close_and_compare
     done
     end_suite

@@ -1,17 +1,22 @@
 //! What every command is given.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use credentials::keyring::{Keyring, KeyringKind};
 use credentials::{
-    Config, Environment, IdentityName, KeyProfile, KeyringSettings, Paths, Place, StorageKeys,
-    WorkspaceConfig, Workspaces,
+    Config, Environment, Identity, IdentityName, KeyProfile, KeyringSettings, Paths, Place,
+    StorageKeys, WorkspaceConfig, Workspaces,
 };
+use model::WorkspaceName;
+use zeroize::Zeroizing;
 
 use crate::failure::{Code, Failure, Result};
+use crate::handed::Handed;
+use crate::key_choice::Settled;
 use crate::output::Output;
-use crate::passwords::Prompt;
+use crate::passwords::{Prompt, Typed};
 use crate::variables;
 
 /// The user's wishes that hold for every command, and the way to what is on the machine.
@@ -20,11 +25,20 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     /// Whether questions are forbidden.
     pub(crate) no_input: bool,
+    /// The keyrings that this command has used: each is opened once, and with that asks for
+    /// its password once.
+    keyrings: Mutex<Vec<(KeyringSettings, Arc<dyn Keyring>)>>,
+    typed: Typed,
 }
 
 impl Context {
     pub(crate) fn new(output: Output, no_input: bool) -> Self {
-        Self { output, no_input }
+        Self {
+            output,
+            no_input,
+            keyrings: Mutex::default(),
+            typed: Typed::default(),
+        }
     }
 
     /// The user's folders.
@@ -61,17 +75,70 @@ impl Context {
         Ok(config.keyring(profile, kind))
     }
 
-    /// The keyring of identities: the configured one, else the system's.
-    pub(crate) fn identity_keyring(&self, config: &Config) -> Result<Arc<dyn Keyring>> {
-        let settings = self.keyring_settings(config, &self.profile(None)?)?;
-        let settings = settings.unwrap_or(KeyringSettings::of(KeyringKind::System));
-        self.open_keyring(&settings)
+    /// The keyring of a profile's identities: the configured one, else the system's.
+    pub(crate) fn identity_keyring(
+        &self,
+        config: &Config,
+        profile: &KeyProfile,
+    ) -> Result<Arc<dyn Keyring>> {
+        self.open_keyring(&self.identity_settings(config, profile)?)
+    }
+
+    /// Which keyring that is.
+    pub(crate) fn identity_settings(
+        &self,
+        config: &Config,
+        profile: &KeyProfile,
+    ) -> Result<KeyringSettings> {
+        let settings = self.keyring_settings(config, profile)?;
+        Ok(settings.unwrap_or(KeyringSettings::of(KeyringKind::System)))
     }
 
     /// The keyring that is described.
     pub(crate) fn open_keyring(&self, settings: &KeyringSettings) -> Result<Arc<dyn Keyring>> {
+        let mut known = self.keyrings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, keyring)) = known.iter().find(|(of, _)| of == settings) {
+            return Ok(keyring.clone());
+        }
         let passwords = Prompt::new(self, settings);
-        Ok(settings.open(&self.paths()?, Box::new(passwords))?)
+        let keyring = settings.open(&self.paths()?, Box::new(passwords))?;
+        known.push((settings.clone(), keyring.clone()));
+        Ok(keyring)
+    }
+
+    /// Whether this command has used a file keyring.
+    pub(crate) fn uses_file_keyring(&self) -> bool {
+        let known = self.keyrings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|(of, _)| of.kind == KeyringKind::File)
+    }
+
+    /// Where passwords that are typed in this command are kept to its end.
+    pub(crate) fn typed(&self) -> Typed {
+        self.typed.clone()
+    }
+
+    /// The variables that may hold storage keys or a password.
+    pub(crate) fn secret_variables(&self) -> Result<BTreeSet<String>> {
+        let config = self.config()?;
+        let own = variables::SECRETS.into_iter();
+        let all = own.chain(config.password_variables());
+        Ok(all.map(str::to_owned).collect())
+    }
+
+    /// What a background process of ours needs of this command's secrets: the variables, and
+    /// passwords that were typed.
+    pub(crate) fn secrets_to_hand_on(&self) -> Result<Vec<Handed>> {
+        let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut secrets = Vec::new();
+        let unused = [variables::NEW_PASSWORD, variables::EXPORT_PASSWORD];
+        let mut names = self.secret_variables()?;
+        names.retain(|name| !unused.contains(&name.as_str()));
+        for name in names {
+            let value = variables::text(&name).map(Zeroizing::new);
+            let value = value.or_else(|| typed.get(&name).cloned());
+            secrets.extend(value.map(|value| (name, value)));
+        }
+        Ok(secrets)
     }
 
     /// The storage key chain of a profile.
@@ -79,7 +146,7 @@ impl Context {
         let config = self.config()?;
         let written = config.profile(profile);
         let place = match (written.identity, written.aws_profile) {
-            (Some(identity), _) => self.identity_place(&config, identity)?,
+            (Some(identity), _) => self.identity_place(&config, profile, identity)?,
             (None, Some(name)) => Place::Aws(name),
             (None, None) => match self.keyring_settings(&config, profile)? {
                 Some(settings) => Place::Keyring(self.open_keyring(&settings)?),
@@ -89,25 +156,52 @@ impl Context {
         self.chain(profile, place)
     }
 
-    /// The key chain of a workspace: as its file says, else its profile's.
-    pub(crate) fn workspace_keys(&self, workspace: &WorkspaceConfig) -> Result<StorageKeys> {
-        let place = match (&workspace.identity, &workspace.aws_profile) {
-            (Some(identity), _) => self.identity_place(&self.config()?, identity.clone())?,
-            (None, Some(name)) => Place::Aws(name.clone()),
-            (None, None) => return self.storage_keys(&workspace.profile),
-        };
-        self.chain(&workspace.profile, place)
+    /// A workspace's file, with other keys where others are chosen.
+    pub(crate) fn workspace(
+        &self,
+        name: &WorkspaceName,
+        keys: &Settled,
+    ) -> Result<WorkspaceConfig> {
+        let mut config = self.workspaces()?.load(name)?;
+        keys.apply(&mut config);
+        Ok(config)
     }
 
-    fn identity_place(&self, config: &Config, name: IdentityName) -> Result<Place> {
+    /// The key chain of a workspace: as its file says, else its profile's.
+    pub(crate) fn workspace_keys(&self, workspace: &WorkspaceConfig) -> Result<StorageKeys> {
+        let profile = &workspace.profile;
+        let place = match (&workspace.identity, &workspace.aws_profile) {
+            (Some(identity), _) => {
+                self.identity_place(&self.config()?, profile, identity.clone())?
+            }
+            (None, Some(name)) => Place::Aws(name.clone()),
+            (None, None) => return self.storage_keys(profile),
+        };
+        self.chain(profile, place)
+    }
+
+    /// The settings of an identity that may be used.
+    pub(crate) fn identity(&self, config: &Config, name: &IdentityName) -> Result<Identity> {
         let missing = || credentials::Error::NoIdentity { name: name.clone() };
-        let identity = config.identities().get(&name).ok_or_else(missing)?.clone();
-        let keyring = self.identity_keyring(config)?;
+        let identity = config.identities().get(name).ok_or_else(missing)?;
+        check_private(identity)?;
+        Ok(identity.clone())
+    }
+
+    fn identity_place(
+        &self,
+        config: &Config,
+        profile: &KeyProfile,
+        name: IdentityName,
+    ) -> Result<Place> {
+        let identity = self.identity(config, &name)?;
+        let keyring = self.identity_keyring(config, profile)?;
         Ok(Place::Identity(keyring, name, Box::new(identity)))
     }
 
-    fn chain(&self, profile: &KeyProfile, place: Place) -> Result<StorageKeys> {
-        let environment = Environment::from_process()?;
+    /// The chain whose second link is this.
+    pub(crate) fn chain(&self, profile: &KeyProfile, place: Place) -> Result<StorageKeys> {
+        let environment = Environment::from_lookup(variables::raw)?;
         let chain = StorageKeys::new(&self.paths()?, profile.clone(), environment).kept_in(place);
         if matches!(chain.place(), Place::Identity(..)) {
             self.wait_for(async { Ok(chain.refresh().await?) })?;
@@ -149,4 +243,29 @@ impl Context {
         runtime.shutdown_background();
         answer
     }
+}
+
+/// Refuses to ask an STS over plain HTTP, unless it is on this machine: the session's keys come
+/// back in its answer, and a provider's token goes there.
+pub(crate) fn check_private(identity: &Identity) -> Result<()> {
+    let Some(endpoint) = identity.endpoint.as_ref().filter(|e| e.is_in_clear()) else {
+        return Ok(());
+    };
+    let text = format!("{endpoint} would send a session's keys over the network unencrypted");
+    Err(Failure::new(Code::InvalidValue, text)
+        .with_hint("give the STS's https:// address with --endpoint; http:// is for this machine"))
+}
+
+/// Refuses to save in a keyring that is gone when this command ends.
+pub(crate) fn check_lasting(keyring: &dyn Keyring) -> Result<()> {
+    if keyring.kind() != KeyringKind::Memory {
+        return Ok(());
+    }
+    let text = format!(
+        "{} keeps nothing: what is saved there is gone with this command",
+        keyring.place()
+    );
+    Err(Failure::new(Code::Usage, text).with_hint(
+        "export ARTIFACTS_S3_ACCESS_KEY_ID and ARTIFACTS_S3_SECRET_ACCESS_KEY, or choose another keyring with ARTIFACTS_KEYRING_TYPE",
+    ))
 }

@@ -29,6 +29,7 @@ pub(crate) enum Code {
     StoreUnsupported,
     StoreRefused,
     FuseMissing,
+    ClockSkewed,
     Usage,
     InvalidValue,
     InputNeeded,
@@ -56,6 +57,7 @@ pub(crate) enum Code {
     NotAMountPoint,
     AlreadyMounted,
     KeysElsewhere,
+    KeysDiffer,
     Precondition,
     StoreUnreachable,
     StoreBusy,
@@ -99,7 +101,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 44] = [
         Self::Failed,
         Self::FileMalformed,
         Self::FileUnusable,
@@ -107,6 +109,7 @@ impl Code {
         Self::StoreUnsupported,
         Self::StoreRefused,
         Self::FuseMissing,
+        Self::ClockSkewed,
         Self::Usage,
         Self::InvalidValue,
         Self::InputNeeded,
@@ -134,6 +137,7 @@ impl Code {
         Self::NotAMountPoint,
         Self::AlreadyMounted,
         Self::KeysElsewhere,
+        Self::KeysDiffer,
         Self::Precondition,
         Self::StoreUnreachable,
         Self::StoreBusy,
@@ -154,6 +158,11 @@ impl Code {
         self.facts().exit
     }
 
+    /// Whether the same command may succeed later.
+    pub(crate) fn is_temporary(self) -> bool {
+        self.exit() == 7
+    }
+
     /// Everything there is to say about it.
     #[rustfmt::skip]
     pub(crate) const fn facts(self) -> Facts {
@@ -165,6 +174,7 @@ impl Code {
             Self::StoreUnsupported => ("store-unsupported", 1, "The store cannot do what is needed.", "Use another store, or do without."),
             Self::StoreRefused => ("store-refused", 1, "The store calls the request wrong.", "Check `--region`; otherwise it is a defect worth reporting."),
             Self::FuseMissing => ("fuse-missing", 1, "The kernel's FUSE is not available.", "Install it (`apt install fuse3`); give a container `--device /dev/fuse --cap-add SYS_ADMIN`."),
+            Self::ClockSkewed => ("clock-skewed", 1, "This machine's clock is too far from the store's: signatures are refused, and times of files are wrong.", "Set the clock: `timedatectl set-ntp true`."),
             Self::Usage => ("usage", 2, "The command line is wrong.", "Run the command with `--help`."),
             Self::InvalidValue => ("invalid-value", 2, "A value cannot be what it is given for.", "Read the message: it says what is expected."),
             Self::InputNeeded => ("input-needed", 2, "A question would have to be asked, but nobody can answer.", "Give the answer as an option, for example `--yes`."),
@@ -192,6 +202,7 @@ impl Code {
             Self::NotAMountPoint => ("not-a-mount-point", 6, "The folder cannot become a mount point.", "Choose an empty folder, outside of other mounts."),
             Self::AlreadyMounted => ("already-mounted", 6, "The workspace or the folder is in use by a mount already.", "Use it there, or unmount it first."),
             Self::KeysElsewhere => ("keys-elsewhere", 6, "The profile's keys come from an identity or from the AWS tools, and cannot be changed here.", "Change the profile in `config.toml`, or choose another with `--profile`."),
+            Self::KeysDiffer => ("keys-differ", 6, "Keys would replace, or be hidden by, others.", "Look at both; `--overwrite` replaces those of the new place."),
             Self::Precondition => ("precondition", 6, "Something in the bucket was changed by somebody else meanwhile.", "Look at what is there now and run the command again."),
             Self::StoreUnreachable => ("store-unreachable", 7, "The store does not answer.", "Check the network and `--endpoint`, then try again."),
             Self::StoreBusy => ("store-busy", 7, "The store asks for fewer requests, or has a failure of its own.", "Try again in a while."),
@@ -237,7 +248,7 @@ impl From<Local> for Failure {
             | Local::WritableByOthers { .. }
             | Local::LinkOut { .. } => Code::FileExposed,
             Local::Foreign { .. } => Code::FileForeign,
-            Local::Locked { .. } => Code::Locked,
+            Local::Locked { .. } | Local::KeysChanged { .. } => Code::Locked,
             Local::MalformedKeyFile { .. }
             | Local::MalformedConfig { .. }
             | Local::MalformedWorkspace { .. } => Code::FileMalformed,
@@ -255,7 +266,9 @@ impl From<Local> for Failure {
             }
             Local::Stopped { .. } => Code::Failed,
             Local::NoIdentity { .. } => Code::IdentityNotFound,
-            Local::NotLoggedIn { .. } | Local::SessionOver { .. } => Code::NotLoggedIn,
+            Local::NotLoggedIn { .. }
+            | Local::SessionOver { .. }
+            | Local::SessionRefused { .. } => Code::NotLoggedIn,
             Local::LoginRefused { .. } => Code::LoginRefused,
             Local::StsUnreachable { .. } => Code::StoreUnreachable,
             Local::NotOurs { .. } => Code::KeysElsewhere,
@@ -283,7 +296,7 @@ fn keyring_code(error: &KeyringError) -> Code {
         E::ShortPassword { .. } | E::TooLarge { .. } | E::InvalidName(_) | E::UnknownKind(_) => {
             Code::InvalidValue
         }
-        E::NotKept { .. } | E::Crypto { .. } => Code::Failed,
+        E::NotKept { .. } | E::NotRemoved { .. } | E::Crypto { .. } => Code::Failed,
     }
 }
 

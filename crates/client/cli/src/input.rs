@@ -100,14 +100,18 @@ fn typed(what: &str) -> Result<Zeroizing<String>> {
             b'\r' | b'\n' => return text(&bytes, what),
             INTERRUPT => return Err(interrupted()),
             END if bytes.is_empty() => return Err(ended(what)),
-            BACKSPACE | DELETE => {
-                bytes.pop();
-            }
+            BACKSPACE | DELETE => erase_last(&mut bytes),
             ERASE_LINE => bytes.clear(),
             byte => bytes.push(byte),
         }
     }
     Err(ended(what))
+}
+
+/// Takes back one character, which may be several bytes (RFC 3629: all but the first of a
+/// character begin with the bits 10).
+fn erase_last(bytes: &mut Vec<u8>) {
+    while bytes.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
 }
 
 const INTERRUPT: u8 = 0x03;
@@ -152,5 +156,25 @@ impl Drop for Quiet {
     fn drop(&mut self) {
         // There is no better terminal to go back to.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_character_is_taken_back_however_long() {
+        for (typed, left) in [
+            ("", ""),
+            ("a", ""),
+            ("a\u{e4}", "a"),
+            ("a\u{1f511}", "a"),
+            ("\u{e4}b", "\u{e4}"),
+        ] {
+            let mut bytes = typed.as_bytes().to_vec();
+            erase_last(&mut bytes);
+            assert_eq!(bytes, left.as_bytes(), "{typed}");
+        }
     }
 }

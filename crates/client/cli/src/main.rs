@@ -8,11 +8,14 @@ mod cli;
 mod commands;
 mod context;
 mod failure;
+mod handed;
 mod input;
+mod key_choice;
 mod logging;
 mod marker;
 mod output;
 mod passwords;
+mod process;
 mod variables;
 mod workspace;
 
@@ -25,6 +28,7 @@ use crate::context::Context;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    process::protect();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return cli::refuse(&error),

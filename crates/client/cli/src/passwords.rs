@@ -1,6 +1,8 @@
 //! Where the file keyring's password comes from: a variable, else a person at a terminal.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use credentials::keyring::{KeyringError, Password, Passwords, Purpose};
 use credentials::{Error, KeyringSettings};
@@ -10,10 +12,15 @@ use crate::context::Context;
 use crate::input;
 use crate::variables;
 
+/// What was typed in this command, by the variable that would have had it: for a background
+/// process that this command starts, which can ask nobody.
+pub(crate) type Typed = Arc<Mutex<BTreeMap<String, Zeroizing<String>>>>;
+
 /// The password of a file keyring, as its settings say.
 pub(crate) struct Prompt {
     variable: String,
     may_ask: bool,
+    typed: Typed,
 }
 
 impl Prompt {
@@ -21,6 +28,7 @@ impl Prompt {
         Self {
             variable: settings.password_variable().to_owned(),
             may_ask: input::may_ask(context),
+            typed: context.typed(),
         }
     }
 
@@ -69,8 +77,14 @@ impl Passwords for Prompt {
             }
             .into());
         }
+        let text = self.typed(path, purpose)?;
+        if purpose != Purpose::Change {
+            let mut typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+            // Where it was mistyped, the next one takes its place.
+            typed.insert(self.variable.clone(), text.clone());
+        }
         Ok(Password {
-            text: self.typed(path, purpose)?,
+            text,
             typed: purpose == Purpose::Open,
         })
     }

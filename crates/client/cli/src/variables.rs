@@ -1,6 +1,11 @@
 //! Every environment variable that the program looks at. The reference page of the
 //! environment is printed from [`VARIABLES`].
 
+use std::ffi::OsString;
+use std::sync::OnceLock;
+
+use crate::handed::Handed;
+
 /// One variable.
 pub(crate) struct Variable {
     /// Its name.
@@ -44,12 +49,13 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: BUCKET, meaning: "The bucket of `workspace create` and `workspace attach`.", otherwise: "`--bucket` must be given" },
     Variable { name: ENDPOINT, meaning: "The store's address for `workspace create` and `workspace attach`: `https://HOST` or `http://HOST:PORT`.", otherwise: "AWS" },
     Variable { name: PREFIX, meaning: "The prefix for `workspace create` and `workspace attach`.", otherwise: "the whole bucket" },
-    Variable { name: PROFILE, meaning: "The profile: which set of keys, and which keyring, as `[profiles.NAME]` in `config.toml` says.", otherwise: "`default`; a workspace uses the profile that it was made with" },
+    Variable { name: PROFILE, meaning: "The profile: which set of keys, and which keyring, as `[profiles.NAME]` in `config.toml` says. Counts wherever keys are looked up; in commands on a workspace it takes the place of the keys that the workspace was made with, an identity's too.", otherwise: "`default`; a workspace uses the keys that it was made with" },
     Variable { name: KEYRING_TYPE, meaning: "`system`, `file` or `memory`: in place of `type` in `config.toml`.", otherwise: "`auth.keyring.type` of `config.toml`; without it, storage keys are in `byo-credentials` and identities in the system keyring" },
     Variable { name: credentials::PASSWORD_VARIABLE, meaning: "The password of the file keyring, unless `auth.keyring.spec.password_env` names another variable.", otherwise: "asked for on a terminal" },
     Variable { name: NEW_PASSWORD, meaning: "The next password, for `artifacts auth keyring passwd`.", otherwise: "asked for on a terminal, twice" },
     Variable { name: EXPORT_PASSWORD, meaning: "The password of the file that `artifacts auth keyring export` writes and `import` reads.", otherwise: "asked for on a terminal" },
     Variable { name: "AWS_SHARED_CREDENTIALS_FILE", meaning: "The AWS tools' file, which is read for `--aws-profile` and `aws_profile`.", otherwise: "`~/.aws/credentials`" },
+    Variable { name: "AWS_CONFIG_FILE", meaning: "The AWS tools' other file: the region for `--aws-profile` and `aws_profile`, where the first one has none.", otherwise: "`~/.aws/config`" },
     Variable { name: "ARTIFACTS_MOUNT_PROFILE", meaning: "The promises about time of a mount: `fast`, `balanced` or `safe`.", otherwise: "`balanced`" },
     Variable { name: "ARTIFACTS_MOUNT_READ_ONLY", meaning: "`true` mounts read-only.", otherwise: "read and write, where the keys may" },
     Variable { name: "ARTIFACTS_MOUNT_ALLOW_OTHER", meaning: "`true` lets other users of the machine into the mounted folder.", otherwise: "only who mounted; as root, everybody" },
@@ -60,7 +66,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "ARTIFACTS_MOUNT_WRITE_BACK", meaning: "How long after the last close an upload begins: `2s`.", otherwise: "the profile's" },
     Variable { name: "ARTIFACTS_MOUNT_ATTRIBUTES", meaning: "Where modes, owners and times that other tools set are looked for: `index` (with a file's bytes) or `head` (also when it is looked up by name).", otherwise: "`index`" },
     Variable { name: "ARTIFACTS_MOUNT_LAZY", meaning: "`true` lists nothing before it is asked for.", otherwise: "the tree is listed ahead" },
-    Variable { name: "ARTIFACTS_MOUNT_PASSTHROUGH", meaning: "`false` keeps the kernel from reading and writing whole local files by itself.", otherwise: "`true`; takes effect as root on Linux 6.9 or later" },
+    Variable { name: "ARTIFACTS_MOUNT_PASSTHROUGH", meaning: "`false` keeps the kernel from reading and writing whole local files by itself.", otherwise: "`true`; takes effect with CAP_SYS_ADMIN (as root has it) on Linux 6.9 or later" },
     Variable { name: "ARTIFACTS_MOUNT", meaning: "Set by `artifacts exec` for its command: the mounted folder.", otherwise: "not read by us" },
     Variable { name: "ARTIFACTS_CONFIG", meaning: "Another configuration file.", otherwise: "`config.toml` in the configuration folder" },
     Variable { name: LOG, meaning: "What is logged to standard error: `debug`, `bucket=trace` …", otherwise: "`RUST_LOG`, then `warn`" },
@@ -73,9 +79,39 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: GITHUB_ACTIONS, meaning: "`true` makes `artifacts env -f github` register the secrets with the runner, so that its logs mask them.", otherwise: "no masks are printed" },
 ];
 
+/// Those that hold secrets and whose names never change.
+pub(crate) const SECRETS: [&str; 6] = [
+    "ARTIFACTS_S3_ACCESS_KEY_ID",
+    "ARTIFACTS_S3_SECRET_ACCESS_KEY",
+    "ARTIFACTS_S3_SESSION_TOKEN",
+    credentials::PASSWORD_VARIABLE,
+    NEW_PASSWORD,
+    EXPORT_PASSWORD,
+];
+
+/// What the parent of a background process gave it instead of its environment.
+static HANDED: OnceLock<Vec<Handed>> = OnceLock::new();
+
+/// From now on, these count as if they stood in the environment.
+pub(crate) fn take_over(handed: Vec<Handed>) {
+    // There is one parent, and it is asked once.
+    let _ = HANDED.set(handed);
+}
+
 /// A variable's text; empty counts as unset.
 pub(crate) fn text(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    let text = raw(name)?.into_string().ok();
+    text.filter(|value| !value.is_empty())
+}
+
+/// A variable as it stands in the environment, or as the parent gave it.
+pub(crate) fn raw(name: &str) -> Option<OsString> {
+    let handed = HANDED.get().into_iter().flatten();
+    let mut given = handed.filter(|(known, _)| known == name);
+    match given.next() {
+        Some((_, value)) => Some(value.as_str().into()),
+        None => std::env::var_os(name),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use model::WorkspaceName;
 
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::key_choice::Settled;
 use crate::marker::Marker;
 
 /// What signs requests where no region is known anywhere; every store takes it or says
@@ -33,9 +34,9 @@ pub(crate) struct Opened {
     pub(crate) capabilities: Option<Capabilities>,
 }
 
-/// Opens a workspace by its name.
-pub(crate) fn open(context: &Context, name: &WorkspaceName) -> Result<Opened> {
-    let config = context.workspaces()?.load(name)?;
+/// Opens a workspace by its name, with other keys where others are chosen.
+pub(crate) fn open(context: &Context, name: &WorkspaceName, keys: &Settled) -> Result<Opened> {
+    let config = context.workspace(name, keys)?;
     let bucket = connect(context, &config)?;
     Ok(Opened {
         name: name.clone(),

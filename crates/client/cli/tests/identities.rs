@@ -12,7 +12,7 @@ use support::{Machine, Said};
 struct Lab {
     _runtime: tokio::runtime::Runtime,
     server: embedded::Server,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
     machine: Machine,
 }
 
@@ -36,7 +36,7 @@ impl Lab {
         Self {
             _runtime: runtime,
             server: server.expect("a store"),
-            _data: data,
+            data,
             machine,
         }
     }
@@ -121,7 +121,14 @@ fn a_login_makes_a_session_beside_the_keys() {
     assert_eq!(lab.machine.run("auth whoami --identity ada").code, 3);
     let status = lab.json("auth keyring status");
     assert_eq!(status["entries"], serde_json::json!(["identity/ada"]));
-    lab.machine.run("auth logout --all --keychain").ok();
+    lab.machine.run("auth logout --all --keychain").refused(
+        2,
+        "This removes the keys of ada from the keyring",
+        "--yes",
+    );
+    let status = lab.json("auth keyring status");
+    assert_eq!(status["entries"], serde_json::json!(["identity/ada"]));
+    lab.machine.run("auth logout --all --keychain --yes").ok();
     let status = lab.json("auth keyring status");
     assert_eq!(status["entries"], serde_json::json!([]));
     assert_eq!(lab.json("auth list"), serde_json::json!([]));
@@ -163,6 +170,309 @@ fn a_session_ends_with_its_keys_and_new_keys_end_it() {
     let status = lab.json("auth keyring status");
     assert_eq!(status["entries"], serde_json::json!(["identity/ada"]));
     lab.session_key();
+}
+
+/// What `whoami` says where the time is not over: the STS is asked.
+#[test]
+fn whoami_knows_a_session_that_is_dead_before_its_time() {
+    let lab = Lab::new();
+    let key = lab.configure("--session-length 1h");
+    lab.machine.run("auth login --identity ada").ok();
+    let who = lab.json("auth whoami --identity ada");
+    assert_eq!(who["arn"], format!("arn:aws:iam::000000000000:user/{key}"));
+    let realm = lab.json("auth keyring status")["realm"].clone();
+    assert!(realm.is_string() && who["realm"] == realm, "{who}");
+    lab.server.keys().revoke(&key).expect("revoked");
+    let said = lab.machine.run("auth whoami --identity ada --format json");
+    assert_eq!(said.code, 3, "{}", said.out);
+    assert!(said.out.contains("\"valid\": false"), "{}", said.out);
+    assert!(
+        said.error()["message"]
+            .to_string()
+            .contains("is not accepted any more")
+    );
+    let shown = lab.machine.run("auth whoami --identity ada").out;
+    assert!(shown.contains("not accepted any more"), "{shown}");
+    // Without asking there is only the time; and so it is where nobody answers.
+    lab.machine.run("auth whoami --identity ada --offline").ok();
+}
+
+/// A store's own session ends with the keys that it was made with: its keys open nothing any
+/// more, long before their time is over.
+#[test]
+fn a_session_opens_nothing_once_its_keys_are_revoked() {
+    let lab = Lab::new();
+    let key = lab.configure("--session-length 1h");
+    let endpoint = lab.server.endpoint();
+    testkit::s3::create_bucket(&endpoint, "cases").expect("a bucket");
+    let line =
+        format!("workspace create cases --bucket cases --endpoint {endpoint} --identity ada");
+    lab.machine.run(&line).ok();
+    lab.machine.run("conflicts list cases").ok();
+    lab.server.keys().revoke(&key).expect("revoked");
+    let said = lab.machine.run("conflicts list cases");
+    assert_eq!(said.code, 3, "{}", said.err);
+}
+
+#[test]
+fn roles_codes_and_tokens_are_those_of_the_embedded_store() {
+    let lab = Lab::new();
+    let settings = serde_json::json!({
+        "version": 1,
+        "roles": [{
+            "arn": "arn:aws:iam::000000000000:role/Reader",
+            "trust": [{ "key": "*", "mfa": true, "external_id": "agreed" }],
+            "policy": { "Statement": [
+                { "Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*" }
+            ] }
+        }],
+        "mfa_devices": [{ "serial": "GAHT1", "code": "493817" }]
+    });
+    let path = lab.data.path().join(embedded::STS_FILE);
+    std::fs::write(&path, settings.to_string()).expect("written");
+    support::chmod(&path, 0o600);
+    lab.configure("--role-arn arn:aws:iam::000000000000:role/Reader --mfa-device GAHT1");
+    let login = |code: &str| {
+        let line = format!("auth login --identity ada --mfa-code {code}");
+        lab.machine.run(&line)
+    };
+    login("493817").refused(3, "AccessDenied", "auth user configure");
+    lab.machine
+        .run("auth user configure --identity ada --external-id agreed")
+        .ok();
+    login("000000").refused(3, "AccessDenied", "auth user configure");
+    login("493817").ok();
+    let who = lab.json("auth whoami --identity ada");
+    assert_eq!(who["login"], "role");
+    assert_eq!(
+        who["arn"],
+        "arn:aws:sts::000000000000:assumed-role/Reader/artifacts-ada"
+    );
+    // Its rights are the role's, not the key's.
+    let endpoint = lab.server.endpoint();
+    testkit::s3::create_bucket(&endpoint, "cases").expect("a bucket");
+    let line =
+        format!("workspace create cases --bucket cases --endpoint {endpoint} --identity ada");
+    lab.machine.run(&line).refused(4, "may not write", "");
+    let bare = lab
+        .machine
+        .run("auth user configure --identity ci --web-identity-token-file x");
+    bare.refused(2, "exchanged for a role, and none is given", "--role-arn");
+}
+
+#[test]
+fn the_system_keyring_is_where_identities_are_unless_another_is_chosen() {
+    let mut machine = Machine::new();
+    machine.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere");
+    let line = "auth user configure --access-key-id A --secret-stdin";
+    let said = machine.run_with_input(line, "b");
+    assert_eq!(said.code, 3, "{}", said.err);
+    assert!(
+        said.err.contains("ARTIFACTS_KEYRING_TYPE=file"),
+        "{}",
+        said.err
+    );
+    assert!(!machine.config().join("config.toml").exists());
+    // A profile may have its own.
+    std::fs::create_dir_all(machine.config()).expect("made");
+    let file = machine.config().join("config.toml");
+    std::fs::write(&file, "[profiles.ci.keyring]\ntype = \"file\"\n").expect("written");
+    support::chmod(&file, 0o600);
+    machine.set("ARTIFACTS_KEYRING_PASSWORD", "correct horse");
+    let said = machine.run_with_input(&format!("{line} --profile ci"), "b");
+    said.ok();
+    machine.run("auth list --profile ci").ok();
+    assert_eq!(machine.run("auth list").code, 3);
+    machine.set("ARTIFACTS_PROFILE", "ci");
+    machine.run("auth list").ok();
+    let status = machine.run("auth keyring status --format json").ok();
+    assert!(status.contains("identity/default"), "{status}");
+}
+
+#[test]
+fn a_session_of_other_settings_is_never_handed_on() {
+    let lab = Lab::new();
+    lab.configure("--session-length 1h");
+    let configure = |more: &str| {
+        let line = format!("auth user configure --identity ada {more}");
+        lab.machine.run(&line).ok();
+    };
+    let entries = || lab.json("auth keyring status")["entries"].clone();
+    let first = lab.session_key();
+    configure("--session-length 2h");
+    assert_eq!(lab.session_key(), first, "that would be no other session");
+    for more in [
+        "--role-arn arn:aws:iam::1:role/ReadOnly",
+        "--external-id agreed",
+        "--mfa-device GAHT1",
+        "--endpoint http://127.0.0.1:1",
+    ] {
+        configure(more);
+        assert_eq!(entries(), serde_json::json!(["identity/ada"]), "{more}");
+        let endpoint = lab.server.endpoint();
+        configure(&format!(
+            "--role-arn= --external-id= --mfa-device= --endpoint {endpoint}"
+        ));
+        lab.session_key();
+    }
+    // A provider's token takes the place of long-lived keys.
+    let said = lab.machine.run(
+        "auth user configure --identity ada --role-arn arn:aws:iam::1:role/R --web-identity-token-file token",
+    );
+    assert!(said.err.contains("forgotten"), "{}", said.err);
+    said.ok();
+    assert_eq!(entries(), serde_json::json!([]));
+    let line = "auth user configure --identity ada --web-identity-token-file= --access-key-id A --secret-stdin --role-arn=";
+    lab.machine.run_with_input(line, "b").ok();
+}
+
+#[test]
+fn keys_do_not_cross_a_network_in_the_clear() {
+    let lab = Lab::new();
+    let line = "auth user configure --identity ada --access-key-id A --secret-stdin --endpoint http://sts.example.com";
+    lab.machine.run_with_input(line, "b").refused(
+        2,
+        "http://sts.example.com would send a session's keys over the network unencrypted",
+        "https://",
+    );
+    assert_eq!(lab.json("auth list"), serde_json::json!([]));
+    // Whoever writes it into the file gets no further.
+    let file = lab.machine.config().join("config.toml");
+    std::fs::create_dir_all(lab.machine.config()).expect("made");
+    let text = "[auth.identities.ada]\nendpoint = \"http://10.0.0.1:9000\"\n";
+    std::fs::write(&file, text).expect("written");
+    support::chmod(&file, 0o600);
+    for line in [
+        "auth login --identity ada",
+        "auth env --identity ada",
+        "workspace create w --bucket b --identity ada",
+    ] {
+        lab.machine.run(line).refused(2, "unencrypted", "https://");
+    }
+}
+
+#[test]
+fn a_command_is_handed_the_session_and_nothing_that_opens_more() {
+    let mut lab = Lab::new();
+    lab.configure("--session-length 1h");
+    let secrets = [
+        ("ARTIFACTS_S3_ACCESS_KEY_ID", "s3-id"),
+        ("ARTIFACTS_S3_SECRET_ACCESS_KEY", "s3-secret"),
+        ("ARTIFACTS_S3_SESSION_TOKEN", "s3-token"),
+        ("ARTIFACTS_KEYRING_NEW_PASSWORD", "next horse"),
+        ("ARTIFACTS_EXPORT_PASSWORD", "third horse"),
+        ("VAULT_PASSWORD", "fourth horse"),
+    ];
+    for (name, value) in secrets {
+        lab.machine.set(name, value);
+    }
+    lab.machine.set("AWS_REGION", "shells-own");
+    let file = lab.machine.config().join("config.toml");
+    let mut config = std::fs::read_to_string(&file).expect("written");
+    config.push_str(
+        "[profiles.x.keyring]\ntype = \"file\"\nspec.password_env = \"VAULT_PASSWORD\"\n",
+    );
+    std::fs::write(&file, config).expect("written");
+    let said = lab
+        .machine
+        .run_openly("auth exec --identity ada -- env")
+        .ok();
+    assert!(said.contains("AWS_SESSION_TOKEN="), "{said}");
+    assert!(said.contains("AWS_REGION=shells-own"), "{said}");
+    for (name, value) in secrets {
+        assert!(
+            !said.contains(name) && !said.contains(value),
+            "{name}: {said}"
+        );
+    }
+    assert!(!said.contains("correct horse"), "{said}");
+    // Nor does it find the password's key in the login session.
+    lab.machine.unset("ARTIFACTS_KEYRING_PASSWORD");
+    for (name, _) in secrets {
+        lab.machine.unset(name);
+    }
+    if lab.json("auth keyring status")["unlocked"] == true {
+        let inside = "auth exec --identity ada -- artifacts auth keyring status --format json";
+        let said = lab.machine.run(inside).ok();
+        assert!(said.contains("\"unlocked\": false"), "{said}");
+        assert_eq!(lab.json("auth keyring status")["unlocked"], true);
+    }
+}
+
+#[test]
+fn no_process_of_ours_leaves_a_core_dump_and_its_commands_may() {
+    let lab = Lab::new();
+    lab.configure("--session-length 1h");
+    let limit = |said: &str| {
+        let line = said.lines().find(|l| l.starts_with("Max core file size"));
+        line.expect("a limit")
+            .split_whitespace()
+            .nth(4)
+            .map(str::to_owned)
+    };
+    let script =
+        "ulimit -S -c 1024; exec artifacts auth exec --identity ada -- cat /proc/self/limits";
+    let said = lab
+        .machine
+        .command("/bin/bash")
+        .args(["-c", script])
+        .output();
+    let said = Said::from(said.expect("bash")).ok();
+    assert_eq!(limit(&said).as_deref(), Some("1048576"), "{said}");
+
+    let silent = testkit::fake::Endpoint::silent().expect("listening");
+    let line = format!(
+        "auth user configure --identity ada --endpoint {}",
+        silent.endpoint()
+    );
+    lab.machine.run(&line).ok();
+    let mut login = lab
+        .machine
+        .artifacts("auth login --identity ada")
+        .spawn()
+        .expect("started");
+    std::thread::sleep(Duration::from_millis(500));
+    let path = format!("/proc/{}", login.id());
+    let limits = std::fs::read_to_string(format!("{path}/limits")).expect("running");
+    let status = std::fs::read_to_string(format!("{path}/status")).expect("running");
+    let owner = std::os::unix::fs::MetadataExt::uid(
+        &std::fs::metadata(format!("{path}/environ")).expect("there"),
+    );
+    login.kill().expect("killed");
+    login.wait().expect("ended");
+    assert_eq!(limit(&limits).as_deref(), Some("0"), "{limits}");
+    // proc(5): what is not dumpable belongs to root there, whoever runs it.
+    assert_eq!(owner, 0, "{status}");
+}
+
+#[test]
+fn what_is_left_in_the_keyring_can_be_found_and_logged_out() {
+    let lab = Lab::new();
+    lab.configure("--session-length 1h");
+    lab.session_key();
+    let file = lab.machine.config().join("config.toml");
+    std::fs::remove_file(&file).expect("removed");
+    assert_eq!(lab.json("auth list"), serde_json::json!([]));
+    // Its settings are made again without a question for the keys.
+    let endpoint = lab.server.endpoint();
+    lab.machine
+        .run(&format!(
+            "auth user configure --identity ada --endpoint {endpoint}"
+        ))
+        .ok();
+    lab.machine.run("auth login --identity ada").ok();
+    std::fs::remove_file(&file).expect("removed");
+    let ended = lab.json("auth logout --all --keychain --yes");
+    assert_eq!(ended["ended"], serde_json::json!(["ada"]));
+    assert_eq!(
+        lab.json("auth keyring status")["entries"],
+        serde_json::json!([])
+    );
+    lab.machine.run("auth logout --identity ada").refused(
+        5,
+        "there is no identity ada",
+        "auth user configure",
+    );
 }
 
 #[test]
@@ -279,6 +589,7 @@ fn a_role_of_seaweedfs_is_assumed_and_its_keys_open_a_bucket() {
     let line =
         format!("workspace create cases --bucket cases --endpoint {endpoint} --identity default");
     machine.run(&line).ok();
+    machine.run("conflicts list cases").ok();
     let line = "auth user configure --role-arn arn:aws:iam::role/Nobody";
     machine.run(line).ok();
     machine.run("auth login").refused(
@@ -286,4 +597,26 @@ fn a_role_of_seaweedfs_is_assumed_and_its_keys_open_a_bucket() {
         "the login of identity default was refused",
         "auth user configure",
     );
+    // Rotated: keys that the store does not know are refused, and no session of before helps.
+    let line = "auth user configure --role-arn arn:aws:iam::role/Files --access-key-id AKIAUNKNOWNUNKNOWN --secret-stdin";
+    machine.run_with_input(line, "unknown").ok();
+    machine.run("auth login").refused(
+        3,
+        "the login of identity default was refused",
+        "auth user configure",
+    );
+    assert_eq!(machine.run("conflicts list cases").code, 3);
+    let line = format!(
+        "auth user configure --access-key-id {} --secret-stdin",
+        store.access_key_id()
+    );
+    machine
+        .run_with_input(&line, store.secret_access_key())
+        .ok();
+    machine.run("conflicts list cases").ok();
+    // It has no sessions of its own users, and says so.
+    machine.run("auth user configure --role-arn=").ok();
+    let said = machine.run("auth login");
+    assert_eq!(said.code, 3, "{}", said.err);
+    assert!(said.err.contains("was refused"), "{}", said.err);
 }

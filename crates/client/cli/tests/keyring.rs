@@ -146,13 +146,163 @@ fn keys_move_from_the_cache_to_a_keyring_and_back() {
     assert!(shown.contains("(storage/work)"), "{shown}");
     machine.run("auth keyring migrate --to cache").ok();
     assert_eq!(machine.cached().len(), 5, "both profiles are back");
-    machine.run("storage show").refused(
-        3,
-        "has no keys",
-        "artifacts auth keyring migrate --from cache",
+    let shown = machine.run("storage show").ok();
+    assert!(shown.contains("byo-credentials"), "{shown}");
+    let config = fs::read_to_string(machine.config().join("config.toml")).expect("written");
+    assert_eq!(config, "", "the cache counts again");
+}
+
+#[test]
+fn moving_writes_the_table_that_counts() {
+    let mut machine = Machine::new();
+    save(&machine);
+    write_config(
+        &machine,
+        "[auth]\nkeyring = { type = \"system\" }\n[profiles.ci.keyring]\ntype = \"system\"\n",
     );
-    machine.run("auth keyring migrate --from cache").ok();
+    machine
+        .set("ARTIFACTS_KEYRING_TYPE", "file")
+        .set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
+    let said = machine.run("auth keyring migrate --from cache --to file");
+    assert!(!said.err.contains("warning"), "{}", said.err);
+    said.ok();
+    machine.unset("ARTIFACTS_KEYRING_TYPE");
+    let shown = machine.run("storage show").ok();
+    assert!(
+        shown.contains("keyring"),
+        "an inline table is written too: {shown}"
+    );
+    // The variable counts before what is written, and that is said.
+    machine.set("ARTIFACTS_KEYRING_TYPE", "file");
+    let said = machine.run("auth keyring migrate --from file --to cache");
+    assert!(
+        said.err
+            .contains("ARTIFACTS_KEYRING_TYPE=file still counts in this shell"),
+        "{}",
+        said.err
+    );
+    said.ok();
+    machine.unset("ARTIFACTS_KEYRING_TYPE");
     machine.run("storage show").ok();
+
+    // A profile's own table is the one that is written for it, and only its keys move.
+    write_config(&machine, "[profiles.ci.keyring]\ntype = \"system\"\n");
+    machine.run_with_input(
+        "storage set --access-key-id AKIACICICICICICICICI --secret-stdin",
+        SECRET,
+    );
+    let cached = "ACCESS_KEY_ID=A\nSECRET_ACCESS_KEY=b\n[profile ci]\nACCESS_KEY_ID=C\nSECRET_ACCESS_KEY=d\n";
+    fs::write(machine.credentials(), cached).expect("written");
+    let line = "auth keyring migrate --profile ci --from cache --to file";
+    let said = machine.run(line);
+    assert!(said.err.contains("Moved storage/ci"), "{}", said.err);
+    said.ok();
+    assert_eq!(machine.cached(), ["ACCESS_KEY_ID=A", "SECRET_ACCESS_KEY=b"]);
+    let config = fs::read_to_string(machine.config().join("config.toml")).expect("written");
+    assert_eq!(config, "[profiles.ci.keyring]\ntype = \"file\"\n");
+    machine.run("storage show --profile ci").ok();
+    machine.run("storage show").ok();
+}
+
+#[test]
+fn moving_and_importing_overwrite_nothing_unasked() {
+    let mut machine = Machine::new();
+    machine.set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
+    save(&machine);
+    machine.set("ARTIFACTS_KEYRING_TYPE", "file");
+    machine.run_with_input("storage set --access-key-id OTHER --secret-stdin", "other");
+    machine
+        .set("ARTIFACTS_EXPORT_PASSWORD", "a third password")
+        .run("auth keyring export keys.age")
+        .ok();
+    machine
+        .run("auth keyring migrate --from cache --to file")
+        .refused(
+            6,
+            "other values are there already for storage/default",
+            "--overwrite",
+        );
+    assert_eq!(machine.cached().len(), 2, "nothing has moved");
+    machine
+        .run("auth keyring migrate --from cache --to file --overwrite")
+        .ok();
+    let shown = machine.run("storage show").ok();
+    assert!(shown.contains("AKIA\u{2026}TEST"), "{shown}");
+    machine.run("auth keyring import keys.age").refused(
+        6,
+        "other values are there already for storage/default",
+        "--overwrite",
+    );
+    machine.run("auth keyring import keys.age --overwrite").ok();
+    let shown = machine.run("storage show").ok();
+    assert!(!shown.contains("AKIA"), "{shown}");
+}
+
+/// `kill -9` at many moments of a move: whatever `config.toml` says then, every profile's keys
+/// are found, and the same command finishes.
+#[test]
+fn a_move_that_is_killed_hides_no_key() {
+    let profiles = ["default", "one", "two"];
+    let mut moments = 0;
+    let mut pause = Duration::ZERO;
+    loop {
+        let mut machine = Machine::new();
+        machine.set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
+        let cached = profiles.map(|profile| {
+            let heading = match profile {
+                "default" => String::new(),
+                named => format!("[profile {named}]\n"),
+            };
+            format!("{heading}ACCESS_KEY_ID={profile}\nSECRET_ACCESS_KEY={SECRET}\n")
+        });
+        fs::create_dir_all(machine.config()).expect("made");
+        support::chmod(&machine.config(), 0o700);
+        fs::write(machine.credentials(), cached.concat()).expect("written");
+        support::chmod(&machine.credentials(), 0o600);
+        let line = "auth keyring migrate --from cache --to file";
+        let mut child = machine.artifacts(line).spawn().expect("started");
+        // The first steps come after the key is derived, which takes the most time by far.
+        let keyring = machine.home.path().join(".local/share/artifacts/keyring");
+        while child.try_wait().expect("asked").is_none() && !has_entries(&keyring) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        std::thread::sleep(pause);
+        let ended = child.try_wait().expect("asked").is_some();
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        for profile in profiles {
+            let shown = machine.run(&format!("storage show --profile {profile}"));
+            assert_eq!(shown.code, 0, "{profile} after {pause:?}: {}", shown.err);
+        }
+        machine.run(line).ok();
+        for profile in profiles {
+            machine
+                .run(&format!("storage show --profile {profile}"))
+                .ok();
+        }
+        assert!(!machine.credentials().exists());
+        moments += 1;
+        if ended {
+            break;
+        }
+        pause += Duration::from_millis(3);
+    }
+    assert!(moments > 2, "only {moments} moments were tried");
+}
+
+/// Whether the first entry's file, or a part of it, is there.
+fn has_entries(keyring: &Path) -> bool {
+    fs::read_dir(keyring).is_ok_and(|entries| {
+        let names = entries.flatten().map(|e| e.file_name());
+        names.into_iter().any(|name| name != ".lock")
+    })
+}
+
+fn write_config(machine: &Machine, text: &str) {
+    fs::create_dir_all(machine.config()).expect("made");
+    let file = machine.config().join("config.toml");
+    fs::write(&file, text).expect("written");
+    support::chmod(&file, 0o600);
 }
 
 #[test]
@@ -243,7 +393,18 @@ fn an_export_under_a_password_needs_that_password() {
 fn nothing_is_kept_in_memory_from_command_to_command() {
     let mut machine = Machine::new();
     machine.set("ARTIFACTS_KEYRING_TYPE", "memory");
-    save(&machine);
+    let lines = [
+        "storage set --access-key-id A --secret-stdin",
+        "auth user configure --access-key-id A --secret-stdin",
+    ];
+    for line in lines {
+        machine.run_with_input(line, SECRET).refused(
+            2,
+            "this process's memory keeps nothing",
+            "ARTIFACTS_KEYRING_TYPE",
+        );
+    }
+    assert!(!machine.config().exists(), "nothing is half saved");
     machine
         .run("storage show")
         .refused(3, "this process's memory has no keys", "storage set");
@@ -312,6 +473,66 @@ fn a_system_keyring_that_cannot_be_used_ends_the_command_in_time() {
     refused("silent");
     drop(session);
     refused("gone");
+}
+
+/// What needs a keyring that is locked, or never answers, ends in time with nothing done, and
+/// never says that something was.
+#[test]
+fn nothing_is_done_or_said_to_be_where_the_system_keyring_is_locked_or_silent() {
+    testkit::require!(Tool::GnomeKeyringDaemon);
+    let mut session = SecretService::start().expect("a keyring");
+    let machine = in_session(&session);
+    let workspace = "id = \"01900000-0000-7000-8000-000000000000\"\nbackend = \"s3\"\nbucket = \"bucket\"\nendpoint = \"http://127.0.0.1:1\"\n";
+    let folder = machine.config().join("workspaces");
+    fs::create_dir_all(&folder).expect("made");
+    for path in [&machine.config(), &folder] {
+        support::chmod(path, 0o700);
+    }
+    for (name, more) in [("work", ""), ("of-ada", "identity = \"ada\"\n")] {
+        fs::write(
+            folder.join(format!("{name}.toml")),
+            format!("{workspace}{more}"),
+        )
+        .expect("written");
+    }
+    save(&machine);
+    let configure = "auth user configure --identity ada --access-key-id A --secret-stdin --endpoint http://127.0.0.1:1";
+    machine.run_with_input(configure, SECRET).ok();
+    let config = fs::read_to_string(machine.config().join("config.toml")).expect("written");
+    let refused = |what: &str, lines: &[&str]| {
+        for line in lines {
+            let started = Instant::now();
+            let said = machine.run_with_input(line, &format!("{SECRET}\n"));
+            let took = started.elapsed();
+            assert!(took < Duration::from_secs(5), "{what}: {line}: {took:?}");
+            assert_eq!(said.code, 3, "{what}: {line}: {}{}", said.out, said.err);
+            for word in ["Saved", "saved", "logged in", "mounted", "configured;"] {
+                let shown = format!("{}{}", said.out, said.err);
+                assert!(!shown.contains(word), "{what}: {line}: {shown}");
+            }
+            assert!(!machine.credentials().exists(), "{what}: {line}");
+        }
+        let after = fs::read_to_string(machine.config().join("config.toml")).expect("there");
+        assert_eq!(after, config, "{what}");
+    };
+    session.restart_locked().expect("a keyring");
+    let mount = format!("mount work {}", machine.home.path().join("mnt").display());
+    let lines = [
+        "storage set --access-key-id A --secret-stdin",
+        "auth user configure --identity bob --access-key-id A --secret-stdin",
+        "auth user configure --identity ada --role-arn arn:aws:iam::1:role/R",
+        "auth login --identity ada",
+        "auth env --identity ada",
+        "credential-process work",
+        "credential-process of-ada",
+        "auth keyring migrate --from cache --to system",
+        &mount,
+    ];
+    refused("locked", &lines[..7]);
+    refused("locked", &lines[8..]);
+    session.fall_silent();
+    refused("silent", &lines[..3]);
+    refused("silent", &lines[8..]);
 }
 
 #[test]

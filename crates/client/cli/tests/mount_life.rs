@@ -172,6 +172,87 @@ fn unmounting_a_stale_mount_takes_it_away() {
     said.ok();
     assert!(mounts_under(&site.root).is_empty());
     site.run("status", &folder).ok();
+
+    // What it had not uploaded is said, also by the exit code.
+    site.mount("--write-back 1h");
+    fs::write(folder.join("later"), "12345678").unwrap();
+    kill(site.pid("work"), Signal::KILL);
+    eventually(Duration::from_secs(5), "dead", || {
+        fs::metadata(&folder).is_err()
+    });
+    let said = site.run("unmount {} --format json", &folder);
+    assert_eq!(said.code, 8, "{}{}", said.out, said.err);
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(answer["pending"]["pending_files"], 1, "{answer}");
+    assert_eq!(answer["pending"]["pending_bytes"], 8, "{answer}");
+    let error = said.error();
+    let text = "1 file (8 B) stay in the journal on this machine";
+    assert_eq!(error["message"], text);
+    assert!(mounts_under(&site.root).is_empty());
+    site.mount("");
+    site.run("unmount {}", &folder).ok();
+    assert_eq!(site.object("later").as_deref(), Some(&b"12345678"[..]));
+}
+
+#[test]
+fn attributes_that_wait_are_pending_too() {
+    require_fuse!();
+    let site = Site::new();
+    site.put_object("f", "x");
+    let proxy = testkit::proxy::Proxy::start(site.address()).expect("a proxy");
+    site.set_endpoint(&proxy.endpoint());
+    let folder = site.mount("");
+    assert_eq!(fs::read_to_string(folder.join("f")).unwrap(), "x");
+    proxy.set_mode(testkit::proxy::Mode::Cut);
+    fs::set_permissions(folder.join("f"), fs::Permissions::from_mode(0o600)).unwrap();
+    let said = site.run("unmount --no-wait {}", &folder);
+    assert_eq!(said.code, 8, "{}{}", said.out, said.err);
+    assert!(
+        said.err.contains("1 attribute stay in the journal"),
+        "{}",
+        said.err
+    );
+    site.machine.run("workspace delete work").refused(
+        8,
+        "1 attribute of work are only in the journal",
+        "--force",
+    );
+    proxy.set_mode(testkit::proxy::Mode::Forward);
+    site.mount("");
+    site.run("unmount {}", &folder).ok();
+    site.machine.run("workspace delete work").ok();
+}
+
+#[test]
+fn a_workspace_in_use_or_with_files_that_are_only_here_is_not_forgotten() {
+    require_fuse!();
+    let site = Site::new();
+    let folder = site.mount("--write-back 1h");
+    fs::write(folder.join("only-here"), "12345678").unwrap();
+    for how in ["", "--force", "--purge --yes"] {
+        let line = format!("workspace delete work {how}");
+        let text = format!("in use on this machine, mounted on {}", folder.display());
+        site.machine
+            .run(&line)
+            .refused(6, &text, "artifacts unmount");
+    }
+    site.run("unmount --no-wait {}", &folder);
+    for how in ["", "--purge --yes"] {
+        site.machine
+            .run(&format!("workspace delete work {how}"))
+            .refused(
+                8,
+                "1 file (8 B) of work are only in the journal on this machine",
+                "artifacts workspace delete --force work",
+            );
+    }
+    site.mount("");
+    assert!(folder.join("only-here").exists(), "nothing was forgotten");
+    site.run("unmount --no-wait {}", &folder);
+    site.machine.run("workspace delete work --force").ok();
+    site.machine
+        .run("workspace show work")
+        .refused(5, "no workspace work", "attach");
 }
 
 #[test]
@@ -442,5 +523,40 @@ impl Drop for User<'_> {
         // Its end takes the namespace and everything mounted in it away.
         let _ = self.namespace.kill();
         let _ = self.namespace.wait();
+    }
+}
+
+/// A version that a program has open stays that version; who comes by the name gets the other
+/// machine's, and what is written here is added to that, whatever the kernel has at hand.
+#[test]
+fn what_is_written_after_a_change_elsewhere_goes_into_the_new_version() {
+    require_fuse!();
+    for options in ["--attr-ttl 1s", "--attr-ttl 1s --no-passthrough"] {
+        let site = Site::new();
+        let folder = site.mount(options);
+        let path = folder.join("log");
+        for (cut, expected) in [(false, "theirs\nours\n"), (true, "ours\n")] {
+            fs::write(&path, "first\n").unwrap();
+            site.run("flush {}", &folder).ok();
+            let reader = fs::File::open(&path).unwrap();
+            let mut seen = [0; 6];
+            reader.read_exact_at(&mut seen, 0).unwrap();
+            site.put_object("log", "theirs\n");
+            eventually(Duration::from_secs(10), "their version is seen", || {
+                fs::read_to_string(&path).unwrap() == "theirs\n"
+            });
+            let mut options = fs::OpenOptions::new();
+            options.write(true).truncate(cut).append(!cut);
+            let mut writer = options.open(&path).unwrap();
+            writer.write_all(b"ours\n").unwrap();
+            drop(writer);
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+            reader.read_exact_at(&mut seen, 0).unwrap();
+            assert_eq!(&seen, b"first\n", "one open file is one version");
+            site.run("flush {}", &folder).ok();
+            let object = site.object("log").unwrap();
+            assert_eq!(String::from_utf8(object).unwrap(), expected, "{options:?}");
+        }
+        site.run("unmount {}", &folder).ok();
     }
 }

@@ -63,7 +63,9 @@ fn a_journal_that_cannot_be_read_is_kept_aside_and_named() {
         fs::write(state.join(side), &garbage).unwrap();
     }
 
-    site.mount("");
+    let said = site.run("mount work {}", &folder);
+    let noted = said.err.clone();
+    said.ok();
     let status = site.status("work");
     let aside = status["details"]["filesystem"]["journal_set_aside"]
         .as_str()
@@ -74,6 +76,8 @@ fn a_journal_that_cannot_be_read_is_kept_aside_and_named() {
     assert!(fs::read(&aside).unwrap() == garbage, "kept as it was");
     let table = site.run("status work", &folder).ok();
     assert!(table.contains(&aside), "{table}");
+    let warning = format!("warning: the journal could not be read and was kept as {aside}\nhint: ");
+    assert!(noted.contains(&warning), "{noted}");
     // The bytes that waited stay too: with the journal they are all that is left of them.
     let cache = site.machine.home.path().join(".cache/artifacts");
     assert!(holds(&cache, b"only here") || holds(&state, b"only here"));

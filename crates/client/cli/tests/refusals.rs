@@ -266,24 +266,6 @@ fn no_secret_is_printed_however_much_is_logged() {
 }
 
 #[test]
-fn no_secret_is_in_the_process_table() {
-    let mut machine = Machine::new();
-    machine.set_keys(ID, SECRET);
-    let silent = Endpoint::silent().expect("listening");
-    let line = format!(
-        "workspace create w --bucket b --endpoint {}",
-        silent.endpoint()
-    );
-    let mut child = machine.artifacts(&line).spawn().expect("started");
-    std::thread::sleep(Duration::from_millis(500));
-    let command_line = fs::read(format!("/proc/{}/cmdline", child.id())).expect("running");
-    child.kill().expect("killed");
-    child.wait().expect("ended");
-    let text = String::from_utf8_lossy(&command_line);
-    assert!(text.contains("create") && !text.contains(SECRET), "{text}");
-}
-
-#[test]
 fn a_closed_pipe_is_no_failure() {
     let machine = Machine::new();
     let script = "artifacts completions bash | head -c 10 >/dev/null; echo ${PIPESTATUS[0]}";

@@ -223,7 +223,7 @@ fn profiles_are_kept_apart_and_cleared_apart() {
         "storage set --profile work",
     );
     machine.run("storage show").ok();
-    machine.run("storage clear --all").ok();
+    machine.run("storage clear --all --yes").ok();
     assert!(
         !machine.credentials().exists(),
         "an empty file is not left behind"

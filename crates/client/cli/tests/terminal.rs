@@ -3,126 +3,11 @@
 
 mod support;
 
+use std::fs;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use support::terminal::Terminal;
 use support::{ID, Machine, SECRET};
-
-/// A program on a terminal of its own.
-struct Terminal {
-    child: Child,
-    keyboard: File,
-    /// Kept open, to look at its settings after the program has ended.
-    line: OwnedFd,
-    screen: Receiver<Vec<u8>>,
-    seen: String,
-}
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-impl Terminal {
-    /// Starts `artifacts` with the terminal as its three streams and as its controlling
-    /// terminal, so that Control-C means something.
-    fn start(machine: &Machine, line: &str) -> Self {
-        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&keyboard).expect("granted");
-        unlockpt(&keyboard).expect("unlocked");
-        let name = ptsname(&keyboard, Vec::new()).expect("its name");
-        let open = || {
-            let path = name.to_str().expect("a path");
-            File::options()
-                .read(true)
-                .write(true)
-                .open(path)
-                .expect("its other end")
-        };
-        let child = machine
-            .command("setsid")
-            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_artifacts")])
-            .args(line.split_whitespace())
-            .stdin(Stdio::from(open()))
-            .stdout(Stdio::from(open()))
-            .stderr(Stdio::from(open()))
-            .spawn()
-            .expect("setsid, of util-linux");
-        let (sender, screen) = channel();
-        let keyboard = File::from(keyboard);
-        let mut output = keyboard.try_clone().expect("a second handle");
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(length @ 1..) = output.read(&mut bytes) {
-                if sender.send(bytes[..length].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            child,
-            keyboard,
-            line: open().into(),
-            screen,
-            seen: String::new(),
-        }
-    }
-
-    /// Waits until the screen shows the text.
-    #[track_caller]
-    fn shows(&mut self, text: &str) -> &mut Self {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.seen.contains(text) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let bytes = self.screen.recv_timeout(left);
-            let bytes = bytes.unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.seen));
-            self.seen.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        self
-    }
-
-    /// Looks at nothing that the screen has shown so far.
-    fn forgets(&mut self) -> &mut Self {
-        self.seen.clear();
-        self
-    }
-
-    /// Waits until what is typed is not shown, then types.
-    fn types_unseen(&mut self, text: &str) -> &mut Self {
-        let deadline = Instant::now() + PATIENCE;
-        while self.echoes() {
-            assert!(
-                Instant::now() < deadline,
-                "the terminal shows what is typed"
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.types(text)
-    }
-
-    fn types(&mut self, text: &str) -> &mut Self {
-        self.keyboard.write_all(text.as_bytes()).expect("typed");
-        self
-    }
-
-    fn echoes(&self) -> bool {
-        let settings = tcgetattr(&self.line).expect("a terminal");
-        settings.local_modes.contains(LocalModes::ECHO)
-    }
-
-    /// The exit code; all that the screen has shown is in `seen` afterwards.
-    fn ends(&mut self) -> i32 {
-        let status = self.child.wait().expect("ended");
-        while let Ok(bytes) = self.screen.recv_timeout(Duration::from_millis(200)) {
-            self.seen.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        assert!(self.echoes(), "the terminal is left without echo");
-        status.code().unwrap_or(-1)
-    }
-}
 
 fn machine() -> Machine {
     let mut machine = Machine::new();
@@ -208,16 +93,286 @@ fn control_c_leaves_nothing_half_written_and_the_terminal_as_it_was() {
     assert!(!head.exists());
 }
 
+/// Makes the keyring, without an unlock that lasts, with one set of storage keys in it.
+fn with_keys() -> Machine {
+    let mut machine = machine();
+    let text = "[auth.keyring]\ntype = \"file\"\nspec.unlock_for = \"0s\"\n";
+    fs::create_dir_all(machine.config()).expect("made");
+    support::chmod(&machine.config(), 0o700);
+    let file = machine.config().join("config.toml");
+    fs::write(&file, text).expect("written");
+    support::chmod(&file, 0o600);
+    machine.set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
+    let line = format!("storage set --access-key-id {ID} --secret-stdin");
+    machine.run_with_input(&line, SECRET).ok();
+    machine.unset("ARTIFACTS_KEYRING_PASSWORD");
+    machine
+}
+
+fn nothing_secret_was_shown(terminal: &Terminal) {
+    for secret in [SECRET, PASSWORD, "battery staple"] {
+        assert!(!terminal.seen.contains(secret), "{}", terminal.seen);
+    }
+}
+
 #[test]
 fn without_input_nothing_is_asked_even_on_a_terminal() {
-    let machine = machine();
-    for line in [
-        "storage set --secret-access-key - --no-input",
-        "auth user configure --no-input",
-        "auth user configure --access-key-id A --no-input",
+    let machine = with_keys();
+    for (line, code) in [
+        ("storage set --secret-access-key - --no-input", 2),
+        ("auth user configure --identity x --no-input", 2),
+        ("auth user configure --access-key-id A --no-input", 2),
+        ("auth keyring export keys.age --no-input", 2),
+        ("auth logout --all --keychain --no-input", 2),
+        ("storage clear --all --no-input", 2),
+        ("storage show --no-input", 3),
+        ("auth keyring passwd --no-input", 3),
+        ("auth list --no-input", 0),
     ] {
-        let mut terminal = Terminal::start(&machine, line);
-        terminal.shows("error: ");
-        assert_eq!(terminal.ends(), 2, "{}", terminal.seen);
+        let password = code == 2;
+        let mut machine_now = Machine::new();
+        let machine: &Machine = match password {
+            // So that what is missing is the answer, not the keyring's password.
+            true => machine_now
+                .set("ARTIFACTS_KEYRING_TYPE", "file")
+                .set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD),
+            false => &machine,
+        };
+        if password {
+            let line = "auth user configure --identity a --access-key-id A --secret-stdin";
+            machine.run_with_input(line, SECRET).ok();
+        }
+        let mut terminal = Terminal::start(machine, line);
+        assert_eq!(terminal.ends(), code, "{line}: {}", terminal.seen);
+        assert!(!terminal.seen.contains("password of the keyring"), "{line}");
     }
+}
+
+#[test]
+fn who_cannot_see_the_question_is_not_asked() {
+    let machine = with_keys();
+    let log = machine.home.path().join("errors");
+    let errors = File::create(&log).expect("a file");
+    let mut terminal = Terminal::start_with(&machine, "storage show", Some(errors.into()));
+    assert_eq!(terminal.ends(), 3, "{}", terminal.seen);
+    let said = fs::read_to_string(log).expect("read");
+    assert!(
+        said.contains("ARTIFACTS_KEYRING_PASSWORD is not set"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_identity_is_configured_question_by_question() {
+    let machine = with_keys();
+    let mut terminal = Terminal::start(&machine, "auth user configure --identity ada");
+    terminal
+        .shows("password of the keyring")
+        .types_unseen(&format!("{PASSWORD}\r"))
+        .shows("access key id: ")
+        .types(&format!("{ID}\r"))
+        .shows("secret access key: ")
+        .types_unseen(&format!("{SECRET}\r"))
+        .shows("MFA device (serial number or ARN; empty for none): ")
+        .types("GAHT12345678\r")
+        .shows("session length (45m, 12h; empty for as long as the store gives): ")
+        .types("45m\r")
+        .shows("Identity ada is configured");
+    assert_eq!(terminal.ends(), 0, "{}", terminal.seen);
+    nothing_secret_was_shown(&terminal);
+    let asked = terminal.seen.matches("password of the keyring").count();
+    assert_eq!(asked, 1, "once for a command: {}", terminal.seen);
+    let config = fs::read_to_string(machine.config().join("config.toml")).expect("written");
+    let expected =
+        "[auth.identities.ada]\nmfa_device = \"GAHT12345678\"\nsession_length = \"45m\"\n";
+    assert!(config.contains(expected), "{config}");
+
+    // A wrong answer to the last question leaves everything as it was.
+    let mut terminal = Terminal::start(&machine, "auth user configure --identity bob");
+    terminal
+        .shows("password of the keyring")
+        .types_unseen(&format!("{PASSWORD}\r"))
+        .shows("access key id: ")
+        .types(&format!("{ID}\r"))
+        .shows("secret access key: ")
+        .types_unseen(&format!("{SECRET}\r"))
+        .shows("MFA device")
+        .types("\r")
+        .shows("session length")
+        .types("soon\r")
+        .shows("is not a duration");
+    assert_eq!(terminal.ends(), 2, "{}", terminal.seen);
+    let after = fs::read_to_string(machine.config().join("config.toml")).expect("written");
+    assert_eq!(after, config);
+}
+
+#[test]
+fn a_login_asks_for_the_devices_code() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let mut options = embedded::Options::new(data.path());
+    options.durability = embedded::Durability::Process;
+    let store = runtime
+        .block_on(embedded::Server::start(options))
+        .expect("a store");
+    let settings = data.path().join(embedded::STS_FILE);
+    let text = r#"{"version":1,"mfa_devices":[{"serial":"GAHT1","code":"493817"}]}"#;
+    fs::write(&settings, text).expect("written");
+    support::chmod(&settings, 0o600);
+    let mut machine = machine();
+    machine.set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
+    let line = format!(
+        "auth user configure --access-key-id {} --secret-stdin --mfa-device GAHT1 --endpoint {}",
+        store.root().id,
+        store.endpoint()
+    );
+    use secrecy::ExposeSecret;
+    machine
+        .run_with_input(&line, store.root().secret.expose_secret())
+        .ok();
+    let mut terminal = Terminal::start(&machine, "auth login");
+    terminal.shows("code of GAHT1: ").types("000000\r");
+    assert_eq!(terminal.ends(), 3, "{}", terminal.seen);
+    assert!(
+        terminal.seen.contains("invalid MFA one time pass code"),
+        "{}",
+        terminal.seen
+    );
+    let mut terminal = Terminal::start(&machine, "auth login");
+    terminal
+        .shows("code of GAHT1: ")
+        .types("493817\r")
+        .shows("Identity default is logged in");
+    assert_eq!(terminal.ends(), 0, "{}", terminal.seen);
+    let mut terminal = Terminal::start(&machine, "auth whoami");
+    terminal.shows("valid for");
+    assert_eq!(
+        terminal.ends(),
+        0,
+        "a session is there: nobody is asked again"
+    );
+    assert!(!terminal.seen.contains("code of"), "{}", terminal.seen);
+}
+
+#[test]
+fn a_password_is_changed_and_a_keyring_exported_by_typing() {
+    let mut machine = with_keys();
+    let mut terminal = Terminal::start(&machine, "auth keyring passwd");
+    terminal
+        .shows("password of the keyring")
+        .types_unseen(&format!("{PASSWORD}\r"))
+        .shows("the new password of the keyring")
+        .types_unseen("battery staple\r")
+        .shows("the same password again: ")
+        .types_unseen("battery staple\r")
+        .shows("Changed the password");
+    assert_eq!(terminal.ends(), 0, "{}", terminal.seen);
+    nothing_secret_was_shown(&terminal);
+    let mut terminal = Terminal::start(&machine, "auth keyring export keys.age");
+    terminal
+        .shows("password of the keyring")
+        .types_unseen("battery staple\r")
+        .shows("password of the exported file: ")
+        .types_unseen("third horse\r")
+        .shows("the same password again: ")
+        .types_unseen("fourth horse\r")
+        .shows("the two passwords differ; nothing was written");
+    assert_eq!(terminal.ends(), 1, "{}", terminal.seen);
+    assert!(!machine.home.path().join("keys.age").exists());
+    machine.set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
+    machine
+        .run("storage show")
+        .refused(3, "the password does not open", "try again");
+}
+
+#[test]
+fn a_removal_wants_the_word_typed() {
+    let mut machine = with_keys();
+    machine.set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
+    let line = "auth user configure --identity ada --access-key-id A --secret-stdin";
+    machine.run_with_input(line, SECRET).ok();
+    for (line, question, word) in [
+        (
+            "auth logout --identity ada --keychain",
+            "This removes the keys of ada",
+            "ada",
+        ),
+        (
+            "storage clear --all",
+            "This removes the storage keys of every profile",
+            "all",
+        ),
+    ] {
+        for answer in ["no", "yes", "\x04"] {
+            let mut terminal = Terminal::start(&machine, line);
+            terminal
+                .shows(question)
+                .shows(&format!("Type {word} to go on: "))
+                .types(&format!("{answer}\r"));
+            assert_ne!(terminal.ends(), 0, "{answer:?}: {}", terminal.seen);
+        }
+    }
+    machine.run("storage show").ok();
+    assert!(machine.run("auth list").ok().contains("ada"));
+    let mut terminal = Terminal::start(&machine, "storage clear --all");
+    terminal
+        .shows("Type all to go on: ")
+        .types("all\r")
+        .shows("Removed 1 entry");
+    assert_eq!(terminal.ends(), 0);
+    let mut terminal = Terminal::start(&machine, "auth logout --identity ada --keychain");
+    terminal
+        .shows("Type ada to go on: ")
+        .types("ada\r")
+        .shows("Removed identity ada");
+    assert_eq!(terminal.ends(), 0);
+    assert_eq!(machine.run("storage show").code, 3);
+    assert_eq!(machine.run("auth list --format json").ok().trim(), "[]");
+}
+
+#[test]
+fn what_was_typed_once_is_not_asked_again_in_the_session() {
+    let mut machine = machine();
+    machine.set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD);
+    let line = format!("storage set --access-key-id {ID} --secret-stdin");
+    machine.run_with_input(&line, SECRET).ok();
+    machine.run("auth keyring lock").ok();
+    machine.unset("ARTIFACTS_KEYRING_PASSWORD");
+    let mut terminal = Terminal::start(&machine, "storage show");
+    terminal
+        .shows("password of the keyring")
+        .types_unseen(&format!("{PASSWORD}\r"))
+        .shows("ACCESS_KEY_ID");
+    assert_eq!(terminal.ends(), 0, "{}", terminal.seen);
+    let status = machine.run("auth keyring status --format json").ok();
+    if !status.contains("\"unlocked\": true") {
+        return testkit::tools::note_skip("this kernel gives no session keyring");
+    }
+    let mut terminal = Terminal::start(&machine, "storage show");
+    terminal.shows("ACCESS_KEY_ID");
+    assert_eq!(terminal.ends(), 0, "{}", terminal.seen);
+    assert!(!terminal.seen.contains("password"), "{}", terminal.seen);
+    machine.run("auth keyring lock").ok();
+}
+
+#[test]
+fn age_itself_opens_what_was_exported_under_a_password() {
+    let age = testkit::require!(testkit::tools::Tool::Age);
+    let mut machine = with_keys();
+    machine
+        .set("ARTIFACTS_KEYRING_PASSWORD", PASSWORD)
+        .set("ARTIFACTS_EXPORT_PASSWORD", "third horse");
+    machine.run("auth keyring export keys.age").ok();
+    let age = age.to_str().expect("a path");
+    let mut terminal = Terminal::start_program(&machine, age, "-d -o opened keys.age", None);
+    terminal
+        .shows("Enter passphrase")
+        .types_unseen("third horse\r");
+    assert_eq!(terminal.ends(), 0, "{}", terminal.seen);
+    let opened = fs::read_to_string(machine.home.path().join("opened")).expect("read");
+    assert!(
+        opened.starts_with("artifacts keyring export 1\nstorage/default "),
+        "{opened}"
+    );
+    assert!(opened.contains(SECRET));
 }

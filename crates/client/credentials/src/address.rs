@@ -39,6 +39,20 @@ impl Endpoint {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether what is sent there goes over a network unencrypted: plain HTTP to another host
+    /// than this one.
+    pub fn is_in_clear(&self) -> bool {
+        let Some(address) = self.0.strip_prefix("http://") else {
+            return false;
+        };
+        let host = match address.strip_prefix('[').and_then(|a| a.split_once(']')) {
+            Some((v6, _)) => v6,
+            None => address.rsplit_once(':').map_or(address, |(host, _)| host),
+        };
+        let local = |ip: std::net::IpAddr| ip.is_loopback();
+        !(host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(local))
+    }
 }
 
 impl Prefix {
@@ -210,6 +224,29 @@ text_type!(Prefix);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_http_is_private_on_this_machine_only() {
+        let in_clear = |text: &str| text.parse::<Endpoint>().expect("good").is_in_clear();
+        for private in [
+            "https://sts.example.com",
+            "http://127.0.0.1:9000",
+            "http://127.1.2.3",
+            "http://[::1]:9000",
+            "http://localhost:9000",
+        ] {
+            assert!(!in_clear(private), "{private}");
+        }
+        for open in [
+            "http://sts.example.com",
+            "http://10.0.0.1:9000",
+            "http://127.0.0.1.example.com",
+            "http://[2001:db8::1]:80",
+            "http://localhost.example.com",
+        ] {
+            assert!(in_clear(open), "{open}");
+        }
+    }
 
     #[test]
     fn endpoints_are_a_scheme_and_a_host() {

@@ -7,11 +7,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
 
-use crate::keyring::{EntryName, Keyring, Secret};
+use crate::keyring::{EntryName, Keyring, Secret, exchange};
+use crate::login::Login;
 use crate::{
     CREDENTIALS_FILE, Environment, Error, Field, FieldValue, Folder, Identity, IdentityName,
     KeyFile, KeyProfile, KeySet, Paths, Privacy, Result, aws,
@@ -25,7 +27,14 @@ pub struct StorageKeys {
     profile: KeyProfile,
     environment: Arc<Environment>,
     place: Place,
+    /// When a session was last replaced because the store refused it.
+    replaced: Arc<Mutex<Option<OffsetDateTime>>>,
 }
+
+/// A store that refuses the new session too is not helped by a third one at once.
+const AGAIN: Duration = Duration::seconds(30);
+/// How often a change is tried anew where others were faster.
+const TRIES: usize = 5;
 
 /// Where keys are looked for that the environment does not have.
 #[derive(Clone)]
@@ -119,6 +128,7 @@ impl StorageKeys {
             profile,
             environment: Arc::new(environment),
             place: Place::Cache,
+            replaced: Arc::default(),
         }
     }
 
@@ -160,19 +170,56 @@ impl StorageKeys {
     /// # Errors
     /// As [`Login::fresh`](crate::login::Login::fresh).
     pub async fn refresh(&self) -> Result<()> {
-        let Place::Identity(keyring, name, settings) = &self.place else {
-            return Ok(());
-        };
-        if self.environment.has_keys() {
-            return Ok(());
+        match self.login() {
+            Some(login) => login.fresh(OffsetDateTime::now_utc()).await.map(drop),
+            None => Ok(()),
         }
-        let login = crate::login::Login {
-            name,
-            settings,
-            keyring: keyring.as_ref(),
-            mfa_code: None,
+    }
+
+    /// As [`refresh`](Self::refresh), after the store has refused the keys with this access
+    /// key id: a session of an identity that still has them is replaced, however long it would
+    /// last (it was revoked, or the store has forgotten it). Not where that needs an MFA code,
+    /// nor twice within half a minute.
+    ///
+    /// # Errors
+    /// As [`Login::begin`].
+    pub async fn replace(&self, refused: &str) -> Result<()> {
+        let Some(login) = self.login() else {
+            return Ok(());
         };
-        login.fresh(OffsetDateTime::now_utc()).await.map(drop)
+        let now = OffsetDateTime::now_utc();
+        let is_refused = |saved: KeySet| saved.access_key_id.expose() == refused;
+        let is_stale = login.saved()?.is_some_and(is_refused) && !login.needs_code();
+        if is_stale && self.may_replace(now) {
+            login.begin().await.map(drop)
+        } else {
+            login.fresh(now).await.map(drop)
+        }
+    }
+
+    /// Whether the last replacement is long enough ago; counts one now, where it is.
+    fn may_replace(&self, now: OffsetDateTime) -> bool {
+        let mut last = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| now - last >= AGAIN);
+        if may {
+            *last = Some(now);
+        }
+        may
+    }
+
+    /// The way to a session, where the keys are an identity's.
+    fn login(&self) -> Option<Login<'_>> {
+        match &self.place {
+            Place::Identity(keyring, name, settings) if !self.environment.has_keys() => {
+                Some(Login {
+                    name,
+                    settings,
+                    keyring: keyring.as_ref(),
+                    mfa_code: None,
+                })
+            }
+            _ => None,
+        }
     }
 
     /// What each field is and where it comes from, for showing. Half a pair in the
@@ -210,19 +257,20 @@ impl StorageKeys {
     }
 
     /// Changes what is saved for the profile, and gives back what the change said. `change`
-    /// is given the lines and the profile under which they stand there. A change that fails
-    /// changes nothing; what is left empty is removed.
+    /// is given the lines and the profile under which they stand there; it is asked once more
+    /// where another command has changed them meanwhile. A change that fails changes nothing;
+    /// what is left empty is removed.
     ///
     /// # Errors
     /// [`Error::NotOurs`] where the profile's keys come from an identity or the AWS tools.
     pub fn update<T>(
         &self,
         paths: &Paths,
-        change: impl FnOnce(&mut KeyFile, &KeyProfile) -> Result<T>,
+        mut change: impl FnMut(&mut KeyFile, &KeyProfile) -> Result<T>,
     ) -> Result<T> {
         let from = match &self.place {
             Place::Cache => return KeyFile::update(paths, |file| change(file, &self.profile)),
-            Place::Keyring(keyring) => return self.update_entry(keyring.as_ref(), paths, change),
+            Place::Keyring(keyring) => return self.update_entry(keyring.as_ref(), change),
             Place::Identity(_, name, _) => format!("identity {name}"),
             Place::Aws(name) => format!("the AWS tools' profile {name}"),
         };
@@ -235,24 +283,24 @@ impl StorageKeys {
     fn update_entry<T>(
         &self,
         keyring: &dyn Keyring,
-        paths: &Paths,
-        change: impl FnOnce(&mut KeyFile, &KeyProfile) -> Result<T>,
+        mut change: impl FnMut(&mut KeyFile, &KeyProfile) -> Result<T>,
     ) -> Result<T> {
-        // Between the read and the write nobody else of ours may write.
-        let folder = Folder::create(paths.config())?;
-        let _lock = folder.lock()?;
         let name = EntryName::storage(&self.profile);
-        let mut keys = match keyring.load(&name)? {
-            Some(secret) => KeyFile::parse(secret.expose(), name.as_str().as_ref())?,
-            None => KeyFile::empty(),
-        };
-        let answer = change(&mut keys, &KeyProfile::default())?;
-        if keys.is_bare() {
-            keyring.remove(&name)?;
-        } else {
-            keyring.store(&name, &Secret::new(keys.render().as_bytes().to_vec()))?;
+        for _ in 0..TRIES {
+            let before = keyring.load(&name)?;
+            let mut keys = match &before {
+                Some(secret) => KeyFile::parse(secret.expose(), name.as_str().as_ref())?,
+                None => KeyFile::empty(),
+            };
+            let answer = change(&mut keys, &KeyProfile::default())?;
+            let after = (!keys.is_bare()).then(|| keys.to_secret());
+            if exchange(keyring, &name, before.as_ref(), after.as_ref())? {
+                return Ok(answer);
+            }
         }
-        Ok(answer)
+        Err(Error::Locked {
+            path: keyring.place().into(),
+        })
     }
 
     /// The environment that the chain begins with.
@@ -299,7 +347,7 @@ impl StorageKeys {
             Place::Aws(name) => {
                 let path = aws::credentials_file()?;
                 Ok(Some(Saved {
-                    keys: aws::load(&path, name)?,
+                    keys: aws::load(&path, &aws::config_file()?, name)?,
                     profile: KeyProfile::default(),
                     source: Source::Aws {
                         path,
@@ -373,10 +421,12 @@ impl KeyFile {
     }
 
     /// Changes the cache file under the folder's lock and gives back what the change said.
-    /// A file in which nothing is left is removed; a change that fails changes nothing.
+    /// A file in which nothing is left is removed; a change that fails changes nothing. What a
+    /// write that was killed has left is taken away first.
     pub fn update<T>(paths: &Paths, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let folder = Folder::create(paths.config())?;
         let _lock = folder.lock()?;
+        folder.sweep()?;
         let mut file = Self::load_from(&folder)?.unwrap_or_else(Self::empty);
         let answer = change(&mut file)?;
         if file.is_bare() {
@@ -385,6 +435,33 @@ impl KeyFile {
             folder.replace(CREDENTIALS_FILE, file.render().as_bytes())?;
         }
         Ok(answer)
+    }
+
+    /// Takes a profile's fields out of the cache file where they still are what `expected` has
+    /// of it; whether they were. Fields that were changed since stay as they are.
+    pub fn clear_if_equal(paths: &Paths, profile: &KeyProfile, expected: &Self) -> Result<bool> {
+        Self::update(paths, |file| {
+            let same = file.fields(profile)? == expected.fields(profile)?;
+            if same {
+                file.clear(profile);
+            }
+            Ok(same)
+        })
+    }
+
+    /// A profile's fields, for comparing.
+    fn fields(&self, profile: &KeyProfile) -> Result<[Option<Zeroizing<String>>; 4]> {
+        let mut values = [const { None }; 4];
+        for (value, field) in values.iter_mut().zip(Field::ALL) {
+            let found = self.value(profile, field)?;
+            *value = found.map(|value| Zeroizing::new(value.expose().to_owned()));
+        }
+        Ok(values)
+    }
+
+    /// The file's text as a keyring's entry.
+    pub(crate) fn to_secret(&self) -> Secret {
+        Secret::new(self.render().as_bytes().to_vec())
     }
 
     fn load_from(folder: &Folder) -> Result<Option<Self>> {
@@ -429,7 +506,7 @@ mod tests {
     use super::*;
 
     struct Machine {
-        _home: tempfile::TempDir,
+        home: tempfile::TempDir,
         paths: Paths,
     }
 
@@ -443,7 +520,7 @@ mod tests {
                     .replace(CREDENTIALS_FILE, cache.as_bytes())
                     .expect("written");
             }
-            Self { _home: home, paths }
+            Self { home, paths }
         }
 
         fn chain(&self, profile: &str, variables: &[(&str, &str)]) -> StorageKeys {
@@ -640,5 +717,97 @@ mod tests {
             .expect("read")
             .expect("there");
         assert_eq!(file.profiles().len(), 8);
+    }
+
+    #[test]
+    fn what_was_changed_since_is_not_cleared() {
+        let machine = Machine::new(CACHE);
+        let before = KeyFile::load(machine.paths.config())
+            .expect("read")
+            .expect("there");
+        let (work, default) = ("work".parse().expect("a profile"), KeyProfile::default());
+        let value = FieldValue::new("ROTATED", "test").expect("a value");
+        KeyFile::update(&machine.paths, |file| {
+            file.set(&work, Field::SecretAccessKey, &value);
+            Ok(())
+        })
+        .expect("updated");
+        let clear = |profile| KeyFile::clear_if_equal(&machine.paths, profile, &before);
+        assert_eq!(clear(&work), Ok(false));
+        assert_eq!(clear(&default), Ok(true));
+        let text = fs::read_to_string(machine.paths.credentials_file()).expect("there");
+        assert!(text.contains("SECRET_ACCESS_KEY=ROTATED"), "{text}");
+        assert!(!text.contains("FILESECRET"), "{text}");
+    }
+
+    #[test]
+    fn an_entry_is_changed_anew_where_another_command_was_faster() {
+        let machine = Machine::new("");
+        let keyring = Arc::new(crate::keyring::MemoryKeyring::new());
+        let chain = machine
+            .chain("default", &[])
+            .kept_in(Place::Keyring(keyring.clone()));
+        let value = |text: &str| FieldValue::new(text, "test").expect("a value");
+        let mut tries = 0;
+        chain
+            .update(&machine.paths, |file, profile| {
+                tries += 1;
+                if tries == 1 {
+                    let other = Secret::new(b"REGION=eu-1\n".to_vec());
+                    keyring.store(&EntryName::storage(profile), &other)?;
+                }
+                file.set(profile, Field::AccessKeyId, &value("ID"));
+                file.set(profile, Field::SecretAccessKey, &value("secret"));
+                Ok(())
+            })
+            .expect("changed");
+        let keys = chain.resolve().expect("keys");
+        assert_eq!(keys.access_key_id.value.expose(), "ID");
+        let region = keys.region.expect("the other's");
+        assert_eq!(region.value.expose(), "eu-1");
+        assert_eq!(tries, 2);
+    }
+
+    /// Not a test of its own: what the processes below do until they are killed.
+    #[test]
+    fn victim() {
+        let Some(home) = std::env::var_os("ARTIFACTS_TEST_HOME") else {
+            return;
+        };
+        let paths = Paths::under(home.as_ref());
+        let value = FieldValue::new("NEWSECRET", "test").expect("a value");
+        KeyFile::update(&paths, |file| {
+            file.set(&KeyProfile::default(), Field::SecretAccessKey, &value);
+            Ok(())
+        })
+        .expect("updated");
+    }
+
+    #[test]
+    fn killed_at_any_step_the_cache_is_the_old_or_the_new_and_the_next_write_sweeps() {
+        for step in 0.. {
+            let machine = Machine::new(CACHE);
+            let home = machine.home.path().display().to_string();
+            let variables = [("ARTIFACTS_TEST_HOME", home.as_str())];
+            let ended =
+                crate::steps::in_tests::run_to_step("chain::tests::victim", step, &variables);
+            let keys = machine.chain("default", &[]).resolve().expect("readable");
+            let secret = keys.secret_access_key.value.expose().to_owned();
+            assert!(["FILESECRET", "NEWSECRET"].contains(&secret.as_str()));
+            KeyFile::update(&machine.paths, |file| {
+                file.clear(&KeyProfile::default());
+                Ok(())
+            })
+            .expect("the next write works");
+            let folder = Folder::open(machine.paths.config()).expect("good");
+            let names = folder.expect("there").names().expect("names");
+            assert_eq!(names, [".lock", CREDENTIALS_FILE], "nothing is left over");
+            let text = fs::read_to_string(machine.paths.credentials_file()).expect("there");
+            assert!(!text.contains(&secret), "{text}");
+            if ended.success() {
+                assert_eq!(step, 5);
+                return;
+            }
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! `config.toml`: which keyring, which identities, what a profile means. Never a secret.
 //!
 //! Read as a whole; changed by single values, so that comments and what this version does
-//! not know stay as they are.
+//! not know stay as they are. A setting of a keyring that this version does not know is an
+//! error: it was meant to protect keys, and would not. Others are named in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use serde::Deserialize;
-use toml_edit::{DocumentMut, Item, Table};
+use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 use crate::keyring::{FileKeyring, Keyring, KeyringKind, MemoryKeyring, Passwords, SystemKeyring};
 use crate::{Error, Folder, Identity, IdentityName, KeyProfile, Lifetime, Paths, Privacy, Result};
@@ -20,6 +21,8 @@ pub struct Config {
     auth: Auth,
     #[serde(default)]
     profiles: BTreeMap<KeyProfile, ProfileSettings>,
+    #[serde(skip)]
+    unknown: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -30,7 +33,8 @@ struct Auth {
 }
 
 /// `[auth.keyring]`, or `[profiles.NAME.keyring]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyringSettings {
     /// The backend.
     #[serde(rename = "type")]
@@ -41,7 +45,8 @@ pub struct KeyringSettings {
 }
 
 /// `[auth.keyring.spec]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyringSpec {
     /// The file keyring's folder; may begin with `~/`.
     pub path: Option<PathBuf>,
@@ -68,6 +73,9 @@ pub const PASSWORD_VARIABLE: &str = "ARTIFACTS_KEYRING_PASSWORD";
 /// An hour: long enough for a morning's commands, short enough for a lunch.
 const UNLOCK_FOR: Lifetime = Lifetime::from_seconds(3600);
 
+/// Some commands read the file more than once; what is strange in it is said once.
+static SAID: Once = Once::new();
+
 impl Config {
     /// Reads the file; where there is none, everything is as usual.
     pub fn load(paths: &Paths) -> Result<Self> {
@@ -75,7 +83,20 @@ impl Config {
             return Ok(Self::default());
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| malformed(paths, "not UTF-8"))?;
-        toml::from_str(text).map_err(|e| malformed(paths, e.message()))
+        let config = parse(text).map_err(|reason| malformed(paths, &reason))?;
+        SAID.call_once(|| {
+            for setting in &config.unknown {
+                let file = paths.config_file().display();
+                tracing::warn!("{file}: the setting {setting} means nothing to this version");
+            }
+        });
+        Ok(config)
+    }
+
+    /// The settings in the file that mean nothing to this version: those of a later one, or
+    /// mistyped.
+    pub fn unknown(&self) -> &[String] {
+        &self.unknown
     }
 
     /// The keyring that is configured for a profile: its own, else the usual one. `kind`, if
@@ -104,24 +125,52 @@ impl Config {
         &self.auth.identities
     }
 
-    /// Writes which keyring is used.
-    pub fn set_keyring_kind(paths: &Paths, kind: KeyringKind) -> Result<()> {
+    /// The variables that may have a keyring's password, by the settings of any profile.
+    pub fn password_variables(&self) -> BTreeSet<&str> {
+        let of_profiles = self.profiles.values().filter_map(|p| p.keyring.as_ref());
+        let all = self.auth.keyring.iter().chain(of_profiles);
+        all.map(KeyringSettings::password_variable).collect()
+    }
+
+    /// Writes which keyring is used: in `[profiles.NAME.keyring]` where a profile is given,
+    /// else in `[auth.keyring]`. `None` takes that table out.
+    pub fn set_keyring(
+        paths: &Paths,
+        profile: Option<&KeyProfile>,
+        kind: Option<KeyringKind>,
+    ) -> Result<()> {
+        let above = match profile {
+            Some(profile) => vec!["profiles", profile.as_str()],
+            None => vec!["auth"],
+        };
         edit(paths, |document| {
-            table(document.as_table_mut(), &["auth", "keyring"])?
-                .insert("type", toml_edit::value(kind.to_string()));
+            match kind {
+                None => {
+                    table(document.as_table_mut(), &above)?.remove("keyring");
+                }
+                Some(kind) => {
+                    let path = [&above[..], &["keyring"]].concat();
+                    let keyring = table(document.as_table_mut(), &path)?;
+                    put(keyring, "type", kind.to_string().into());
+                }
+            }
             Some(())
         })
     }
 
-    /// Writes an identity's settings in place of what was there.
+    /// Writes an identity's settings in place of what was there; what this version does not
+    /// know of it stays.
     pub fn set_identity(paths: &Paths, name: &IdentityName, identity: &Identity) -> Result<()> {
         let text = toml::to_string(identity).map_err(|e| malformed(paths, &e.to_string()))?;
         let fresh: DocumentMut = text
             .parse()
             .map_err(|e: toml_edit::TomlError| malformed(paths, e.message()))?;
         edit(paths, |document| {
-            let identities = table(document.as_table_mut(), &["auth", "identities"])?;
-            identities.insert(name.as_str(), Item::Table(fresh.as_table().clone()));
+            let path = ["auth", "identities", name.as_str()];
+            let known = table(document.as_table_mut(), &path)?;
+            for field in Identity::FIELDS {
+                change(known, field, fresh.get(field));
+            }
             Some(())
         })
     }
@@ -150,7 +199,9 @@ impl KeyringSettings {
     /// The keyring. Nothing is asked of it yet.
     pub fn open(&self, paths: &Paths, passwords: Box<dyn Passwords>) -> Result<Arc<dyn Keyring>> {
         Ok(match self.kind {
-            KeyringKind::System => Arc::new(SystemKeyring::new()),
+            KeyringKind::System => {
+                Arc::new(SystemKeyring::new(paths.state().join("system-keyring")))
+            }
             KeyringKind::Memory => Arc::new(MemoryKeyring::new()),
             KeyringKind::File => Arc::new(self.open_file(paths, passwords)?),
         })
@@ -208,6 +259,7 @@ fn edit<T>(paths: &Paths, change: impl FnOnce(&mut DocumentMut) -> Option<T>) ->
     let (parent, name) = parts(paths.config_file())?;
     let folder = Folder::create(parent)?;
     let _lock = folder.lock()?;
+    folder.sweep()?;
     let bytes = folder.read(name, Privacy::Trusted)?.unwrap_or_default();
     let text = std::str::from_utf8(&bytes).map_err(|_| malformed(paths, "not UTF-8"))?;
     let mut document: DocumentMut = text
@@ -217,23 +269,83 @@ fn edit<T>(paths: &Paths, change: impl FnOnce(&mut DocumentMut) -> Option<T>) ->
         change(&mut document).ok_or_else(|| malformed(paths, "`auth` is not a table there"))?;
     let text = document.to_string();
     // What would not be read again is not written.
-    toml::from_str::<Config>(&text).map_err(|e| malformed(paths, e.message()))?;
+    parse(&text).map_err(|reason| malformed(paths, &reason))?;
     folder.replace(name, text.as_bytes())?;
     Ok(answer)
 }
 
+/// Takes the file's text apart; the error says in which line.
+fn parse(text: &str) -> std::result::Result<Config, String> {
+    let said = |e: toml::de::Error| match e.span() {
+        Some(span) => {
+            let before = text.as_bytes().iter().take(span.start);
+            let line = 1 + before.filter(|byte| **byte == b'\n').count();
+            format!("line {line}: {}", e.message())
+        }
+        None => e.message().to_owned(),
+    };
+    let mut config: Config = toml::from_str(text).map_err(said)?;
+    config.unknown = unknown(&toml::from_str(text).map_err(said)?);
+    Ok(config)
+}
+
+/// The names of settings that nobody reads, but those of keyrings: there they are errors.
+fn unknown(file: &toml::Table) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut look = |place: &str, at: &toml::Table, known: &[&str]| {
+        let strange = at.keys().filter(|key| !known.contains(&key.as_str()));
+        found.extend(strange.map(|key| format!("{place}{key}")));
+    };
+    look("", file, &["auth", "profiles"]);
+    for (name, profile) in tables(file.get("profiles")) {
+        let known = ["keyring", "identity", "aws_profile"];
+        look(&format!("profiles.{name}."), profile, &known);
+    }
+    if let Some(auth) = file.get("auth").and_then(toml::Value::as_table) {
+        look("auth.", auth, &["keyring", "identities"]);
+        for (name, identity) in tables(auth.get("identities")) {
+            let place = format!("auth.identities.{name}.");
+            look(&place, identity, &Identity::FIELDS);
+        }
+    }
+    found
+}
+
+fn tables(of: Option<&toml::Value>) -> impl Iterator<Item = (&String, &toml::Table)> {
+    let all = of.and_then(toml::Value::as_table).into_iter().flatten();
+    all.filter_map(|(name, value)| Some((name, value.as_table()?)))
+}
+
 /// The table at a path, made where it is missing.
-fn table<'t>(mut at: &'t mut Table, path: &[&str]) -> Option<&'t mut Table> {
-    for (depth, name) in path.iter().enumerate() {
+fn table<'t>(at: &'t mut dyn TableLike, path: &[&str]) -> Option<&'t mut dyn TableLike> {
+    let Some((name, rest)) = path.split_first() else {
+        return Some(at);
+    };
+    if !at.contains_key(name) {
         let mut fresh = Table::new();
         // `[auth]` alone need not be written.
-        fresh.set_implicit(depth + 1 < path.len() || *name == "identities");
-        at = at
-            .entry(name)
-            .or_insert(Item::Table(fresh))
-            .as_table_mut()?;
+        fresh.set_implicit(!rest.is_empty());
+        at.insert(name, Item::Table(fresh));
     }
-    Some(at)
+    table(at.get_mut(name)?.as_table_like_mut()?, rest)
+}
+
+/// Sets a value of text or takes it out.
+fn change(table: &mut dyn TableLike, name: &str, wanted: Option<&Item>) {
+    match wanted.and_then(Item::as_value) {
+        Some(value) => put(table, name, value.clone()),
+        None => {
+            table.remove(name);
+        }
+    }
+}
+
+/// Sets a value; the comment beside the one that was there stays.
+fn put(table: &mut dyn TableLike, name: &str, mut value: Value) {
+    if let Some(old) = table.get(name).and_then(Item::as_value) {
+        *value.decor_mut() = old.decor().clone();
+    }
+    table.insert(name, Item::Value(value));
 }
 
 fn malformed(paths: &Paths, reason: &str) -> Error {
@@ -282,7 +394,7 @@ mod tests {
     #[test]
     fn changes_leave_comments_and_the_rest_alone() {
         let (_home, paths) = machine(TEXT);
-        Config::set_keyring_kind(&paths, KeyringKind::System).expect("written");
+        Config::set_keyring(&paths, None, Some(KeyringKind::System)).expect("written");
         let ada: IdentityName = "ada".parse().expect("a name");
         let identity = Identity {
             region: Some("eu-1".into()),
@@ -308,9 +420,129 @@ mod tests {
     }
 
     #[test]
+    fn the_keyring_is_written_in_whatever_form_its_table_has() {
+        let kind = |text: &str, profile: Option<&str>, kind| {
+            let (_home, paths) = machine(text);
+            let profile = profile.map(|name| name.parse().expect("a profile"));
+            Config::set_keyring(&paths, profile.as_ref(), kind).expect("written");
+            let config = Config::load(&paths).expect("good");
+            config.keyring(&profile.unwrap_or_default(), None)
+        };
+        let system = Some(KeyringKind::System);
+        for text in [
+            "",
+            "[auth]\n",
+            "[auth]\nkeyring = { type = \"file\" }\n",
+            "auth = { identities = {} }\n",
+            "auth.keyring.type = \"file\"\n",
+        ] {
+            assert_eq!(kind(text, None, system).map(|k| k.kind), system, "{text}");
+            assert_eq!(kind(text, None, None), None, "{text}");
+        }
+        let both = "[auth.keyring]\ntype = \"file\"\n[profiles.ci.keyring]\ntype = \"memory\"\n";
+        assert_eq!(kind(both, Some("ci"), system).map(|k| k.kind), system);
+        let left = kind(both, Some("ci"), None).map(|k| k.kind);
+        assert_eq!(left, Some(KeyringKind::File), "the usual one is left");
+    }
+
+    #[test]
+    fn an_identity_keeps_what_this_version_does_not_know_of_it() {
+        let text = "[auth.identities.ada]\nregion = \"eu-1\" # home\ncolour = \"blue\"\nrole_arn = \"arn:old\"\nmfa_device = \"D\"\n";
+        let (_home, paths) = machine(text);
+        let ada: IdentityName = "ada".parse().expect("a name");
+        let identity = Identity {
+            region: Some("eu-1".into()),
+            role_arn: Some("arn:new".into()),
+            ..Identity::default()
+        };
+        Config::set_identity(&paths, &ada, &identity).expect("written");
+        let text = std::fs::read_to_string(paths.config_file()).expect("read");
+        let expected = "[auth.identities.ada]\nregion = \"eu-1\" # home\ncolour = \"blue\"\nrole_arn = \"arn:new\"\n";
+        assert_eq!(text, expected);
+        let config = Config::load(&paths).expect("good");
+        assert_eq!(config.unknown(), ["auth.identities.ada.colour"]);
+    }
+
+    #[test]
+    fn the_fields_of_an_identity_are_all_known() {
+        let text = Some("x".to_owned());
+        let identity = Identity {
+            endpoint: Some("https://sts.example".parse().expect("an endpoint")),
+            region: text.clone(),
+            mfa_device: text.clone(),
+            session_length: Some(Lifetime::from_seconds(1)),
+            role_arn: text.clone(),
+            external_id: text,
+            web_identity_token_file: Some("/x".into()),
+        };
+        let written = toml::Table::try_from(&identity).expect("a table");
+        let mut names: Vec<&str> = written.keys().map(String::as_str).collect();
+        let mut known = Identity::FIELDS;
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known);
+    }
+
+    #[test]
+    fn a_protecting_setting_in_the_wrong_place_is_an_error() {
+        let (_home, paths) = machine("[auth.keyring]\ntype = \"file\"\nunlock_for = \"0s\"\n");
+        let refused = Error::MalformedConfig {
+            path: paths.config_file().to_owned(),
+            reason: "line 3: unknown field `unlock_for`, expected `type` or `spec`".into(),
+        };
+        assert_eq!(Config::load(&paths), Err(refused));
+    }
+
+    #[test]
+    fn other_settings_that_mean_nothing_are_named() {
+        let text = "colour = 1\n[auth]\nkeyrings = 1\n[profiles.ci]\nidentiy = \"x\"\n[orchestrator]\nurl = \"https://o\"\n";
+        let (_home, paths) = machine(text);
+        let config = Config::load(&paths).expect("good");
+        let expected = [
+            "colour",
+            "orchestrator",
+            "profiles.ci.identiy",
+            "auth.keyrings",
+        ];
+        assert_eq!(config.unknown(), expected);
+    }
+
+    /// Not a test of its own: what the processes below do until they are killed.
+    #[test]
+    fn victim() {
+        let Some(home) = std::env::var_os("ARTIFACTS_TEST_CONFIG_HOME") else {
+            return;
+        };
+        let paths = Paths::under(home.as_ref());
+        Config::set_keyring(&paths, None, Some(KeyringKind::System)).expect("written");
+    }
+
+    #[test]
+    fn killed_at_any_step_the_settings_are_the_old_or_the_new_and_the_next_write_sweeps() {
+        for step in 0.. {
+            let (home, paths) = machine(TEXT);
+            let home = home.path().display().to_string();
+            let variables = [("ARTIFACTS_TEST_CONFIG_HOME", home.as_str())];
+            let ended =
+                crate::steps::in_tests::run_to_step("config::tests::victim", step, &variables);
+            let text = std::fs::read_to_string(paths.config_file()).expect("read");
+            let new = TEXT.replacen("type = \"file\"", "type = \"system\"", 1);
+            assert!(text == TEXT || text == new, "{text}");
+            Config::set_keyring(&paths, None, Some(KeyringKind::File)).expect("written");
+            let folder = Folder::open(paths.config()).expect("good").expect("there");
+            let names = folder.names().expect("names");
+            assert_eq!(names, [".lock", "config.toml"], "nothing is left over");
+            if ended.success() {
+                assert_eq!(step, 5);
+                return;
+            }
+        }
+    }
+
+    #[test]
     fn a_file_that_makes_no_sense_is_named_and_not_written() {
         let (_home, paths) = machine("auth = 3\n");
-        let refused = Config::set_keyring_kind(&paths, KeyringKind::File);
+        let refused = Config::set_keyring(&paths, None, Some(KeyringKind::File));
         assert!(
             matches!(refused, Err(Error::MalformedConfig { .. })),
             "{refused:?}"

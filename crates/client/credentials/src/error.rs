@@ -145,6 +145,14 @@ pub enum Error {
         /// Its name.
         name: crate::IdentityName,
     },
+    /// An identity whose session the STS does not accept, before its time is over.
+    #[error("the session of identity {name} is not accepted any more: {reason}")]
+    SessionRefused {
+        /// Its name.
+        name: crate::IdentityName,
+        /// The STS's code and words.
+        reason: String,
+    },
     /// An identity without long-lived keys, which its login begins with.
     #[error("{place} has no keys for identity {name}")]
     NoIdentityKeys {
@@ -152,6 +160,12 @@ pub enum Error {
         name: crate::IdentityName,
         /// Where they would be.
         place: String,
+    },
+    /// The identity's keys were replaced while its login was under way.
+    #[error("the keys of identity {name} were replaced during its login")]
+    KeysChanged {
+        /// Its name.
+        name: crate::IdentityName,
     },
     /// The STS does not give a session.
     #[error("the login of identity {name} was refused: {reason}")]
@@ -321,7 +335,10 @@ impl Error {
             Self::StsUnreachable { .. } => {
                 "check the network and the identity's endpoint, then try again".into()
             }
-            Self::NotLoggedIn { name } | Self::SessionOver { name } => {
+            Self::NotLoggedIn { name }
+            | Self::SessionOver { name }
+            | Self::SessionRefused { name, .. }
+            | Self::KeysChanged { name } => {
                 format!("run: artifacts auth login --identity {name}")
             }
             Self::Io { .. }

@@ -8,12 +8,13 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use crate::lock::Lock;
+use crate::lock::{Lock, PATIENCE};
 use crate::steps::step;
 use crate::{Error, Result};
 
@@ -36,8 +37,9 @@ pub struct Folder {
 /// The most bytes that a file of ours is read of.
 const LIMIT: u64 = 1 << 20;
 
-/// How the names of unfinished files begin.
-const TEMPORARY: &str = ".new-";
+/// How the names of unfinished files begin. In a folder of the user's own choosing
+/// (`ARTIFACTS_CONFIG`) there may be other people's, so the name says whose it is.
+const TEMPORARY: &str = ".artifacts-new-";
 
 impl Folder {
     /// Opens the folder; `None` where there is none.
@@ -125,6 +127,17 @@ impl Folder {
         name.starts_with(TEMPORARY)
     }
 
+    /// Takes away what writes that were killed have left, secrets in it and all. Only for
+    /// holders of the folder's lock: others may be writing.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for name in self.names()? {
+            if Self::is_temporary(&name) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a file; whether it was there.
     pub fn remove(&self, name: &str) -> Result<bool> {
         let path = self.path.join(name);
@@ -154,7 +167,12 @@ impl Folder {
 
     /// Holds off other processes that would change this folder's files, until dropped.
     pub fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&self.path.join(".lock"))
+        self.lock_within(PATIENCE)
+    }
+
+    /// The same, with a patience of the caller's.
+    pub(crate) fn lock_within(&self, patience: Duration) -> Result<Lock> {
+        Lock::acquire(&self.path.join(".lock"), patience)
     }
 
     /// A file that cannot be opened: where it is another user's, that is the reason.

@@ -97,6 +97,17 @@ pub enum Flow {
 }
 
 impl Identity {
+    /// The fields as they are written.
+    pub(crate) const FIELDS: [&str; 7] = [
+        "endpoint",
+        "region",
+        "mfa_device",
+        "session_length",
+        "role_arn",
+        "external_id",
+        "web_identity_token_file",
+    ];
+
     /// Which way it logs in.
     pub fn flow(&self) -> Flow {
         match (&self.web_identity_token_file, &self.role_arn) {

@@ -68,6 +68,16 @@ impl KeySet {
         })
     }
 
+    /// A second copy. Not `Clone`, so that each copy of a secret is written on purpose.
+    pub fn duplicate(&self) -> Self {
+        Self {
+            access_key_id: self.access_key_id.duplicate(),
+            secret_access_key: self.secret_access_key.duplicate(),
+            session_token: self.session_token.as_ref().map(FieldValue::duplicate),
+            expires: self.expires,
+        }
+    }
+
     /// Whether the keys still count at `now`, and for `margin` longer.
     pub fn lasts(&self, now: OffsetDateTime, margin: time::Duration) -> bool {
         self.expires.is_none_or(|end| now + margin < end)
@@ -103,7 +113,7 @@ mod tests {
         let secret = set.to_secret();
         let text = "ACCESS_KEY_ID=ASIA\nSECRET_ACCESS_KEY=a+/=\nSESSION_TOKEN=t==\nEXPIRES=2026-11-23T12:00:00Z\n";
         assert_eq!(secret.expose(), text.as_bytes());
-        let read = KeySet::parse(&secret, &name).ok().expect("good");
+        let read = KeySet::parse(&secret, &name).expect("good");
         assert_eq!(read.secret_access_key.expose(), "a+/=");
         let margin = time::Duration::minutes(5);
         assert!(read.lasts(end - margin - time::Duration::SECOND, margin));

@@ -16,6 +16,9 @@ mod config;
 mod environment;
 mod error;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod key_file;
 mod key_set;

@@ -16,13 +16,14 @@ pub struct Lock {
     _file: File,
 }
 
-/// How long to wait for another process. Whoever holds the lock only rewrites a small file.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for another process. Whoever holds a lock only rewrites small files, and
+/// asks nobody meanwhile; a command that cannot go on has ended after five seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Lock {
-    /// Waits for the lock, at most ten seconds.
-    pub(crate) fn acquire(path: &Path) -> Result<Self> {
+    /// Waits for the lock, at most for so long.
+    pub(crate) fn acquire(path: &Path, patience: Duration) -> Result<Self> {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -30,7 +31,7 @@ impl Lock {
             .mode(0o600)
             .open(path)
             .map_err(|e| Error::io("lock", path, e))?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { _file: file }),
@@ -56,11 +57,11 @@ mod tests {
     fn a_second_holder_waits_for_the_first() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join(".lock");
-        let first = Lock::acquire(&path).expect("free");
+        let first = Lock::acquire(&path, PATIENCE).expect("free");
         let started = Instant::now();
         let second = std::thread::spawn({
             let path = path.clone();
-            move || Lock::acquire(&path).map(|_| Instant::now())
+            move || Lock::acquire(&path, PATIENCE).map(|_| Instant::now())
         });
         std::thread::sleep(Duration::from_millis(150));
         let released = Instant::now();

@@ -3,20 +3,24 @@
 //! Long-lived keys and sessions have entries of their own in the keyring, so a session never
 //! overwrites the keys that it was made from.
 
+mod standing;
+
 use std::time::Duration as StdDuration;
 
 use aws_sdk_sts::Client;
 use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use time::{Duration, OffsetDateTime};
 
-use crate::keyring::{EntryName, Keyring, Secret};
+use crate::keyring::{EntryName, Keyring, Secret, put_and_look, same};
 use crate::{Error, FieldValue, Flow, Identity, IdentityName, KeySet, Result};
 
-/// A session is renewed so long before it ends.
-pub const EARLY: Duration = Duration::minutes(5);
+pub use standing::Standing;
+
+/// A session is renewed so long before it ends. A mount asks for the next one as early.
+pub const EARLY: Duration = Duration::seconds(bucket::s3::EARLY.as_secs() as i64);
 
 /// What a login needs beside the identity's settings.
 pub struct Login<'a> {
@@ -33,6 +37,8 @@ pub struct Login<'a> {
 /// Where an answer must have come by.
 const PATIENCE: StdDuration = StdDuration::from_secs(20);
 const DEFAULT_REGION: &str = "us-east-1";
+/// The most characters of a session's name.
+const SESSION_NAME: usize = 64;
 
 impl Login<'_> {
     /// Whether a login would have to ask for an MFA code.
@@ -73,21 +79,53 @@ impl Login<'_> {
         })
     }
 
-    /// Asks the STS for a session and saves it.
+    /// Asks the STS for a session and saves it. Where the identity's keys are replaced
+    /// meanwhile, the session of the old ones is dropped, and one of the new ones begun.
+    ///
+    /// # Errors
+    /// [`Error::KeysChanged`] where that would need another MFA code.
     pub async fn begin(&self) -> Result<KeySet> {
-        let session = match self.settings.flow() {
-            Flow::Session => self.session_token().await?,
-            Flow::Role => self.assume_role().await?,
-            Flow::WebIdentity => self.web_identity().await?,
+        match self.attempt().await {
+            Err(Error::KeysChanged { .. }) if self.mfa_code.is_none() => self.attempt().await,
+            answer => answer,
+        }
+    }
+
+    async fn attempt(&self) -> Result<KeySet> {
+        let flow = self.settings.flow();
+        let keys = match flow {
+            Flow::WebIdentity => None,
+            Flow::Session | Flow::Role => Some(self.long_lived()?),
         };
-        let entry = EntryName::session(self.name);
-        self.keyring.store(&entry, &session.to_secret())?;
+        let session = match (flow, &keys) {
+            (Flow::Session, Some(keys)) => self.session_token(keys).await?,
+            (Flow::Role, Some(keys)) => self.assume_role(keys).await?,
+            _ => self.web_identity().await?,
+        };
+        self.save(&session, keys.as_ref())?;
         Ok(session)
     }
 
-    async fn session_token(&self) -> Result<KeySet> {
+    /// Saves a session, unless the keys that it was made from are the identity's no more.
+    fn save(&self, session: &KeySet, ground: Option<&Secret>) -> Result<()> {
+        let (keys, entry) = (
+            EntryName::identity(self.name),
+            EntryName::session(self.name),
+        );
+        let secret = session.to_secret();
+        self.keyring.alone(&mut || {
+            if ground.is_some() && !same(self.keyring.load(&keys)?.as_ref(), ground) {
+                return Err(Error::KeysChanged {
+                    name: self.name.clone(),
+                });
+            }
+            put_and_look(self.keyring, &entry, &secret)
+        })
+    }
+
+    async fn session_token(&self, keys: &Secret) -> Result<KeySet> {
         let answer = self
-            .client(Some(self.long_lived()?))
+            .client(Some(self.parse(keys)?))
             .get_session_token()
             .set_duration_seconds(self.seconds())
             .set_serial_number(self.settings.mfa_device.clone())
@@ -98,9 +136,9 @@ impl Login<'_> {
         self.key_set(answer.credentials())
     }
 
-    async fn assume_role(&self) -> Result<KeySet> {
+    async fn assume_role(&self, keys: &Secret) -> Result<KeySet> {
         let answer = self
-            .client(Some(self.long_lived()?))
+            .client(Some(self.parse(keys)?))
             .assume_role()
             .set_role_arn(self.settings.role_arn.clone())
             .role_session_name(self.session_name())
@@ -131,18 +169,21 @@ impl Login<'_> {
         self.key_set(answer.credentials())
     }
 
-    /// The identity's own keys.
-    fn long_lived(&self) -> Result<KeySet> {
-        let entry = EntryName::identity(self.name);
+    /// The identity's own keys, as its entry has them.
+    fn long_lived(&self) -> Result<Secret> {
         let missing = || Error::NoIdentityKeys {
             name: self.name.clone(),
             place: self.keyring.place(),
         };
-        let secret = self.keyring.load(&entry)?.ok_or_else(missing)?;
-        KeySet::parse(&secret, &entry)
+        let found = self.keyring.load(&EntryName::identity(self.name))?;
+        found.ok_or_else(missing)
     }
 
-    fn client(&self, keys: Option<KeySet>) -> Client {
+    fn parse(&self, keys: &Secret) -> Result<KeySet> {
+        KeySet::parse(keys, &EntryName::identity(self.name))
+    }
+
+    pub(super) fn client(&self, keys: Option<KeySet>) -> Client {
         let region = self.settings.region.as_deref().unwrap_or(DEFAULT_REGION);
         let mut config = aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -162,7 +203,7 @@ impl Login<'_> {
                 config = config.credentials_provider(Credentials::new(
                     keys.access_key_id.expose(),
                     keys.secret_access_key.expose(),
-                    None,
+                    keys.session_token.as_ref().map(|t| t.expose().to_owned()),
                     None,
                     "artifacts",
                 ));
@@ -178,9 +219,12 @@ impl Login<'_> {
         Some(i32::try_from(length.seconds()).unwrap_or(i32::MAX))
     }
 
-    /// What the store's logs will show.
+    /// What the store's logs will show: at most 64 characters (STS API reference, AssumeRole,
+    /// RoleSessionName), the end of a long name cut off.
     fn session_name(&self) -> String {
-        format!("artifacts-{}", self.name)
+        let mut name = format!("artifacts-{}", self.name);
+        name.truncate(SESSION_NAME);
+        name
     }
 
     fn key_set(&self, found: Option<&aws_sdk_sts::types::Credentials>) -> Result<KeySet> {
@@ -214,9 +258,18 @@ impl Login<'_> {
         let endpoint = self.settings.endpoint.as_ref().map(ToString::to_string);
         Error::StsUnreachable {
             endpoint: endpoint.unwrap_or_else(|| "AWS STS".into()),
-            reason: DisplayErrorContext(error).to_string(),
+            reason: words(error),
         }
     }
+}
+
+/// What happened, in the words of each cause: never the request, which a `Debug` form shows.
+fn words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut words: Vec<String> = causes.map(ToString::to_string).collect();
+    // A cause often repeats the words of the one below it.
+    words.dedup();
+    words.join(": ")
 }
 
 /// Saves long-lived keys, and forgets a session that older ones were the ground of.

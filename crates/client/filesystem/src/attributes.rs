@@ -4,32 +4,42 @@
 //! # Format, version 1
 //!
 //! The entries of directory `d/` lie in objects `.artifacts/attrs/d/B-N.json`: all names
-//! whose hash has N in its lowest B bits, at most [`MAX_ENTRIES`] each. A document is
+//! whose hash has N in its lowest B bits, about [`MAX_ENTRIES`] each at most. A document is
 //! `{"v":1,"entries":{NAME:{"e":ETAG,"m":MODE,"u":UID,"g":GID,"t":MTIME_NS,"x":{NAME:HEX}}}}`;
-//! a directory's name ends with `/` and its `e` is empty. An entry counts only while its
-//! ETag is the object's. Readers take every document of a directory that they find, finer
-//! splits over coarser ones; unknown fields are kept out of the way, unknown versions are
-//! ignored. Documents are replaced with conditional writes and merged per entry, so that
-//! two machines do not undo each other.
+//! a directory's name ends with `/` and its `e` is empty. NAME is the last segment of the key.
+//! The hash is FNV-1a of 64 bits. An entry counts only while its ETag is the object's.
+//!
+//! Readers take every document of a directory that they find, finer splits over coarser ones;
+//! a name in a document of another split counts for nothing.
+//! So writers never split coarser than what exists, and take a name that is gone out of every
+//! document that may hold it. Documents are replaced with conditional writes and merged per
+//! entry, so that two machines do not undo each other.
+//!
+//! What is so in version 1 stays so: fields may be added, and a reader ignores those it does
+//! not know; anything else gets another version, which readers of this one ignore and leave as
+//! it is. `tests/vectors/attribute-index.json` holds documents, names and hashes for other
+//! implementations.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bucket::{
-    Body, Condition, Error as BucketError, Etag, GetOptions, Key, ListRequest, PutOptions,
-};
+use bucket::{Body, Condition, Error as BucketError, Etag, GetOptions, Key, PutOptions};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::{Catalogue, Known};
 use crate::clock::{Stamp, from_nanos, to_nanos};
 use crate::core::Core;
 use crate::tree::{Attrs, Node};
 use crate::{FsError, Ino, Kind};
 
-/// The most entries in one document.
+/// About the most entries in one document: a directory is split so that half of it is usual.
 pub(crate) const MAX_ENTRIES: usize = 4096;
-
-const FOLDER: &str = ".artifacts/attrs/";
+/// What the keys of all documents begin with, after the workspace's prefix.
+pub(crate) const FOLDER: &str = ".artifacts/attrs/";
+const VERSION: u32 = 1;
+/// What one entry takes in memory beside its strings, about.
+const BYTES_AN_ENTRY: u64 = 160;
 
 /// What the index says of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,15 +67,124 @@ struct Document {
 /// Which directories have an index, and what is still to be told to it.
 #[derive(Default)]
 pub(crate) struct Index {
-    /// Directory (relative to the workspace, empty or ending with `/`) → its documents.
-    catalogue: HashMap<String, Vec<(Key, Etag)>>,
-    loaded: Option<Stamp>,
-    documents: HashMap<Key, (Etag, Arc<BTreeMap<String, IndexEntry>>)>,
+    pub(crate) catalogue: Catalogue,
+    documents: Documents,
     /// Directory → names whose entries are out of date.
     dirty: HashMap<String, HashSet<String>>,
+    /// Directory → when it was last told something by us: what was read before may be older.
+    told: HashMap<String, Stamp>,
+    /// Directory → what an earlier mount was told and could not tell the index any more, until
+    /// the names are known.
+    kept: HashMap<String, HashMap<String, IndexEntry>>,
+}
+
+type Entries = BTreeMap<String, IndexEntry>;
+
+/// Documents as last fetched, the most recently used of them.
+#[derive(Default)]
+struct Documents {
+    by_key: HashMap<Key, Cached>,
+    bytes: u64,
+}
+
+struct Cached {
+    etag: Etag,
+    entries: Arc<Entries>,
+    bytes: u64,
+    used: Stamp,
+}
+
+/// Which names a document holds: those whose hash has `number` in its lowest `bits` bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Shard {
+    bits: u32,
+    number: u64,
+}
+
+impl Shard {
+    /// From the last segment of a document's key.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (bits, number) = name.strip_suffix(".json")?.split_once('-')?;
+        let shard = Self {
+            bits: bits.parse().ok().filter(|bits| *bits < 64)?,
+            number: number.parse().ok()?,
+        };
+        (shard.name() == name).then_some(shard)
+    }
+
+    fn of(name: &str, bits: u32) -> Self {
+        let number = hash(name) & ((1 << bits) - 1);
+        Self { bits, number }
+    }
+
+    fn name(self) -> String {
+        format!("{}-{}.json", self.bits, self.number)
+    }
+
+    fn holds(self, name: &str) -> bool {
+        Self::of(name, self.bits) == self
+    }
+}
+
+impl Documents {
+    fn get(&mut self, key: &Key, etag: &Etag) -> Option<Arc<Entries>> {
+        let cached = self
+            .by_key
+            .get_mut(key)
+            .filter(|cached| cached.etag == *etag)?;
+        cached.used = Stamp::now();
+        Some(Arc::clone(&cached.entries))
+    }
+
+    /// Keeps a document, and of all of them at most `most` bytes.
+    fn put(&mut self, key: Key, etag: Etag, entries: Arc<Entries>, most: u64) {
+        let bytes: u64 = entries.iter().map(|(name, entry)| entry.bytes(name)).sum();
+        self.remove(&key);
+        self.bytes += bytes;
+        let cached = Cached {
+            etag,
+            entries,
+            bytes,
+            used: Stamp::now(),
+        };
+        self.by_key.insert(key, cached);
+        if self.bytes > most {
+            self.shrink(most / 4 * 3);
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(cached) = self.by_key.remove(key) {
+            self.bytes -= cached.bytes;
+        }
+    }
+
+    fn shrink(&mut self, most: u64) {
+        let mut oldest: Vec<(Stamp, Key)> = self
+            .by_key
+            .iter()
+            .map(|(key, cached)| (cached.used, key.clone()))
+            .collect();
+        oldest.sort_unstable();
+        for (_, key) in oldest {
+            if self.bytes <= most {
+                return;
+            }
+            self.remove(&key);
+        }
+    }
 }
 
 impl IndexEntry {
+    /// Bytes of memory that it takes under its name, about.
+    fn bytes(&self, name: &str) -> u64 {
+        let xattrs = self
+            .xattrs
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 80);
+        BYTES_AN_ENTRY + (name.len() + self.etag.len() + xattrs.sum::<usize>()) as u64
+    }
+
     fn of(node: &Node) -> Self {
         let hex = |value: &Vec<u8>| value.iter().map(|byte| format!("{byte:02x}")).collect();
         let is_directory = node.kind() == Kind::Directory;
@@ -107,6 +226,13 @@ impl IndexEntry {
 }
 
 impl Index {
+    /// Bytes of memory that it takes, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let waiting = self.dirty.values().map(HashSet::len).sum::<usize>()
+            + self.kept.values().map(HashMap::len).sum::<usize>();
+        self.catalogue.bytes() + self.documents.bytes + waiting as u64 * BYTES_AN_ENTRY
+    }
+
     pub(crate) fn is_clean(&self) -> bool {
         self.dirty.is_empty()
     }
@@ -114,6 +240,19 @@ impl Index {
     /// Whether a directory has something to be told.
     pub(crate) fn is_dirty(&self, directory: &str) -> bool {
         self.dirty.contains_key(directory)
+    }
+
+    /// Whether what the index said of a name, read after `began`, is as new as what is known
+    /// here.
+    pub(crate) fn speaks(&self, directory: &str, name: &str, began: Stamp) -> bool {
+        !self.is_to_be_told(directory, name)
+            && self.told.get(directory).is_none_or(|told| *told < began)
+    }
+
+    /// Whether what the index says of a name is out of date.
+    pub(crate) fn is_to_be_told(&self, directory: &str, name: &str) -> bool {
+        let dirty = self.dirty.get(directory);
+        dirty.is_some_and(|names| names.contains(name))
     }
 
     /// Directories with something to be told.
@@ -126,6 +265,14 @@ impl Index {
             .entry(directory.to_owned())
             .or_default()
             .insert(name);
+    }
+
+    /// Keeps what an earlier mount was told of a name until that is known.
+    pub(crate) fn keep(&mut self, directory: &str, name: String, entry: IndexEntry) {
+        self.kept
+            .entry(directory.to_owned())
+            .or_default()
+            .insert(name, entry);
     }
 }
 
@@ -150,155 +297,142 @@ impl Core {
         Ok(())
     }
 
-    /// What the index says of a directory's names. Never fails a listing: without the
-    /// index the defaults are shown.
-    pub(crate) async fn index_of(&self, prefix: &str) -> HashMap<String, IndexEntry> {
-        if let Err(error) = self.load_catalogue().await {
-            tracing::warn!(%error, "the attribute index cannot be listed");
-            return HashMap::new();
+    /// Says that a node and everything below it leaves its place: what the index says of the
+    /// names there must not hold for what gets them next. Keeps that in the journal.
+    pub(crate) fn index_leaves(
+        &self,
+        state: &mut crate::core::State,
+        ino: Ino,
+    ) -> Result<(), FsError> {
+        let mut leaving = state.tree.descendants(ino);
+        leaving.push(ino);
+        let mut names: BTreeMap<String, Vec<(String, Option<String>)>> = BTreeMap::new();
+        for ino in leaving {
+            let node = state.tree.node(ino)?;
+            if node.attrs.chosen {
+                let directory = state.tree.prefix_of(node.parent)?;
+                let nothing = Some(String::new());
+                names
+                    .entry(directory)
+                    .or_default()
+                    .push((index_name(node), nothing));
+            }
         }
-        let Some(relative) = prefix.strip_prefix(self.settings.prefix.as_str()) else {
-            return HashMap::new();
+        for (directory, names) in names {
+            self.journal.record_attributes(&directory, &names)?;
+            for (name, _) in names {
+                state.index.mark(&directory, name);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the index says of a directory's names, as it was at `since` or later; `walked` as
+    /// for [`Self::documents_of`]. Never fails a listing: without the index the defaults are
+    /// shown.
+    pub(crate) async fn index_of(
+        &self,
+        prefix: &str,
+        walked: Option<&str>,
+        since: Stamp,
+    ) -> HashMap<String, IndexEntry> {
+        let since = since.before(self.settings.attr_ttl / 2);
+        let (directory, walked) = (
+            self.relative(prefix),
+            walked.map(|walked| self.relative(walked)),
+        );
+        let known = match self.documents_of(directory, walked, since).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!(%error, "the attribute index cannot be listed");
+                return HashMap::new();
+            }
         };
-        let mut documents = self
-            .state()
-            .index
-            .catalogue
-            .get(relative)
-            .cloned()
-            .unwrap_or_default();
-        documents.sort_by_key(|(key, _)| shard_bits(key));
         let mut entries = HashMap::new();
-        for (key, etag) in documents {
-            match self.document(&key, &etag).await {
+        for known in known {
+            match self.document(&known).await {
                 Ok(document) => {
-                    entries.extend(document.iter().map(|(k, v)| (k.clone(), v.clone())))
+                    let held = document
+                        .iter()
+                        .filter(|(name, _)| known.shard.holds(name))
+                        .map(|(name, entry)| (name.clone(), entry.clone()));
+                    entries.extend(held);
                 }
-                Err(error) => tracing::warn!(%error, %key, "an attribute index cannot be read"),
+                // It went away since it was listed.
+                Err(BucketError::NotFound { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(%error, key = %known.key, "an attribute index cannot be read")
+                }
             }
         }
         entries
     }
 
-    async fn load_catalogue(&self) -> Result<(), BucketError> {
-        let fresh = self.settings.attr_ttl / 2;
-        if self
-            .state()
-            .index
-            .loaded
-            .is_some_and(|loaded| loaded.age() < fresh)
-        {
-            return Ok(());
-        }
-        let began = Stamp::now();
-        let root = format!("{}{FOLDER}", self.settings.prefix);
-        let mut request = ListRequest {
-            prefix: root.clone(),
-            ..ListRequest::default()
-        };
-        let mut catalogue: HashMap<String, Vec<(Key, Etag)>> = HashMap::new();
-        loop {
-            let page = self.bucket.list(&request).await?;
-            for object in page.objects {
-                let rest = &object.key.as_str()[root.len()..];
-                let directory = rest.rfind('/').map_or("", |slash| &rest[..=slash]);
-                catalogue
-                    .entry(directory.to_owned())
-                    .or_default()
-                    .push((object.key.clone(), object.etag));
-            }
-            request.token = page.next;
-            if request.token.is_none() {
-                break;
-            }
-        }
-        let mut state = self.state();
-        if state.index.loaded.is_none_or(|loaded| loaded < began) {
-            state.index.catalogue = catalogue;
-            state.index.loaded = Some(began);
-        }
-        Ok(())
+    /// A key or key prefix without the workspace's prefix.
+    fn relative<'a>(&self, prefix: &'a str) -> &'a str {
+        prefix
+            .strip_prefix(self.settings.prefix.as_str())
+            .unwrap_or(prefix)
     }
 
-    async fn document(
-        &self,
-        key: &Key,
-        etag: &Etag,
-    ) -> Result<Arc<BTreeMap<String, IndexEntry>>, BucketError> {
-        if let Some((cached, document)) = self.state().index.documents.get(key)
-            && cached == etag
-        {
-            return Ok(Arc::clone(document));
+    async fn document(&self, known: &Known) -> Result<Arc<Entries>, BucketError> {
+        if let Some(cached) = self.state().index.documents.get(&known.key, &known.etag) {
+            return Ok(cached);
         }
-        let (etag, document) = self.fetch_document(key).await?;
-        let document = Arc::new(document);
-        let mut state = self.state();
-        if state.index.documents.len() > 2048 {
-            state.index.documents.clear();
-        }
-        state
-            .index
-            .documents
-            .insert(key.clone(), (etag, Arc::clone(&document)));
-        Ok(document)
+        let (etag, entries) = self.fetch_document(&known.key).await?;
+        let entries = Arc::new(entries);
+        self.cache_document(known.key.clone(), etag, Arc::clone(&entries));
+        Ok(entries)
     }
 
-    async fn fetch_document(
-        &self,
-        key: &Key,
-    ) -> Result<(Etag, BTreeMap<String, IndexEntry>), BucketError> {
+    fn cache_document(&self, key: Key, etag: Etag, entries: Arc<Entries>) {
+        let most = self.settings.memory_limit / 8;
+        let mut state = self.state();
+        state.index.documents.put(key, etag, entries, most);
+    }
+
+    async fn fetch_document(&self, key: &Key) -> Result<(Etag, Entries), BucketError> {
         let object = self.bucket.get(key, GetOptions::default()).await?;
         let bytes = bucket::collect(object.body).await?;
-        let entries = match serde_json::from_slice::<Document>(&bytes) {
-            Ok(document) if document.v == 1 => document.entries,
-            _ => BTreeMap::new(),
-        };
-        Ok((object.meta.etag, entries))
+        Ok((object.meta.etag, read_document(&bytes)))
     }
 
     /// Writes every entry that is out of date and whose object is in the bucket.
     pub(crate) async fn flush_index(&self) -> Result<(), FsError> {
-        let directories: Vec<String> = self.state().index.dirty.keys().cloned().collect();
+        let began = Stamp::now();
+        let directories = self.state().index.directories();
         let results: Vec<Result<(), FsError>> = futures::stream::iter(directories)
-            .map(|directory| async move { self.flush_directory(&directory).await })
+            .map(|directory| async move { self.flush_directory(&directory, began).await })
             .buffer_unordered(self.settings.uploads)
             .collect()
             .await;
         results.into_iter().collect()
     }
 
-    async fn flush_directory(&self, directory: &str) -> Result<(), FsError> {
+    async fn flush_directory(&self, directory: &str, began: Stamp) -> Result<(), FsError> {
         let (ready, total) = self.ready_entries(directory);
         if ready.is_empty() {
             return Ok(());
         }
-        let bits = bits_for(total);
-        let mut shards: HashMap<u64, Vec<(String, Option<IndexEntry>)>> = HashMap::new();
-        for (name, entry) in ready {
-            shards
-                .entry(hash(&name) & ((1 << bits) - 1))
-                .or_default()
-                .push((name, entry));
-        }
-        let relative = directory
-            .strip_prefix(self.settings.prefix.as_str())
-            .unwrap_or(directory);
-        for (shard, entries) in shards {
-            let key = format!(
-                "{}{FOLDER}{relative}{bits}-{shard}.json",
-                self.settings.prefix
-            );
-            let Ok(key) = Key::new(key) else {
+        let heard = |error: BucketError| self.heard("attribute index", &error);
+        let existing: Vec<Shard> = self
+            .documents_of(self.relative(directory), None, began)
+            .await
+            .map_err(heard)?
+            .into_iter()
+            .map(|known| known.shard)
+            .collect();
+        for (shard, entries) in distribute(&ready, total, &existing) {
+            let place = format!("{}{}", self.relative(directory), shard.name());
+            let Ok(key) = Key::new(format!("{}{FOLDER}{place}", self.settings.prefix)) else {
                 // The path is too long for an index; the local database keeps the values.
-                self.index_done(directory, &entries)?;
                 continue;
             };
-            self.merge_document(&key, directory, &entries)
+            self.merge_document(&key, &place, &entries)
                 .await
-                .map_err(|error| self.heard("attribute index", &error))?;
-            self.index_done(directory, &entries)?;
+                .map_err(heard)?;
         }
-        Ok(())
+        self.index_done(directory, &ready)
     }
 
     /// The dirty names of a directory whose content is in the bucket, with their entries
@@ -345,7 +479,7 @@ impl Core {
     async fn merge_document(
         &self,
         key: &Key,
-        directory: &str,
+        place: &str,
         changes: &[(String, Option<IndexEntry>)],
     ) -> Result<(), BucketError> {
         let mut tries = 0;
@@ -366,9 +500,12 @@ impl Core {
                 return Ok(());
             }
             if entries.is_empty() {
-                return self.drop_document(key, directory, condition).await;
+                return self.drop_document(key, place, condition).await;
             }
-            let document = Document { v: 1, entries };
+            let document = Document {
+                v: VERSION,
+                entries,
+            };
             let bytes = serde_json::to_vec(&document).unwrap_or_default();
             let options = PutOptions {
                 condition,
@@ -380,7 +517,10 @@ impl Core {
                 .await
             {
                 Ok(outcome) => {
-                    self.document_written(key, directory, outcome.etag, document.entries);
+                    let etag = outcome.etag;
+                    let place = place.to_owned();
+                    self.state().index.catalogue.wrote(place, etag.clone());
+                    self.cache_document(key.clone(), etag, Arc::new(document.entries));
                     return Ok(());
                 }
                 Err(BucketError::Precondition { .. }) if tries < 8 => tries += 1,
@@ -393,7 +533,7 @@ impl Core {
     async fn drop_document(
         &self,
         key: &Key,
-        directory: &str,
+        place: &str,
         condition: Condition,
     ) -> Result<(), BucketError> {
         let condition = if self.settings.capabilities.delete_if_match {
@@ -405,39 +545,10 @@ impl Core {
             Ok(()) | Err(BucketError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let relative = directory
-            .strip_prefix(self.settings.prefix.as_str())
-            .unwrap_or(directory);
         let mut state = self.state();
-        if let Some(documents) = state.index.catalogue.get_mut(relative) {
-            documents.retain(|(known, _)| known != key);
-        }
+        state.index.catalogue.dropped(place);
         state.index.documents.remove(key);
         Ok(())
-    }
-
-    fn document_written(
-        &self,
-        key: &Key,
-        directory: &str,
-        etag: Etag,
-        entries: BTreeMap<String, IndexEntry>,
-    ) {
-        let relative = directory
-            .strip_prefix(self.settings.prefix.as_str())
-            .unwrap_or(directory);
-        let mut state = self.state();
-        let documents = state
-            .index
-            .catalogue
-            .entry(relative.to_owned())
-            .or_default();
-        documents.retain(|(known, _)| known != key);
-        documents.push((key.clone(), etag.clone()));
-        state
-            .index
-            .documents
-            .insert(key.clone(), (etag, Arc::new(entries)));
     }
 
     /// These entries are in the bucket; what changed again meanwhile stays dirty.
@@ -450,7 +561,10 @@ impl Core {
         let parent = state.tree.find_directory(directory);
         let mut settled = Vec::new();
         for (name, written) in entries {
-            let now = parent.and_then(|parent| state.child_by_index_name(parent, name));
+            let now = parent
+                .and_then(|parent| state.child_by_index_name(parent, name))
+                .and_then(|ino| state.tree.node(ino).ok())
+                .map(IndexEntry::of);
             let unchanged = match (&now, written) {
                 (Some(entry), Some(written)) => entry == written,
                 (None, _) => true,
@@ -460,6 +574,7 @@ impl Core {
                 settled.push((name.clone(), None));
             }
         }
+        state.index.told.insert(directory.to_owned(), Stamp::now());
         if let Some(dirty) = state.index.dirty.get_mut(directory) {
             for (name, _) in &settled {
                 dirty.remove(name);
@@ -474,7 +589,40 @@ impl Core {
 }
 
 impl crate::core::State {
-    fn child_by_index_name(&self, parent: Ino, name: &str) -> Option<IndexEntry> {
+    /// Gives the names of a directory, as far as they are known, the attributes that an
+    /// earlier mount was told. A file's hold only for the version that they were set on; once
+    /// the directory is listed, what is left of them holds for nothing.
+    pub(crate) fn take_kept(&mut self, directory: Ino, prefix: &str) {
+        let Some(mut kept) = self.index.kept.remove(prefix) else {
+            return;
+        };
+        let listed = self
+            .tree
+            .directory(directory)
+            .is_ok_and(|d| d.listed.is_some());
+        kept.retain(|name, entry| {
+            let Some(ino) = self.child_by_index_name(directory, name) else {
+                return !listed;
+            };
+            let waits = self
+                .tree
+                .key(ino)
+                .is_ok_and(|key| self.pending.at(&key).is_some());
+            if let Ok(node) = self.tree.node_mut(ino)
+                && !waits
+                && IndexEntry::of(node).etag == entry.etag
+                && entry.apply(&mut node.attrs)
+            {
+                self.unsaved.insert(ino);
+            }
+            false
+        });
+        if !kept.is_empty() {
+            self.index.kept.insert(prefix.to_owned(), kept);
+        }
+    }
+
+    fn child_by_index_name(&self, parent: Ino, name: &str) -> Option<Ino> {
         let is_directory = name.ends_with('/');
         let segment = name.strip_suffix('/').unwrap_or(name);
         let children = &self.tree.directory(parent).ok()?.children;
@@ -486,7 +634,7 @@ impl crate::core::State {
             .find(|node| {
                 node.segment() == segment && (node.kind() == Kind::Directory) == is_directory
             })?;
-        Some(IndexEntry::of(node))
+        Some(node.ino)
     }
 }
 
@@ -507,12 +655,42 @@ fn bits_for(entries: usize) -> u32 {
     bits
 }
 
-fn shard_bits(key: &Key) -> u32 {
-    let name = key.as_str().rsplit('/').next().unwrap_or_default();
-    name.split('-')
-        .next()
-        .and_then(|bits| bits.parse().ok())
-        .unwrap_or(0)
+/// One document's changes: names with their entries, `None` for those to be taken out.
+type Changes = Vec<(String, Option<IndexEntry>)>;
+
+/// Which document is told what: of a directory with `total` names and these documents.
+fn distribute(
+    ready: &[(String, Option<IndexEntry>)],
+    total: usize,
+    existing: &[Shard],
+) -> BTreeMap<Shard, Changes> {
+    // What is finer wins: never coarser than what exists.
+    let finest = existing.iter().map(|shard| shard.bits).max().unwrap_or(0);
+    let bits = bits_for(total).max(finest);
+    let mut documents: BTreeMap<Shard, Changes> = BTreeMap::new();
+    for (name, entry) in ready {
+        let told: Vec<Shard> = match entry {
+            Some(_) => vec![Shard::of(name, bits)],
+            None => existing
+                .iter()
+                .copied()
+                .filter(|shard| shard.holds(name))
+                .collect(),
+        };
+        for shard in told {
+            let change = (name.clone(), entry.clone());
+            documents.entry(shard).or_default().push(change);
+        }
+    }
+    documents
+}
+
+/// The entries of a document; none where it is of another version or none at all.
+fn read_document(bytes: &[u8]) -> Entries {
+    match serde_json::from_slice::<Document>(bytes) {
+        Ok(document) if document.v == VERSION => document.entries,
+        _ => BTreeMap::new(),
+    }
 }
 
 /// FNV-1a, 64 bits: part of the format.
@@ -530,4 +708,152 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Vectors {
+        hashes: Vec<(String, String)>,
+        splits: Vec<(usize, u32)>,
+        shards: Vec<(String, u32, String)>,
+        documents: Vec<Vector>,
+    }
+
+    #[derive(Deserialize)]
+    struct Vector {
+        what: String,
+        document: serde_json::Value,
+        /// Name → mode, owner, group, modification time, extended attributes.
+        read: BTreeMap<String, Read>,
+        /// Whether writing what was read gives the document back.
+        #[serde(default)]
+        same: bool,
+    }
+
+    type Read = (String, u32, u32, u32, i64, BTreeMap<String, Vec<u8>>);
+
+    fn vectors() -> Vectors {
+        serde_json::from_str(include_str!("../tests/vectors/attribute-index.json"))
+            .expect("vectors")
+    }
+
+    fn read(entry: &IndexEntry) -> Read {
+        let mut attrs = Attrs::new(0o644, 0, 0, from_nanos(0));
+        entry.apply(&mut attrs);
+        let xattrs = attrs.xattrs.map(|xattrs| *xattrs).unwrap_or_default();
+        let mtime = to_nanos(attrs.mtime);
+        (
+            entry.etag.clone(),
+            attrs.mode,
+            attrs.uid,
+            attrs.gid,
+            mtime,
+            xattrs,
+        )
+    }
+
+    #[test]
+    fn documents_read_and_write_as_the_vectors_say() {
+        for vector in vectors().documents {
+            let bytes = vector.document.to_string();
+            let entries = read_document(bytes.as_bytes());
+            let found: BTreeMap<_, _> = entries
+                .iter()
+                .map(|(name, entry)| (name.clone(), read(entry)))
+                .collect();
+            assert_eq!(found, vector.read, "{}", vector.what);
+            if vector.same {
+                let document = Document {
+                    v: VERSION,
+                    entries,
+                };
+                let written = serde_json::to_value(&document).expect("serialises");
+                assert_eq!(written, vector.document, "{}", vector.what);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_split_as_the_vectors_say() {
+        let vectors = vectors();
+        for (name, expected) in vectors.hashes {
+            assert_eq!(format!("{:016x}", hash(&name)), expected, "{name}");
+        }
+        for (entries, bits) in vectors.splits {
+            assert_eq!(bits_for(entries), bits, "{entries} entries");
+        }
+        for (name, bits, expected) in vectors.shards {
+            let shard = Shard::of(&name, bits);
+            assert_eq!(shard.name(), expected, "{name}");
+            assert_eq!(Shard::parse(&expected), Some(shard));
+            assert!(shard.holds(&name));
+        }
+        for no in [
+            "0-0",
+            "00-0.json",
+            "1-x.json",
+            "-1.json",
+            "x",
+            "64-0.json",
+            "1-2-3.json",
+        ] {
+            assert_eq!(Shard::parse(no), None, "{no}");
+        }
+    }
+
+    fn entry() -> IndexEntry {
+        IndexEntry {
+            etag: "e".to_owned(),
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            xattrs: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_directory_that_shrank_is_not_split_coarser_than_it_was() {
+        let existing = [Shard::of("a", 0), Shard::of("a", 2), Shard::of("b", 2)];
+        let told = distribute(&[("a".to_owned(), Some(entry()))], 3, &existing);
+        let shards: Vec<Shard> = told.into_keys().collect();
+        assert_eq!(shards, [Shard::of("a", 2)]);
+    }
+
+    #[test]
+    fn a_name_that_is_gone_is_taken_out_of_every_split() {
+        let elsewhere = Shard {
+            bits: 2,
+            number: Shard::of("a", 2).number ^ 1,
+        };
+        let existing = [Shard::of("a", 0), Shard::of("a", 2), elsewhere];
+        let told = distribute(&[("a".to_owned(), None)], 3, &existing);
+        let shards: Vec<Shard> = told.into_keys().collect();
+        assert_eq!(shards, [Shard::of("a", 0), Shard::of("a", 2)]);
+        assert!(distribute(&[("a".to_owned(), None)], 3, &[]).is_empty());
+    }
+
+    #[test]
+    fn the_least_used_documents_give_way() {
+        let mut documents = Documents::default();
+        let entries = Arc::new(BTreeMap::from([("n".to_owned(), entry())]));
+        let each = entry().bytes("n");
+        let key = |n: u32| Key::new(format!("k{n}")).expect("a key");
+        for n in 0..10 {
+            documents.put(key(n), Etag::new("e"), Arc::clone(&entries), each * 10);
+        }
+        assert_eq!(documents.bytes, each * 10);
+        assert!(documents.get(&key(0), &Etag::new("e")).is_some());
+        documents.put(key(10), Etag::new("e"), Arc::clone(&entries), each * 10);
+        assert!(documents.bytes <= each * 10);
+        assert!(
+            documents.get(&key(0), &Etag::new("e")).is_some(),
+            "just used"
+        );
+        assert!(documents.get(&key(1), &Etag::new("e")).is_none());
+        assert!(documents.get(&key(0), &Etag::new("other")).is_none());
+    }
 }

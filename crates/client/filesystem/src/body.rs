@@ -59,7 +59,13 @@ struct State {
     /// `None`: every byte of the file is real.
     missing: Option<Present>,
     counted: u64,
+    /// The file is no longer on the disk: what handles still bring in takes no room there.
+    discarded: bool,
     used: Stamp,
+    /// How the file looked when all of it was last known to survive a power cut.
+    synced: Option<BodyStamp>,
+    /// How the file was last seen to look, and since when.
+    seen: Option<(BodyStamp, Stamp)>,
 }
 
 struct Present {
@@ -80,6 +86,14 @@ pub(crate) struct BodyStamp {
 }
 
 impl BodyStamp {
+    pub(crate) fn of(meta: &std::fs::Metadata) -> Self {
+        Self {
+            size: meta.size(),
+            mtime: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            ctime: i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec()),
+        }
+    }
+
     pub(crate) fn modified(&self) -> SystemTime {
         clock::from_nanos(i64::try_from(self.mtime).unwrap_or(i64::MAX))
     }
@@ -87,10 +101,13 @@ impl BodyStamp {
     /// Whether a write right after this stamp could leave it unmoved: the clock that files
     /// are stamped with may tick only every few milliseconds.
     pub(crate) fn is_recent(&self) -> bool {
-        self.age() < RECENT
+        let now = i128::from(clock::to_nanos(SystemTime::now()));
+        // A write now would not be stamped with a time to come.
+        now >= self.ctime && self.age() < RECENT
     }
 
-    /// How long ago the file changed; zero when the clock was set back since.
+    /// How long ago the file changed by the wall clock; zero when that was set back since,
+    /// see [`Body::still_for`].
     pub(crate) fn age(&self) -> Duration {
         let now = i128::from(clock::to_nanos(SystemTime::now()));
         Duration::from_nanos(u64::try_from(now - self.ctime).unwrap_or(0))
@@ -158,7 +175,10 @@ impl Body {
                 reading: Weak::new(),
                 missing,
                 counted,
+                discarded: false,
                 used: Stamp::now(),
+                synced: None,
+                seen: None,
             }),
             arrived: Notify::new(),
             fetches: Mutex::new(Vec::new()),
@@ -277,34 +297,62 @@ impl Body {
             None => std::fs::metadata(&self.path),
         }
         .map_err(|error| local_error(&error))?;
-        Ok(BodyStamp {
-            size: meta.size(),
-            mtime: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
-            ctime: i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec()),
-        })
+        Ok(BodyStamp::of(&meta))
     }
 
-    /// Brings the cache's byte count up to what was written here.
+    /// For how long the file has looked so, on the boot clock: the wall clock, by which the
+    /// kernel stamps files, may be set back.
+    pub(crate) fn still_for(&self, stamp: BodyStamp, now: Stamp) -> Duration {
+        let mut state = self.state.lock();
+        match state.seen {
+            Some((seen, since)) if seen == stamp => now.since(since).max(stamp.age()),
+            _ => {
+                state.seen = Some((stamp, now));
+                stamp.age()
+            }
+        }
+    }
+
+    /// Makes the cache's byte count what was written here.
     pub(crate) fn recount(&self, size: u64) {
-        let counted = self.state.lock().counted;
-        if size > counted {
-            self.count(size - counted);
+        let mut state = self.state.lock();
+        if !state.discarded {
+            self.total.fetch_add(size, Ordering::Relaxed);
+            self.total.fetch_sub(state.counted, Ordering::Relaxed);
+            state.counted = size;
         }
     }
 
     /// Makes content and name survive a crash of the machine.
     pub(crate) fn sync(&self) -> Result<(), FsError> {
-        let file = self.file()?;
+        let stamp = self.stamp()?;
+        let file = self.reading()?;
         let folder = self.path.parent().unwrap_or(&self.path);
         file.sync_all()
             .and_then(|()| File::open(folder)?.sync_all())
-            .map_err(|error| local_error(&error))
+            .map_err(|error| local_error(&error))?;
+        self.is_synced_at(stamp);
+        Ok(())
+    }
+
+    /// All that the file held when it looked so is known to survive a crash of the machine.
+    pub(crate) fn is_synced_at(&self, stamp: BodyStamp) {
+        self.state.lock().synced = Some(stamp);
+    }
+
+    /// How the file looked when that was last so.
+    pub(crate) fn synced(&self) -> Option<BodyStamp> {
+        self.state.lock().synced
     }
 
     /// Removes the file from the disk; handles that are open go on reading it.
     pub(crate) fn discard(&self) {
-        let counted = std::mem::take(&mut self.state.lock().counted);
-        self.total.fetch_sub(counted, Ordering::Relaxed);
+        {
+            let mut state = self.state.lock();
+            state.discarded = true;
+            let counted = std::mem::take(&mut state.counted);
+            self.total.fetch_sub(counted, Ordering::Relaxed);
+        }
         if let Err(error) = std::fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -313,8 +361,11 @@ impl Body {
     }
 
     fn count(&self, bytes: u64) {
-        self.state.lock().counted += bytes;
-        self.total.fetch_add(bytes, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if !state.discarded {
+            state.counted += bytes;
+            self.total.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -344,5 +395,31 @@ pub(crate) fn local_error(error: &io::Error) -> FsError {
         io::ErrorKind::ReadOnlyFilesystem => FsError::NoSpace,
         io::ErrorKind::InvalidInput => FsError::Invalid,
         _ => FsError::Local(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_still_after_a_while_although_the_wall_clock_was_set_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let total = Arc::new(AtomicU64::new(0));
+        let made = Body::create(folder.path(), BodyId::random(), total, None);
+        let (body, _file) = made.expect("a body");
+        let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+        let stamp = BodyStamp {
+            size: 1,
+            mtime: 0,
+            ctime: i128::from(clock::to_nanos(tomorrow)),
+        };
+        assert!(!stamp.is_recent(), "a write now would be stamped otherwise");
+        let now = Stamp::now();
+        assert_eq!(body.still_for(stamp, now), Duration::ZERO);
+        let later = now.after(Duration::from_secs(6));
+        assert_eq!(body.still_for(stamp, later), Duration::from_secs(6));
+        let written = BodyStamp { size: 2, ..stamp };
+        assert_eq!(body.still_for(written, later), Duration::ZERO);
     }
 }

@@ -22,6 +22,11 @@ impl Stamp {
         Duration::from_nanos(Self::now().0.saturating_sub(self.0))
     }
 
+    /// Time from an earlier moment to this one; zero when it is no earlier.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
     /// Time until this moment; zero when it has passed.
     pub(crate) fn remaining(self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(Self::now().0))

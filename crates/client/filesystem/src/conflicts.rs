@@ -9,7 +9,7 @@ use crate::core::{Batch, Core, State};
 use crate::merge::Notice;
 use crate::pending::{Base, Op, Want};
 use crate::tree::{Attrs, Content, Node, Remote, segment_for};
-use crate::{FsError, Ino, Kind};
+use crate::{Change, FsError, Ino, Kind};
 
 impl Core {
     /// The bucket's version keeps the name; ours goes up beside it under a name that says
@@ -64,7 +64,7 @@ impl Core {
             .set(copy_key.clone(), want, Base::default(), Stamp::now());
         self.take_theirs(state, parent, &name, kind, theirs)?;
         state.report.conflicts += 1;
-        state.report.last_error = Some(format!(
+        state.report.happened(format!(
             "{key} was changed elsewhere too: this machine's version is {copy_key}"
         ));
         tracing::warn!(%key, copy = %copy_key, "conflict: both versions are kept");
@@ -73,13 +73,13 @@ impl Core {
         batch.touch(&copy_key);
         self.commit(state, batch)?;
         Ok(vec![
-            Notice::Entry(parent, name),
-            Notice::Entry(parent, copy),
-            Notice::Changed(ino),
+            Notice::Appeared(parent, name),
+            Notice::Appeared(parent, copy),
+            Notice::Changed(ino, Change::Attributes),
         ])
     }
 
-    fn free_copy_name(
+    pub(crate) fn free_copy_name(
         &self,
         state: &State,
         parent: Ino,

@@ -22,6 +22,7 @@ use crate::pending::{Base, Pending, Want};
 use crate::remembered::{Memory, MemoryKind, Remembered};
 use crate::status::{Health, Status};
 use crate::tree::{Attrs, Content, Node, Tree};
+use crate::watching::Watching;
 use crate::{Entry, FsError, Handle, Ino, Settings, Watcher};
 
 /// One open workspace.
@@ -52,6 +53,7 @@ pub(crate) struct State {
     /// Keys that went away here, and when: listings begun earlier still show them.
     pub(crate) gone: HashMap<Key, Stamp>,
     pub(crate) listings: Listings,
+    pub(crate) watching: Watching,
     pub(crate) index: crate::attributes::Index,
     /// Files to be uploaded although a program still has them open for writing.
     pub(crate) forced: HashSet<Ino>,
@@ -68,11 +70,61 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) health: Option<Health>,
-    pub(crate) last_error: Option<String>,
+    trouble: Option<Trouble>,
     pub(crate) conflicts: u64,
     pub(crate) set_aside: Option<String>,
-    /// Bytes waiting for upload, as last counted.
+    pub(crate) set_aside_changes: Vec<String>,
+    /// Bytes waiting for upload, as last counted, and what was written by calls since.
     pub(crate) waiting_bytes: u64,
+    pub(crate) counted: Option<Stamp>,
+}
+
+/// The last thing that went wrong.
+struct Trouble {
+    text: String,
+    at: SystemTime,
+    about: About,
+}
+
+/// What makes trouble a thing of the past.
+enum About {
+    /// Any call on the bucket that is answered.
+    Call,
+    /// That nothing is wrong with what is wanted at this key any more.
+    Change(Key),
+    /// Nothing: it happened, and somebody should know.
+    Event,
+}
+
+impl Report {
+    /// A call on the bucket failed.
+    fn call_failed(&mut self, text: String) {
+        self.note(text, About::Call);
+    }
+
+    /// A pending change could not be carried out; it is tried again.
+    pub(crate) fn change_failed(&mut self, key: &Key, text: String) {
+        self.note(text, About::Change(key.clone()));
+    }
+
+    /// Something happened that somebody should know.
+    pub(crate) fn happened(&mut self, text: String) {
+        self.note(text, About::Event);
+    }
+
+    fn note(&mut self, text: String, about: About) {
+        let at = SystemTime::now();
+        self.trouble = Some(Trouble { text, at, about });
+    }
+
+    /// The bucket answered.
+    pub(crate) fn works(&mut self) {
+        self.health = Some(Health::Ok);
+        let over = |trouble: &Trouble| matches!(trouble.about, About::Call);
+        if self.trouble.as_ref().is_some_and(over) {
+            self.trouble = None;
+        }
+    }
 }
 
 /// An open handle.
@@ -150,6 +202,7 @@ impl Core {
                 next_handle: 1,
                 gone: HashMap::new(),
                 listings: Listings::default(),
+                watching: Watching::default(),
                 index: crate::attributes::Index::default(),
                 forced: HashSet::new(),
                 unsaved: HashSet::new(),
@@ -184,6 +237,35 @@ impl Core {
         self.journal.record(&changes)?;
         if let Some(ready) = soonest {
             self.look_by(state, ready);
+        }
+        Ok(())
+    }
+
+    /// The same for a node that was added a moment ago; it goes again when that fails.
+    pub(crate) fn commit_new(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        batch: Batch,
+    ) -> Result<(), FsError> {
+        self.forget_before(state, ino)?;
+        let recorded = self.commit(state, batch);
+        if recorded.is_err() {
+            state.pending.take(&state.tree.key(ino)?);
+            state.release_body(ino);
+            state.tree.unlink(ino)?;
+        }
+        recorded
+    }
+
+    /// What had a name before is forgotten before something else is known by it: the same
+    /// content has the same ETag, so after a kill the attributes of what went away would be
+    /// taken for those of what came.
+    pub(crate) fn forget_before(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+        let name = state.remembered_as(ino)?;
+        if let Some(at) = state.forgotten.iter().rposition(|gone| *gone == name) {
+            state.forgotten.swap_remove(at);
+            self.remembered.store(&[], &[name]);
         }
         Ok(())
     }
@@ -225,19 +307,20 @@ impl Core {
         if health.is_some() {
             state.report.health = health;
         }
-        state.report.last_error = Some(format!("{what}: {error}"));
+        state.report.call_failed(format!("{what}: {error}"));
         drop(state);
         tracing::warn!(%error, what, "a call on the bucket failed");
         fs_error(error)
     }
 
     pub(crate) fn heard_ok(&self) {
-        self.state().report.health = Some(Health::Ok);
+        self.state().report.works();
     }
 
     pub(crate) fn status(&self) -> Status {
         let state = self.state();
         let (files, bytes) = state.waiting();
+        let trouble = state.trouble();
         Status {
             health: state.report.health.unwrap_or(Health::Ok),
             pending_changes: state.pending.len() as u64,
@@ -247,9 +330,15 @@ impl Core {
             cache_bytes: self.cache.bytes(),
             cache_limit: self.settings.cache_size,
             known_entries: state.tree.len() as u64,
+            known_bytes: state.memory_used(),
+            memory_limit: self.settings.memory_limit,
+            dirty_limit: self.settings.dirty_limit(),
+            dirty_files_limit: self.settings.dirty_files as u64,
             conflicts: state.report.conflicts,
-            last_error: state.report.last_error.clone(),
+            last_error: trouble.map(|trouble| trouble.text.clone()),
+            last_error_at: trouble.map(|trouble| to_nanos(trouble.at).div_euclid(1_000_000_000)),
             journal_set_aside: state.report.set_aside.clone(),
+            changes_set_aside: state.report.set_aside_changes.clone(),
             read_only: self.settings.read_only,
         }
     }
@@ -264,7 +353,7 @@ impl Core {
             .ok()
             .and_then(|directory| directory.listed);
         listed.map_or(Duration::ZERO, |listed| {
-            listed.after(self.settings.attr_ttl).remaining() / 2
+            listed.after(self.lifetime(state, directory)).remaining() / 2
         })
     }
 
@@ -295,12 +384,22 @@ impl State {
         self.open.get(&handle).cloned().ok_or(FsError::BadHandle)
     }
 
+    /// What is still wrong, or happened.
+    fn trouble(&self) -> Option<&Trouble> {
+        let is_wrong = |trouble: &&Trouble| match &trouble.about {
+            About::Change(key) => self.pending.at(key).is_some_and(|op| op.error.is_some()),
+            About::Call | About::Event => true,
+        };
+        self.report.trouble.as_ref().filter(is_wrong)
+    }
+
     /// Files and bytes that wait for upload.
     pub(crate) fn waiting(&self) -> (u64, u64) {
         let (mut files, mut bytes) = (0, 0);
         for (_, op) in self.pending.iter() {
             if let Want::Put { ino } = op.want
                 && let Ok(node) = self.tree.node(ino)
+                && (node.sent.is_none() || !self.is_sent(op))
             {
                 files += 1;
                 bytes += node.size;
@@ -378,6 +477,7 @@ impl State {
                 )),
             ) => RowWant::Body {
                 id: body.id().as_str().to_owned(),
+                synced: body.synced().map(Into::into),
             },
             (
                 Want::Put { .. },
@@ -415,6 +515,15 @@ impl State {
             node.attrs.ctime = now;
             self.unsaved.insert(ino);
         }
+    }
+
+    /// By what a node is found among what is remembered: directory prefix, segment, whether a
+    /// directory.
+    pub(crate) fn remembered_as(&self, ino: Ino) -> Result<(String, String, bool), FsError> {
+        let node = self.tree.node(ino)?;
+        let directory = self.tree.prefix_of(node.parent)?;
+        let is_directory = node.kind() == crate::Kind::Directory;
+        Ok((directory, node.segment().to_owned(), is_directory))
     }
 
     /// What to remember of a node.

@@ -14,7 +14,6 @@ use futures::{FutureExt, StreamExt};
 use crate::body::Body;
 use crate::clock::Stamp;
 use crate::core::{Core, OpenBody, Source, State, Version, source_of};
-use crate::merge::Notice;
 use crate::pending::Want;
 use crate::tree::{Content, Remote};
 use crate::{FsError, Ino};
@@ -68,7 +67,7 @@ pub(crate) async fn read(
     let version = open.current.lock().clone();
     match read_version(core, ino, open, &version, offset, size).await {
         Err(FsError::Changed) if !open.reader.lock().served => {
-            let version = newer_version(core, ino, &version).await?;
+            let version = newer_version(core, ino, &version, 1).await?;
             *open.current.lock() = version.clone();
             read_version(core, ino, open, &version, offset, size).await
         }
@@ -330,7 +329,7 @@ pub(crate) async fn whole(core: &Arc<Core>, ino: Ino) -> Result<Version, FsError
     for _ in 0..3 {
         let version = core.version(&mut core.state(), ino)?;
         match fetch_all(core, ino, &version).await {
-            Err(FsError::Changed) => newer_version(core, ino, &version).await.map(|_| ())?,
+            Err(FsError::Changed) => newer_version(core, ino, &version, 0).await.map(|_| ())?,
             Err(error) => return Err(error),
             Ok(()) => return Ok(version),
         }
@@ -347,11 +346,20 @@ async fn fetch_all(core: &Arc<Core>, ino: Ino, version: &Version) -> Result<(), 
     Ok(())
 }
 
-/// The object is no longer the version that a handle began with: learns the present one.
-async fn newer_version(core: &Arc<Core>, ino: Ino, old: &Version) -> Result<Version, FsError> {
+/// The object is no longer the version that a handle began with: learns the present one. Who
+/// asks has `own` of the handles that are open on the inode. Where there are others, the name
+/// gets another inode, and who asks has to look it up.
+async fn newer_version(
+    core: &Arc<Core>,
+    ino: Ino,
+    old: &Version,
+    own: u32,
+) -> Result<Version, FsError> {
     let key = {
         let mut state = core.state();
         match state.replaceable(ino, &old.body)? {
+            // What is at the key may not be what a rename is bringing there.
+            Some(key) if state.pending.at(&key).is_some() => return Err(FsError::Changed),
             Some(key) => key,
             None => return core.version(&mut state, ino),
         }
@@ -362,14 +370,14 @@ async fn newer_version(core: &Arc<Core>, ino: Ino, old: &Version) -> Result<Vers
         .head(&key)
         .await
         .map_err(|error| core.heard(&format!("head {key}"), &error))?;
-    let version = {
+    let (version, notice) = {
         let mut state = core.state();
         if state.replaceable(ino, &old.body)?.as_ref() != Some(&key) {
             // Meanwhile a program began to write it, or it was moved or replaced.
             return core.version(&mut state, ino);
         }
-        state.release_body(ino);
-        let node = state.tree.node_mut(ino)?;
+        let (new, notice) = state.inode_for_other_content(ino, own)?;
+        let node = state.tree.node_mut(new)?;
         node.size = meta.size;
         node.generation += 1;
         node.told = false;
@@ -379,11 +387,12 @@ async fn newer_version(core: &Arc<Core>, ino: Ino, old: &Version) -> Result<Vers
             size: meta.size,
             seen: began,
         });
-        state.unsaved.insert(ino);
-        core.version(&mut state, ino)?
+        state.unsaved.insert(new);
+        let same = new == ino;
+        (same.then(|| core.version(&mut state, ino)), notice)
     };
-    core.tell(vec![Notice::Changed(ino)]);
-    Ok(version)
+    core.tell(vec![notice]);
+    version.unwrap_or(Err(FsError::Changed))
 }
 
 impl Core {
@@ -423,7 +432,7 @@ impl Core {
                 }
                 // Someone emptied the cache folder: what is clean the bucket still has.
                 Err(_) if body.is_gone() && state.replaceable(ino, &body)?.is_some() => {
-                    state.release_body(ino);
+                    self.exchange_lost(state, ino)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -443,6 +452,19 @@ impl Core {
             size,
             source,
         })
+    }
+
+    /// Lets go of a body whose file was removed from the cache folder. A kernel that has it as
+    /// backing file keeps using it: then the name gets another inode, to be looked up.
+    pub(crate) fn exchange_lost(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+        let node = state.tree.node(ino)?;
+        if node.opens == 0 || !node.is_backing() {
+            state.release_body(ino);
+            return Ok(());
+        }
+        let (_, notice) = state.inode_for_other_content(ino, 0)?;
+        self.tell(vec![notice]);
+        Err(FsError::Changed)
     }
 
     /// A cold file is opened: when its directory is being walked, the next small files are
@@ -486,7 +508,7 @@ impl Core {
 impl State {
     /// The key of a node whose body may give way to another version: it is still `body`,
     /// and nothing that was written here is in it.
-    fn replaceable(&self, ino: Ino, body: &Arc<Body>) -> Result<Option<Key>, FsError> {
+    pub(crate) fn replaceable(&self, ino: Ino, body: &Arc<Body>) -> Result<Option<Key>, FsError> {
         let node = self.tree.node(ino)?;
         let same = node.body().is_some_and(|now| Arc::ptr_eq(now, body));
         if !same || node.writers > 0 || node.unlinked || node.remote.is_none() {

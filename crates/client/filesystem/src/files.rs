@@ -1,24 +1,22 @@
 //! Open files: create, open, read, write, flush, fsync, release.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use bucket::Key;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::body::local_error;
+use crate::body::{Body, BodyStamp, local_error};
 use crate::clock::Stamp;
 use crate::core::{Batch, Core, Open, OpenBody, State, Version};
 use crate::fetch;
 use crate::listing;
 use crate::pending::Want;
-use crate::status::Health;
 use crate::tree::{Content, Node};
 use crate::{Access, Entry, Filesystem, FsError, Handle, Ino, Kind, OpenMode, Opened, Owner};
-
-/// How long a writer waits for room when too much is waiting for upload.
-const ROOM_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Filesystem {
     /// Makes a file and opens it. Counts one reference.
@@ -47,12 +45,11 @@ impl Filesystem {
         };
         let ino = state.tree.add(parent, Node::new(0, name, attrs, content))?;
         let node = state.tree.node_mut(ino)?;
-        node.references = 1;
         node.writers = u32::from(open.write);
         let mut batch = Batch::default();
         state.want_put(ino, self.core.upload_time(), &mut batch)?;
         state.touch_directory(parent, now);
-        self.core.commit(&state, batch)?;
+        self.core.commit_new(&mut state, ino, batch)?;
         if chosen {
             self.core.index_later(&mut state, ino)?;
         }
@@ -62,6 +59,7 @@ impl Filesystem {
             size: 0,
             source: None,
         };
+        state.tree.node_mut(ino)?.references = 1;
         let opened = self.core.handle(&mut state, ino, version, open.write)?;
         Ok((self.core.entry(&state, ino)?, opened))
     }
@@ -71,6 +69,7 @@ impl Filesystem {
         let parent = {
             let state = self.core.state();
             let node = state.tree.node(ino)?;
+            node.check_current()?;
             match node.kind() {
                 Kind::Directory => return Err(FsError::IsADirectory),
                 Kind::Symlink => return Err(FsError::Invalid),
@@ -84,6 +83,7 @@ impl Filesystem {
             return self.core.open_for_writing(ino, mode).await;
         }
         let mut state = self.core.state();
+        state.tree.node(ino)?.check_current()?;
         let version = self.core.version(&mut state, ino)?;
         if !version.body.is_whole() {
             self.core.fetch_ahead(&mut state, ino);
@@ -106,6 +106,7 @@ impl Filesystem {
             .as_ref()
             .filter(|_| open.write)
             .ok_or(FsError::BadHandle)?;
+        self.core.room_to_write(open.ino).await?;
         let version = file.current.lock().clone();
         version
             .file
@@ -138,10 +139,11 @@ impl Filesystem {
             .file
             .as_ref()
             .map(|file| Arc::clone(&file.current.lock().body));
-        let core = Arc::clone(&self.core);
+        let (core, ino) = (Arc::clone(&self.core), open.ino);
         let sync = move || -> Result<(), FsError> {
             if let Some(body) = body {
                 body.sync()?;
+                core.record_synced([ino])?;
             }
             core.journal.sync()
         };
@@ -178,6 +180,7 @@ impl Filesystem {
             .as_ref()
             .filter(|_| open.write)
             .ok_or(FsError::BadHandle)?;
+        self.core.room_to_write(open.ino).await?;
         let version = file.current.lock().clone();
         let flags = if keep_size {
             rustix::fs::FallocateFlags::KEEP_SIZE
@@ -205,6 +208,7 @@ impl Core {
                 fetch::whole(self, ino).await?;
             }
             let mut state = self.state();
+            state.tree.node(ino)?.check_current()?;
             if state.upload_runs(ino) {
                 continue;
             }
@@ -228,43 +232,65 @@ impl Core {
         let node = state.tree.node(ino)?;
         let stamp = node.body().and_then(|body| body.stamp().ok());
         let unlinked = node.unlinked;
-        state.tree.node_mut(ino)?.writers += 1;
-        if unlinked {
-            return Ok(());
+        if !unlinked {
+            let key = state.tree.key(ino)?;
+            let wanted = state.pending.at(&key).map(|op| op.want.clone());
+            self.record_writing(state, ino, &key, wanted, stamp)?;
         }
-        let key = state.tree.key(ino)?;
-        let wanted = state.pending.at(&key).map(|op| op.want.clone());
+        state.tree.node_mut(ino)?.writers += 1;
+        Ok(())
+    }
+
+    fn record_writing(
+        &self,
+        state: &mut State,
+        ino: Ino,
+        key: &Key,
+        wanted: Option<Want>,
+        stamp: Option<BodyStamp>,
+    ) -> Result<(), FsError> {
         let mut batch = Batch::default();
         if matches!(wanted, Some(Want::Put { .. })) {
-            if state.pending.renew_token(&key, None) {
-                batch.touch(&key);
+            if state.pending.renew_token(key, None) {
+                batch.touch(key);
             }
             return self.commit(state, batch);
         }
-        if wanted.is_none() {
-            let stamp = stamp.filter(|stamp| !stamp.is_recent());
-            state.tree.node_mut(ino)?.sent = stamp;
-        }
         state.want_put(ino, self.upload_time(), &mut batch)?;
-        self.commit(state, batch)
+        let recorded = self.commit(state, batch);
+        if wanted.is_none() {
+            // Only this call wanted it, and it fails: nothing is to be done.
+            if recorded.is_err() {
+                state.pending.take(key);
+            } else {
+                state.tree.node_mut(ino)?.sent = stamp.filter(|stamp| !stamp.is_recent());
+            }
+        }
+        recorded
     }
 
-    fn truncate_for_open(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+    pub(crate) fn truncate_for_open(&self, state: &mut State, ino: Ino) -> Result<(), FsError> {
+        let body = state.tree.node(ino)?.body().cloned();
+        let in_place = body
+            .clone()
+            .filter(|body| body.is_whole() && !body.is_gone());
+        if let (None, Some(body)) = (&in_place, body)
+            && state.replaceable(ino, &body)?.is_some()
+        {
+            self.exchange_lost(state, ino)?;
+        }
         self.begin_writing(state, ino)?;
         let node = state.tree.node_mut(ino)?;
         node.writers -= 1;
         node.sent = None;
-        let in_place = node
-            .body()
-            .filter(|body| body.is_whole() && !body.is_gone())
-            .cloned();
         if let Some(body) = in_place {
             body.file()?
                 .set_len(0)
                 .map_err(|error| local_error(&error))?;
         } else {
             state.release_body(ino);
-            let (fresh, _file) = self.cache.create()?;
+            let (fresh, file) = self.cache.create()?;
+            state.readers_take(ino, &fresh, &file);
             if let Content::File { body, .. } = &mut state.tree.node_mut(ino)?.content {
                 *body = Some(fresh);
             }
@@ -297,7 +323,9 @@ impl Core {
         let node = state.tree.node_mut(ino)?;
         let first = node.opens == 0;
         node.opens += 1;
-        let keep_cache = node.opened_generation == Some(node.generation);
+        // Pages that the kernel has of a version that must still be fetched may not be mixed
+        // with those of the next one.
+        let keep_cache = whole && node.opened_generation == Some(node.generation);
         node.opened_generation = Some(node.generation);
         let Content::File { backing, .. } = &mut node.content else {
             return Err(FsError::IsADirectory);
@@ -349,34 +377,15 @@ impl Core {
         }
     }
 
-    /// Waits while too much is waiting for upload; with the bucket away there is nothing
-    /// to wait for. On a full disk nothing new is begun: it could not be recorded.
-    async fn room(&self) -> Result<(), FsError> {
+    /// On a full disk nothing new is begun: it could not be recorded.
+    pub(crate) fn room_to_record(&self) -> Result<(), FsError> {
         if !self.journal.has_room() {
             self.evict();
             if !self.journal.has_room() {
                 return Err(FsError::NoSpace);
             }
         }
-        let since = Stamp::now();
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            {
-                let state = self.state();
-                let full = state.pending.len() >= self.settings.dirty_files
-                    || state.report.waiting_bytes >= self.settings.dirty_bytes;
-                if !full {
-                    return Ok(());
-                }
-                if state.report.health == Some(Health::Offline) || since.age() > ROOM_PATIENCE {
-                    return Err(FsError::NoSpace);
-                }
-            }
-            self.wake.notify_one();
-            let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
-        }
+        Ok(())
     }
 
     /// Size and times of a file that is being written are what its body's are.
@@ -391,7 +400,10 @@ impl Core {
             return;
         };
         if node.sent != Some(stamp) {
+            let before = node.size;
             node.take_stamp(stamp);
+            let waiting = &mut state.report.waiting_bytes;
+            *waiting = waiting.saturating_sub(before).saturating_add(stamp.size);
         }
     }
 
@@ -445,7 +457,21 @@ impl Core {
 }
 
 impl State {
-    fn upload_runs(&self, ino: Ino) -> bool {
+    /// What is written here from now on shows to those who have the file open, as on any disk.
+    fn readers_take(&self, ino: Ino, body: &Arc<Body>, file: &Arc<File>) {
+        for open in self.open.values().filter(|open| open.ino == ino) {
+            if let Some(open) = &open.file {
+                *open.current.lock() = Version {
+                    body: Arc::clone(body),
+                    file: Arc::clone(file),
+                    size: 0,
+                    source: None,
+                };
+            }
+        }
+    }
+
+    pub(crate) fn upload_runs(&self, ino: Ino) -> bool {
         let unlinked = self.tree.node(ino).is_ok_and(|node| node.unlinked);
         !unlinked
             && self

@@ -9,12 +9,13 @@ use bucket::Bucket;
 use crate::cache::Cache;
 use crate::clock::Stamp;
 use crate::core::Core;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::listing;
 use crate::remembered::Remembered;
 use crate::status::Status;
 use crate::upkeep;
 use crate::upload;
+use crate::watching;
 use crate::{FsError, Ino, OpenError, ROOT, Settings, Watcher};
 
 /// A workspace as a tree. Cheap to clone; all clones are the same workspace.
@@ -40,30 +41,29 @@ impl Filesystem {
         let cache = Cache::open(&settings.cache_dir)
             .map_err(|error| folder_error(&settings.cache_dir, error))?;
         settings.backing &= cache.tells_of_mappings();
-        let (journal, replay) =
-            Journal::open(&settings.state_dir).map_err(|error| OpenError::Journal {
-                path: settings.state_dir.clone(),
-                reason: error.to_string(),
-            })?;
+        let (journal, replay) = Journal::open(&settings.state_dir, &settings.boot)
+            .map_err(|error| journal_error(&settings.state_dir, &error))?;
         let remembered =
             Remembered::open(&settings.cache_dir).map_err(|error| OpenError::Journal {
                 path: settings.cache_dir.clone(),
                 reason: error.to_string(),
             })?;
-        if !remembered.begin(&boot_id()) {
+        let in_order = remembered.begin(&settings.boot) && replay.in_order;
+        if !in_order {
             tracing::warn!(
                 "the machine went down while the workspace was mounted: cached bodies are fetched anew"
             );
+            remembered.distrust();
         }
         let core = Arc::new(Core::new(
             bucket, settings, watcher, journal, remembered, cache,
         ));
         // The bodies of what nobody could read may be all that is left of it.
-        if core.replay(replay) && !Journal::any_set_aside(&core.settings.state_dir) {
-            core.sweep_later();
-        }
+        let may_sweep = core.replay(replay, in_order);
+        core.take_stock_later(may_sweep);
         core.runtime.spawn(upload::run(Arc::clone(&core)));
         core.runtime.spawn(upkeep::run(Arc::clone(&core)));
+        core.runtime.spawn(watching::run(Arc::clone(&core)));
         if !core.settings.lazy {
             let core = Arc::clone(&core);
             core.runtime.clone().spawn(async move {
@@ -82,6 +82,16 @@ impl Filesystem {
     /// folder's file system tells of what is done to them behind our back.
     pub fn lends_files(&self) -> bool {
         self.core.settings.backing
+    }
+
+    /// The longest that another machine's change may stay unseen by who asks, or watches.
+    pub fn others_changes_within(&self) -> Duration {
+        self.core.settings.attr_ttl
+    }
+
+    /// Whether watching costs nothing here, because nothing is listed for it.
+    pub fn is_lazy(&self) -> bool {
+        self.core.settings.lazy
     }
 
     /// Uploads everything that is pending, open files too. Returns when nothing is, or
@@ -125,15 +135,16 @@ impl Filesystem {
     pub async fn close(&self) {
         self.core.stop.cancel();
         self.core.remember();
-        let _ = self.core.journal.sync();
-        let folder = self.core.cache.folder().to_owned();
-        let synced = self
-            .core
-            .runtime
-            .spawn_blocking(move || sync_folder(&folder))
-            .await;
-        if matches!(synced, Ok(Ok(()))) {
-            self.core.remembered.end();
+        let core = Arc::clone(&self.core);
+        let ending = move || -> Result<(), FsError> {
+            core.sync_all()?;
+            core.remembered.end();
+            core.journal.end()
+        };
+        match self.core.runtime.spawn_blocking(ending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "not everything could be synced"),
+            Err(error) => tracing::warn!(%error, "not everything could be synced"),
         }
     }
 
@@ -144,14 +155,17 @@ impl Filesystem {
 }
 
 impl Core {
-    /// Removes bodies that a crash left behind, without holding up the start.
-    fn sweep_later(self: &Arc<Self>) {
-        let known = self.bodies_in_use();
+    /// Counts the bodies of earlier mounts, keeps them within the cache's bound and, where
+    /// that is safe, removes what a crash left behind, without holding up the start.
+    fn take_stock_later(self: &Arc<Self>, may_sweep: bool) {
         // Files are stamped by a clock that lags: what is this young may be ours.
         let began = std::time::SystemTime::now() - Duration::from_secs(10);
         let core = Arc::clone(self);
-        self.runtime
-            .spawn_blocking(move || core.cache.sweep(&known, began));
+        self.runtime.spawn_blocking(move || {
+            let clean = core.remembered.bodies();
+            core.cache.take_stock(&clean, may_sweep.then_some(began));
+            core.evict();
+        });
     }
 
     /// Makes everything ready to go up at once.
@@ -179,15 +193,16 @@ fn folder_error(path: &Path, error: std::io::Error) -> OpenError {
     }
 }
 
-/// Which boot of the machine this is: bodies written before a crash of the machine may
-/// hold anything.
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
-}
-
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    let folder = std::fs::File::open(folder)?;
-    rustix::fs::syncfs(&folder)?;
-    Ok(())
+fn journal_error(folder: &Path, error: &JournalError) -> OpenError {
+    let path = folder.to_owned();
+    match error {
+        JournalError::Newer(format) => OpenError::NewerJournal {
+            path,
+            format: *format,
+        },
+        JournalError::Database(error) => OpenError::Journal {
+            path,
+            reason: error.to_string(),
+        },
+    }
 }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bucket::{Error as BucketError, ListPage, ListRequest, ObjectMeta};
-use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Stamp;
 use crate::core::{Core, State};
 use crate::merge::{Found, Listing};
+use crate::status::Health;
 use crate::{FsError, Ino, ROOT};
 
 /// A directory read this recently makes the listing of one of its children a walk.
@@ -23,16 +24,30 @@ const WALK_PATIENCE: Duration = Duration::from_secs(2);
 /// While the bucket does not answer, names are served as last known for this long before
 /// it is asked again.
 const OFFLINE_PAUSE: Duration = Duration::from_secs(3);
+/// A listing that took longer is remembered as slow.
+const SLOW: Duration = Duration::from_secs(1);
+/// Who needs names that are known, only not fresh, waits for the bucket no longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many directories' attribute indexes a walk fetches at one time.
+const INDEXES_AT_ONCE: usize = 32;
 
 type Wait = Shared<BoxFuture<'static, Result<(), FsError>>>;
 
 /// Listings under way.
 #[derive(Default)]
 pub(crate) struct Listings {
-    running: HashMap<Ino, Wait>,
+    running: HashMap<Ino, Running>,
+    /// How long the last listing of a directory took, where that was long.
+    slow: HashMap<Ino, Duration>,
     walk: Option<Walk>,
     wanted: Option<Stamp>,
     failed: Option<Stamp>,
+}
+
+struct Running {
+    began: Stamp,
+    wait: Wait,
 }
 
 /// A flat pass over everything below `prefix`, from `from` on.
@@ -54,7 +69,7 @@ impl Walk {
 
 /// Returns when the names of a directory are known and young enough.
 pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsError> {
-    let (wait, known) = {
+    let (wait, patience) = {
         let mut state = core.state();
         state.listings.wanted = Some(Stamp::now());
         let listed = state.tree.directory(directory)?.listed;
@@ -62,28 +77,32 @@ pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsErr
             return Ok(());
         }
         let age = listed.map(Stamp::age);
-        let limit = core.settings.attr_ttl;
+        let limit = core.lifetime(&state, directory);
         match age {
             Some(age) if age < limit / 2 => return Ok(()),
             Some(age) if age < limit => {
                 // In the background: the names at hand are young enough for this caller.
-                drop(begin(core, &mut state, directory)?);
+                drop(begin(core, &mut state, directory, true)?);
                 return Ok(());
             }
             _ => {}
         }
-        if state
-            .listings
-            .failed
-            .is_some_and(|failed| failed.age() < OFFLINE_PAUSE)
-        {
+        if state.listings.is_offline() {
             return known_or(listed.is_some());
         }
-        (begin(core, &mut state, directory)?, listed.is_some())
+        let wait = begin(core, &mut state, directory, true)?;
+        (
+            wait,
+            listed.map(|_| state.listings.patience(&state, directory)),
+        )
     };
-    match wait.await {
-        Err(FsError::Unreachable | FsError::Denied) if known => Ok(()),
-        other => other,
+    let Some(patience) = patience else {
+        return wait.await;
+    };
+    // Without an answer, names as last known are better than none.
+    match tokio::time::timeout(patience, wait).await {
+        Err(_) | Ok(Err(FsError::Unreachable | FsError::Denied)) => Ok(()),
+        Ok(other) => other,
     }
 }
 
@@ -95,6 +114,16 @@ pub(crate) async fn known(core: &Arc<Core>, directory: Ino) -> Result<(), FsErro
     ensure(core, directory).await
 }
 
+/// Lists a directory anew, without waiting for it and without taking part in a walk.
+pub(crate) fn again(core: &Arc<Core>, directory: Ino) -> Result<(), FsError> {
+    let mut state = core.state();
+    if state.tree.node(directory)?.unlinked {
+        return Ok(());
+    }
+    drop(begin(core, &mut state, directory, false)?);
+    Ok(())
+}
+
 /// Without the bucket, names as last known are better than none.
 fn known_or(known: bool) -> Result<(), FsError> {
     if known {
@@ -104,22 +133,45 @@ fn known_or(known: bool) -> Result<(), FsError> {
     }
 }
 
-/// Starts listing a directory, or joins whoever does so already.
-fn begin(core: &Arc<Core>, state: &mut State, directory: Ino) -> Result<Wait, FsError> {
-    if let Some(wait) = state.listings.running.get(&directory) {
-        return Ok(wait.clone());
+impl Listings {
+    /// Whether the bucket did not answer moments ago.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.failed
+            .is_some_and(|failed| failed.age() < OFFLINE_PAUSE)
     }
+
+    /// Whether a directory is being listed.
+    pub(crate) fn is_running(&self, directory: Ino) -> bool {
+        self.running.contains_key(&directory)
+    }
+}
+
+/// Starts listing a directory, or joins whoever does so already; `may_walk` where a program
+/// asks for its names.
+fn begin(
+    core: &Arc<Core>,
+    state: &mut State,
+    directory: Ino,
+    may_walk: bool,
+) -> Result<Wait, FsError> {
+    if let Some(running) = state.listings.running.get(&directory) {
+        return Ok(running.wait.clone());
+    }
+    let began = Stamp::now();
     let prefix = state.tree.prefix_of(directory)?;
-    let walk = current_walk(core, state, directory, &prefix);
+    let walk = may_walk
+        .then(|| current_walk(core, state, directory, &prefix))
+        .flatten();
     let task = {
         let core = Arc::clone(core);
         core.runtime.clone().spawn(async move {
             let result = match walk {
                 Some(walk) => follow(&core, directory, &prefix, walk).await,
-                None => list(&core, directory, &prefix).await,
+                None => list(&core, directory, &prefix, may_walk).await,
             };
             let mut state = core.state();
             state.listings.running.remove(&directory);
+            state.listings.took(directory, began.age());
             match &result {
                 Err(FsError::Unreachable) => state.listings.failed = Some(Stamp::now()),
                 Ok(()) => state.listings.failed = None,
@@ -132,8 +184,42 @@ fn begin(core: &Arc<Core>, state: &mut State, directory: Ino) -> Result<Wait, Fs
     let wait = async move { task.await.unwrap_or(Err(FsError::Unreachable)) }
         .boxed()
         .shared();
-    state.listings.running.insert(directory, wait.clone());
+    let running = Running {
+        began,
+        wait: wait.clone(),
+    };
+    state.listings.running.insert(directory, running);
     Ok(wait)
+}
+
+impl Listings {
+    /// How long to wait for a directory whose names are known.
+    fn patience(&self, state: &State, directory: Ino) -> Duration {
+        if state.report.health == Some(Health::Offline) {
+            return Duration::ZERO;
+        }
+        let waited = self.running.get(&directory);
+        PATIENCE.saturating_sub(waited.map_or(Duration::ZERO, |running| running.began.age()))
+    }
+
+    fn took(&mut self, directory: Ino, took: Duration) {
+        if took > SLOW {
+            self.slow.insert(directory, took);
+        } else {
+            self.slow.remove(&directory);
+        }
+    }
+}
+
+impl Core {
+    /// How long a listing of this directory holds: what takes longer to list than it would
+    /// hold could never be used.
+    pub(crate) fn lifetime(&self, state: &State, directory: Ino) -> Duration {
+        let slow = state.listings.slow.get(&directory);
+        slow.map_or(self.settings.attr_ttl, |took| {
+            self.settings.attr_ttl.max(*took * 2)
+        })
+    }
 }
 
 /// The walk that covers a directory: one under way, or a new one when the directory's
@@ -204,13 +290,21 @@ async fn follow(
             _ => break,
         }
     }
-    list(core, directory, prefix).await
+    list(core, directory, prefix, true).await
 }
 
 /// Lists one directory.
-async fn list(core: &Arc<Core>, directory: Ino, prefix: &str) -> Result<(), FsError> {
+async fn list(
+    core: &Arc<Core>,
+    directory: Ino,
+    prefix: &str,
+    may_walk: bool,
+) -> Result<(), FsError> {
     let began = Stamp::now();
-    let (listing, index) = futures::join!(one_level(core, prefix), core.index_of(prefix));
+    let (listing, index) = futures::join!(
+        one_level(core, prefix, may_walk),
+        core.index_of(prefix, None, began)
+    );
     let mut listing = match listing {
         Ok(listing) => listing,
         Err(error) => {
@@ -226,7 +320,9 @@ async fn list(core: &Arc<Core>, directory: Ino, prefix: &str) -> Result<(), FsEr
             // It was renamed meanwhile: the answer speaks of another place.
             return Ok(());
         }
-        core.merge(&mut state, directory, listing, began)?
+        let notices = core.merge(&mut state, directory, listing, began)?;
+        state.watching.listed(directory, !notices.is_empty());
+        notices
     };
     core.tell(notices);
     Ok(())
@@ -267,7 +363,7 @@ fn recall_offline(
     Ok(())
 }
 
-async fn one_level(core: &Arc<Core>, prefix: &str) -> Result<Listing, BucketError> {
+async fn one_level(core: &Arc<Core>, prefix: &str, may_walk: bool) -> Result<Listing, BucketError> {
     let mut listing = Listing::default();
     let mut request = ListRequest {
         prefix: prefix.to_owned(),
@@ -276,7 +372,7 @@ async fn one_level(core: &Arc<Core>, prefix: &str) -> Result<Listing, BucketErro
     };
     loop {
         let page = core.bucket.list(&request).await?;
-        if request.token.is_none() {
+        if request.token.is_none() && may_walk {
             walk_on(core, prefix, &page);
         }
         for directory in &page.prefixes {
@@ -362,7 +458,7 @@ async fn pass(core: Arc<Core>, walk: Walk, cursor: watch::Sender<Option<String>>
         if request.token.is_none() {
             complete.extend(sorter.finish());
         }
-        take_directories(&core, complete).await;
+        take_directories(&core, &walk.prefix, complete).await;
         if let Some(last) = last {
             let _ = cursor.send(Some(last));
         }
@@ -387,12 +483,16 @@ fn nobody_walks(core: &Core) -> bool {
     wanted.is_none_or(|wanted| wanted.age() > WALK_PATIENCE) || core.stop.is_cancelled()
 }
 
-async fn take_directories(core: &Arc<Core>, complete: Vec<(String, Listing, Stamp)>) {
-    let mut ready = Vec::with_capacity(complete.len());
-    for (prefix, mut listing, began) in complete {
-        listing.index = core.index_of(&prefix).await;
-        ready.push((prefix, listing, began));
-    }
+/// Takes in the directories that a walk of `walked` has completed.
+async fn take_directories(core: &Arc<Core>, walked: &str, complete: Vec<(String, Listing, Stamp)>) {
+    let ready: Vec<_> = futures::stream::iter(complete)
+        .map(|(prefix, mut listing, began)| async move {
+            listing.index = core.index_of(&prefix, Some(walked), began).await;
+            (prefix, listing, began)
+        })
+        .buffered(INDEXES_AT_ONCE)
+        .collect()
+        .await;
     let mut notices = Vec::new();
     let mut state = core.state();
     for (prefix, listing, began) in ready {

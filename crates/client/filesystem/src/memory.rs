@@ -1,5 +1,7 @@
-//! Keeps the namespace within its bound of memory: names that nobody used for a while are
-//! dropped, and listed again when somebody comes back.
+//! Keeps what is known within its bound of memory: names that nobody used for a while are
+//! dropped, and listed again when somebody comes back. What is known of the attribute index
+//! counts too and has its own share of the bound, as does what is pending, which cannot be
+//! dropped and leaves less for names.
 //!
 //! A call that relies on a directory being known whole must see `listed` under the lock
 //! under which it acts; what was used moments ago is not dropped, so that it will.
@@ -15,15 +17,19 @@ use crate::tree::Content;
 /// What one name takes, with its inode, ETag and places in the maps; `make bench` measures
 /// a mount that knows 100,000.
 const BYTES_A_NAME: u64 = 700;
+/// What one pending change takes, with its places in the maps.
+const BYTES_A_CHANGE: u64 = 500;
 /// How many names are looked at in one go, so that calls do not wait for long.
 const AT_ONCE: usize = 20_000;
 
 impl Core {
     /// Drops the least recently used names when there are more than the bound allows.
     pub(crate) fn shrink(&self) {
-        let most = usize::try_from(self.settings.memory_limit / BYTES_A_NAME).unwrap_or(usize::MAX);
         let notices = {
             let mut state = self.state();
+            let limit = self.settings.memory_limit;
+            let left = limit.saturating_sub(state.beside_names()).max(limit / 4);
+            let most = usize::try_from(left / BYTES_A_NAME).unwrap_or(usize::MAX);
             let over = state.tree.len().saturating_sub(most);
             if over == 0 {
                 return;
@@ -35,6 +41,15 @@ impl Core {
 }
 
 impl State {
+    /// Bytes of memory that what is known takes, about.
+    pub(crate) fn memory_used(&self) -> u64 {
+        self.tree.len() as u64 * BYTES_A_NAME + self.beside_names()
+    }
+
+    fn beside_names(&self) -> u64 {
+        self.index.bytes() + self.pending.len() as u64 * BYTES_A_CHANGE
+    }
+
     /// Drops about `count` names. Those that a kernel holds are first asked back from it:
     /// they can be dropped the next time.
     fn drop_names(&mut self, count: usize, unused_for: Duration) -> Vec<Notice> {
@@ -92,7 +107,7 @@ impl State {
                 continue;
             }
             if self.tree.node(ino).is_ok_and(|node| node.references > 0) {
-                notices.push(Notice::Entry(directory, name));
+                notices.push(Notice::Unneeded(directory, name));
             } else {
                 dropped |= self.tree.unlink(ino).is_ok();
             }

@@ -12,7 +12,7 @@ use crate::core::{Core, State, attrs_of};
 use crate::pending::Want;
 use crate::remembered::{Memory, MemoryKind};
 use crate::tree::{Content, Directory, Node, Remote};
-use crate::{FsError, Ino, Kind, ROOT};
+use crate::{Change, FsError, Gone, Ino, Kind, ROOT};
 
 /// Everything under `.artifacts/` at the workspace's root is ours and not shown.
 pub(crate) const HIDDEN: &str = ".artifacts";
@@ -40,18 +40,20 @@ pub(crate) struct Found {
 /// What to tell a kernel afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
-    Changed(Ino),
-    Entry(Ino, String),
-    Removed(Ino, Ino, String),
+    Changed(Ino, Change),
+    Appeared(Ino, String),
+    Removed(Gone),
+    Unneeded(Ino, String),
 }
 
 impl Core {
     pub(crate) fn tell(&self, notices: Vec<Notice>) {
         for notice in notices {
             match notice {
-                Notice::Changed(ino) => self.watcher.changed(ino),
-                Notice::Entry(parent, name) => self.watcher.entry(parent, &name),
-                Notice::Removed(parent, ino, name) => self.watcher.removed(parent, ino, &name),
+                Notice::Changed(ino, change) => self.watcher.changed(ino, change),
+                Notice::Appeared(parent, name) => self.watcher.appeared(parent, &name),
+                Notice::Removed(gone) => self.watcher.removed(gone),
+                Notice::Unneeded(parent, name) => self.watcher.unneeded(parent, &name),
             }
         }
     }
@@ -128,6 +130,7 @@ impl Merge<'_> {
             }
         }
         self.state.tree.directory_mut(self.directory)?.listed = Some(self.began);
+        self.state.take_kept(self.directory, &self.prefix);
         Ok(())
     }
 
@@ -207,18 +210,18 @@ impl Merge<'_> {
 
     /// Takes away what the bucket no longer has and nothing here still wants.
     fn drop_missing(&mut self, named: &BTreeMap<String, Named>) -> Result<(), FsError> {
-        let missing: Vec<(String, Ino)> = self
+        let missing: Vec<Ino> = self
             .state
             .tree
             .directory(self.directory)?
             .children
             .iter()
             .filter(|(name, _)| !named.contains_key(name.as_ref()))
-            .map(|(name, ino)| (name.to_string(), *ino))
+            .map(|(_, ino)| *ino)
             .collect();
-        for (name, ino) in missing {
+        for ino in missing {
             if !self.is_ours(ino)? {
-                self.remove(ino, name)?;
+                self.remove(ino)?;
             }
         }
         Ok(())
@@ -262,24 +265,28 @@ impl Merge<'_> {
         })
     }
 
-    fn remove(&mut self, ino: Ino, name: String) -> Result<(), FsError> {
+    fn remove(&mut self, ino: Ino) -> Result<(), FsError> {
         let mut below = self.state.tree.descendants(ino);
         below.reverse();
         for inner in below {
-            self.state.release_body(inner);
-            self.state.tree.unlink(inner)?;
+            self.went(inner)?;
+            self.state.give_up(inner)?;
         }
-        let node = self.state.tree.node(ino)?;
-        let forgotten = (
-            self.prefix.clone(),
-            node.segment().to_owned(),
-            node.kind() == Kind::Directory,
-        );
+        let forgotten = self.state.remembered_as(ino)?;
         self.state.forgotten.push(forgotten);
-        self.state.release_body(ino);
-        self.state.tree.unlink(ino)?;
         self.notices
-            .push(Notice::Removed(self.directory, ino, name));
+            .push(Notice::Removed(Gone::of(self.state, ino)?));
+        self.state.give_up(ino)
+    }
+
+    /// Tells of a name inside a directory that goes, where a kernel knows of the two.
+    fn went(&mut self, ino: Ino) -> Result<(), FsError> {
+        let node = self.state.tree.node(ino)?;
+        let known = node.references > 0 || self.state.tree.node(node.parent)?.references > 0;
+        if known {
+            self.notices
+                .push(Notice::Removed(Gone::of(self.state, ino)?));
+        }
         Ok(())
     }
 
@@ -291,12 +298,12 @@ impl Merge<'_> {
     ) -> Result<(), FsError> {
         if let Some(ino) = self.state.tree.child(self.directory, name)? {
             if self.state.tree.node(ino)?.kind() == Kind::Directory {
-                return Ok(());
+                return self.refresh_directory(ino, segment, index);
             }
             if self.is_ours(ino)? {
                 return Ok(());
             }
-            self.remove(ino, name.to_owned())?;
+            self.remove(ino)?;
         }
         let key = format!("{}{segment}/", self.prefix);
         if self.is_gone(&key) {
@@ -309,7 +316,9 @@ impl Merge<'_> {
             attrs = attrs_of(&memory.attrs);
             ino = memory.ino;
         }
-        if let Some(entry) = index.get(&format!("{segment}/")) {
+        let indexed = format!("{segment}/");
+        let stale = self.state.index.is_to_be_told(&self.prefix, &indexed);
+        if let Some(entry) = index.get(&indexed).filter(|_| !stale) {
             entry.apply(&mut attrs);
         }
         let mut node = Node::new(ino, name, attrs, Content::Directory(Directory::default()));
@@ -317,6 +326,38 @@ impl Merge<'_> {
         let ino = self.state.tree.add(self.directory, node)?;
         self.state.unsaved.insert(ino);
         self.appeared(name);
+        Ok(())
+    }
+
+    /// A directory that is known: a walk may have made it before its own entry was seen, and
+    /// another machine may have changed its attributes.
+    fn refresh_directory(
+        &mut self,
+        ino: Ino,
+        segment: String,
+        index: &HashMap<String, IndexEntry>,
+    ) -> Result<(), FsError> {
+        let key = self.state.tree.key(ino)?;
+        if self.state.pending.at(&key).is_some() || self.state.pending.is_running(&key) {
+            return Ok(());
+        }
+        let name = format!("{segment}/");
+        let speaks = self.state.index.speaks(&self.prefix, &name, self.began);
+        let memory = self.memories.remove(&(segment, true));
+        let node = self.state.tree.node_mut(ino)?;
+        let before = node.attrs.clone();
+        if let Some(memory) = memory
+            && !node.attrs.chosen
+        {
+            node.attrs = attrs_of(&memory.attrs);
+        }
+        if let Some(entry) = index.get(&name).filter(|_| speaks) {
+            entry.apply(&mut node.attrs);
+        }
+        if node.attrs != before {
+            self.state.unsaved.insert(ino);
+            self.notices.push(Notice::Changed(ino, Change::Attributes));
+        }
         Ok(())
     }
 
@@ -338,12 +379,13 @@ impl Merge<'_> {
             if self.state.tree.node(ino)?.kind() == kind {
                 return self.refresh(ino, &found, entry);
             }
-            self.remove(ino, name.to_owned())?;
+            self.remove(ino)?;
         }
         if self.is_gone(&key) {
             return Ok(());
         }
-        self.add_object(name, found, kind, entry)
+        let stale = (self.state.index).is_to_be_told(&self.prefix, &found.segment);
+        self.add_object(name, found, kind, entry.filter(|_| !stale))
     }
 
     /// An object that is known: nothing to do unless its version is another.
@@ -353,22 +395,22 @@ impl Merge<'_> {
         found: &Found,
         entry: Option<&IndexEntry>,
     ) -> Result<(), FsError> {
+        let speaks = (self.state.index).speaks(&self.prefix, &found.segment, self.began);
         let node = self.state.tree.node_mut(ino)?;
         if node
             .remote
             .as_ref()
             .is_some_and(|remote| remote.etag == found.etag)
         {
-            if let Some(entry) = entry
-                && !node.attrs.chosen
+            if let Some(entry) = entry.filter(|_| speaks)
                 && entry.apply(&mut node.attrs)
             {
                 self.state.unsaved.insert(ino);
-                self.notices.push(Notice::Changed(ino));
+                self.notices.push(Notice::Changed(ino, Change::Attributes));
             }
             return Ok(());
         }
-        self.state.release_body(ino);
+        let (ino, notice) = self.state.inode_for_other_content(ino, 0)?;
         let fresh = self.core.default_attrs(0o644, time_of(found.modified));
         let node = self.state.tree.node_mut(ino)?;
         node.attrs = fresh;
@@ -383,7 +425,7 @@ impl Merge<'_> {
             *target = None;
         }
         self.state.unsaved.insert(ino);
-        self.notices.push(Notice::Changed(ino));
+        self.notices.push(notice);
         Ok(())
     }
 
@@ -437,7 +479,7 @@ impl Merge<'_> {
     fn appeared(&mut self, name: &str) {
         if self.listed_before {
             self.notices
-                .push(Notice::Entry(self.directory, name.to_owned()));
+                .push(Notice::Appeared(self.directory, name.to_owned()));
         }
     }
 
@@ -472,7 +514,57 @@ impl Merge<'_> {
     }
 }
 
+impl Gone {
+    /// Of a node that is about to lose its name.
+    pub(crate) fn of(state: &State, ino: Ino) -> Result<Self, FsError> {
+        let node = state.tree.node(ino)?;
+        Ok(Self {
+            parent: node.parent,
+            directory: state.tree.path_of(node.parent)?,
+            name: node.name.to_string(),
+            attr: node.attr(),
+        })
+    }
+}
+
 impl State {
+    /// Takes the name from a node that is no longer in the bucket.
+    fn give_up(&mut self, ino: Ino) -> Result<(), FsError> {
+        // Who has it open goes on with it.
+        if self.tree.node(ino)?.opens == 0 {
+            self.release_body(ino);
+        }
+        self.tree.supersede(ino)
+    }
+
+    /// The inode that takes another version of a file: the same one, without its body, while
+    /// no more than `own` handles are open on it; else a new one under its name, because a
+    /// kernel keeps one page cache and one backing file for all handles of an inode. Gives
+    /// also what the kernel must hear.
+    pub(crate) fn inode_for_other_content(
+        &mut self,
+        ino: Ino,
+        own: u32,
+    ) -> Result<(Ino, Notice), FsError> {
+        let node = self.tree.node(ino)?;
+        if node.opens <= own {
+            self.release_body(ino);
+            return Ok((ino, Notice::Changed(ino, Change::Content)));
+        }
+        let (parent, name) = (node.parent, node.name.to_string());
+        let content = Content::File {
+            body: None,
+            backing: false,
+        };
+        let mut fresh = Node::new(0, &name, node.attrs.clone(), content);
+        fresh.segment.clone_from(&node.segment);
+        fresh.size = node.size;
+        fresh.remote.clone_from(&node.remote);
+        self.tree.supersede(ino)?;
+        let ino = self.tree.add(parent, fresh)?;
+        Ok((ino, Notice::Appeared(parent, name)))
+    }
+
     /// Lets go of a node's cached body; open handles keep reading theirs.
     pub(crate) fn release_body(&mut self, ino: Ino) {
         if let Ok(node) = self.tree.node_mut(ino)

@@ -138,6 +138,18 @@ impl Core {
         }
         loop {
             self.quiet(ino).await?;
+            if size == 0 {
+                // Nothing of what the bucket has is needed.
+                let mut state = self.state();
+                if state.upload_runs(ino) {
+                    continue;
+                }
+                self.truncate_for_open(&mut state, ino)?;
+                if state.tree.node(ino)?.writers == 0 {
+                    self.written(&mut state, ino)?;
+                }
+                return Ok(());
+            }
             fetch::whole(self, ino).await?;
             let mut state = self.state();
             let version = self.version_to_write(&mut state, ino)?;

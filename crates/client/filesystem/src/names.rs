@@ -158,12 +158,12 @@ impl Filesystem {
         }
         let (now, chosen) = (node.attrs.mtime, node.attrs.chosen);
         let ino = state.tree.add(parent, node)?;
-        state.tree.node_mut(ino)?.references = 1;
         let mut batch = Batch::default();
         state.want_put(ino, self.core.upload_time(), &mut batch)?;
         state.touch_directory(parent, now);
+        self.core.commit_new(state, ino, batch)?;
+        state.tree.node_mut(ino)?.references = 1;
         state.unsaved.insert(ino);
-        self.core.commit(state, batch)?;
         if chosen {
             self.core.index_later(state, ino)?;
         }
@@ -178,6 +178,7 @@ impl Filesystem {
         kind: Kind,
     ) -> Result<(), FsError> {
         self.core.writable()?;
+        self.core.room_to_record()?;
         check_name(parent, name, kind)?;
         listing::ensure(&self.core, parent).await?;
         let state = self.core.state();
@@ -235,6 +236,7 @@ impl Filesystem {
         mode: RenameMode,
     ) -> Result<(), FsError> {
         self.core.writable()?;
+        self.core.room_to_record()?;
         listing::ensure(&self.core, parent).await?;
         listing::ensure(&self.core, new_parent).await?;
         let (ino, target) = {
@@ -322,19 +324,10 @@ impl Core {
         let now = SystemTime::now();
         let node = state.tree.node_mut(ino)?;
         node.attrs.ctime = now;
-        let (parent, segment, kind) = (node.parent, node.segment().to_owned(), node.kind());
-        let directory = state.tree.prefix_of(parent)?;
-        if state.tree.node(ino)?.attrs.chosen {
-            let name = if kind == Kind::Directory {
-                format!("{segment}/")
-            } else {
-                segment.clone()
-            };
-            state.index.mark(&directory, name);
-        }
-        state
-            .forgotten
-            .push((directory, segment, kind == Kind::Directory));
+        let parent = node.parent;
+        let forgotten = state.remembered_as(ino)?;
+        self.index_leaves(state, ino)?;
+        state.forgotten.push(forgotten);
         state.touch_directory(parent, now);
         if state.tree.node(ino)?.opens == 0 {
             state.release_body(ino);
@@ -383,10 +376,12 @@ impl Core {
         }
         let now = SystemTime::now();
         let old_parent = state.tree.node(ino)?.parent;
+        self.index_leaves(state, ino)?;
         let moving = state.take_out(ino, self.upload_time(), batch)?;
         let segment = segment_for(name, kind);
         let segment = (segment != name).then(|| segment.into_boxed_str());
         state.tree.relink(ino, parent, name, segment)?;
+        self.forget_before(state, ino)?;
         state.put_in(moving, self.upload_time(), batch)?;
         state.tree.node_mut(ino)?.attrs.ctime = now;
         state.touch_directory(old_parent, now);
@@ -411,6 +406,8 @@ impl Core {
         let (parent, name, kind) = place(state, one)?;
         let (other_parent, other_name, other_kind) = place(state, other)?;
         let ready = self.upload_time();
+        self.index_leaves(state, one)?;
+        self.index_leaves(state, other)?;
         let first = state.take_out(one, ready, batch)?;
         let second = state.take_out(other, ready, batch)?;
         let aside = format!("{}exchange", entry_name::MARK);
@@ -511,13 +508,7 @@ impl State {
             let base = self.base(ino)?;
             self.pending.remove_object(&key, base, ready);
             self.gone.insert(key.clone(), now);
-            let node = self.tree.node(ino)?;
-            let directory = self.tree.prefix_of(node.parent)?;
-            let forgotten = (
-                directory,
-                node.segment().to_owned(),
-                node.kind() == Kind::Directory,
-            );
+            let forgotten = self.remembered_as(ino)?;
             self.forgotten.push(forgotten);
             batch.touch(&key);
             moving.push(Moving { ino, want });

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bucket::{Etag, Key};
 use tokio_util::sync::CancellationToken;
 
-use crate::Ino;
 use crate::body::BodyStamp;
 use crate::clock::Stamp;
+use crate::{FsError, Ino};
 
 /// All pending operations. Invariant: at most one per key.
 ///
@@ -39,7 +39,8 @@ pub(crate) struct Op {
     /// Place in the order of changes; a later change of the same key gets a new one.
     pub(crate) order: u64,
     pub(crate) tries: u32,
-    pub(crate) error: Option<String>,
+    /// Why the last try failed.
+    pub(crate) error: Option<FsError>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -136,8 +136,9 @@ impl Remembered {
         read().unwrap_or_default()
     }
 
-    /// Whether the bodies may be trusted: they were all written by this boot of the
-    /// machine, or the last mount ended in order. Marks the database as in use.
+    /// Whether the bodies may be trusted, as far as this database knows: they were all written
+    /// by this boot of the machine, or the last mount ended in order. Marks the database as in
+    /// use.
     pub(crate) fn begin(&self, boot: &str) -> bool {
         let db = self.db.lock();
         let last: Option<String> = db
@@ -146,11 +147,44 @@ impl Remembered {
         let trusted = last
             .as_deref()
             .is_none_or(|last| last == boot || last.is_empty());
-        if !trusted {
-            let _ = db.execute("UPDATE entries SET body = NULL", []);
-        }
         let _ = db.execute("UPDATE meta SET boot = ?1", [boot]);
         trusted
+    }
+
+    /// Forgets every body: it may hold anything.
+    pub(crate) fn distrust(&self) {
+        let db = self.db.lock();
+        if let Err(error) = db.execute("UPDATE entries SET body = NULL", []) {
+            tracing::warn!(%error, "remembered bodies cannot be forgotten");
+        }
+    }
+
+    /// Forgets these bodies.
+    pub(crate) fn distrust_some<'a>(&self, bodies: impl Iterator<Item = &'a str>) {
+        let db = self.db.lock();
+        for body in bodies {
+            if let Err(error) = db.execute("UPDATE entries SET body = NULL WHERE body = ?1", [body])
+            {
+                tracing::warn!(%error, "a remembered body cannot be forgotten");
+            }
+        }
+    }
+
+    /// What is remembered of one directory, by its place and key segment.
+    pub(crate) fn directory_attrs(&self, parent: &str, segment: &str) -> Option<RowAttrs> {
+        if self.empty.load(Ordering::Relaxed) {
+            return None;
+        }
+        let db = self.db.lock();
+        let attrs: Option<String> = db
+            .query_row(
+                "SELECT attrs FROM entries
+                 WHERE directory = ?1 AND segment = ?2 AND kind = 1",
+                [parent, segment],
+                |row| row.get(0),
+            )
+            .ok();
+        serde_json::from_str(&attrs?).ok()
     }
 
     /// Says that everything is on the disk: call after the bodies were synced.

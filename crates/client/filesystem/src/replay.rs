@@ -5,45 +5,173 @@ use std::time::SystemTime;
 
 use bucket::Key;
 
-use crate::Ino;
+use crate::attributes::IndexEntry;
 use crate::body::BodyId;
 use crate::clock::Stamp;
-use crate::core::{Core, State, attrs_of};
-use crate::journal::{Replay, Row, RowWant};
+use crate::core::{Batch, Core, State, attrs_of};
+use crate::journal::{Kept, Replay, Row, RowStamp, RowWant};
 use crate::pending::{Base, Want};
 use crate::tree::{Content, Node, Remote};
+use crate::{Ino, Kind};
 
 impl Core {
     /// Rebuilds the tree's part of every pending operation. What cannot be rebuilt is
-    /// reported and stays in the journal; returns whether there was none of it.
-    pub(crate) fn replay(self: &Arc<Self>, replay: Replay) -> bool {
-        let mut whole = true;
+    /// reported and stays in the journal; returns whether there was none of it, now or
+    /// earlier. `in_order`: the last mount ended in order, or in this boot of the machine.
+    pub(crate) fn replay(self: &Arc<Self>, replay: Replay, in_order: bool) -> bool {
         let mut state = self.state();
-        let mut batch = crate::core::Batch::default();
-        for (key, row) in replay.rows {
-            if let Err(reason) = self.replay_row(&mut state, &key, row) {
-                tracing::error!(%key, reason, "a pending change could not be taken up");
-                state.report.last_error = Some(format!("{key}: {reason}"));
-                whole = false;
-            } else {
-                batch.touch(&key);
+        let whole = self.report_set_aside(&mut state, &replay);
+        let taken_up = self.replay_rows(&mut state, replay.rows, in_order);
+        for (directory, name, value) in replay.attributes {
+            self.replay_attributes(&mut state, &directory, name, &value);
+        }
+        whole && taken_up
+    }
+
+    /// Names what an earlier mount wrote and nobody can read. Says whether there is none.
+    fn report_set_aside(&self, state: &mut State, replay: &Replay) -> bool {
+        let unknown = replay
+            .damaged
+            .iter()
+            .any(|row| row.bodies().next().is_none());
+        if replay.newly_set_aside || unknown {
+            // Any of them may be one that was written since: it is not the bucket's.
+            self.remembered.distrust();
+        }
+        let named = replay.damaged.iter().flat_map(|row| row.bodies());
+        self.remembered.distrust_some(named);
+        for row in &replay.damaged {
+            state.report.set_aside_changes.push(row.key.clone());
+        }
+        if let Some(row) = replay.damaged.last() {
+            state.report.happened(format!(
+                "{}: its row in the journal cannot be read and is kept aside",
+                row.key
+            ));
+        }
+        if let Some(aside) = &replay.set_aside {
+            let text = aside.display().to_string();
+            if replay.newly_set_aside {
+                state.report.happened(format!(
+                    "the journal could not be read and was kept as {text}"
+                ));
+            }
+            state.report.set_aside = Some(text);
+        }
+        replay.damaged.is_empty() && replay.set_aside.is_none()
+    }
+
+    fn replay_rows(&self, state: &mut State, rows: Vec<(Key, Kept)>, in_order: bool) -> bool {
+        let mut whole = true;
+        let mut batch = Batch::default();
+        // Doubtful ones last: the names that they get must be free.
+        let (good, doubtful): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|(_, kept)| self.is_whole(kept, in_order));
+        let good = good.into_iter().map(|kept| (kept, true));
+        let doubtful = doubtful.into_iter().map(|kept| (kept, false));
+        for ((key, kept), good) in good.chain(doubtful) {
+            let body = match &kept.row.want {
+                RowWant::Body { id, .. } => Some(id.clone()),
+                _ => None,
+            };
+            let taken_up = match good {
+                true => self.replay_row(state, &key, kept.row),
+                false => self.replay_aside(state, &key, &kept.row, &mut batch),
+            };
+            match taken_up {
+                Ok(()) => batch.touch(&key),
+                Err(reason) => {
+                    tracing::error!(%key, reason, "a pending change could not be taken up");
+                    state.report.happened(format!("{key}: {reason}"));
+                    // It is not what the bucket has, whatever is remembered of it.
+                    self.remembered
+                        .distrust_some(body.iter().map(String::as_str));
+                    whole = false;
+                }
             }
         }
         // The new tokens must be in the journal before anything goes up under them.
-        if let Err(error) = self.commit(&state, batch) {
-            state.report.last_error = Some(error.to_string());
-        }
-        for (directory, name, _) in replay.attributes {
-            state.index.mark(&directory, name);
-        }
-        if let Some(aside) = replay.set_aside {
-            let text = aside.display().to_string();
-            state.report.last_error = Some(format!(
-                "the journal could not be read and was kept as {text}"
-            ));
-            state.report.set_aside = Some(text);
+        if let Err(error) = self.commit(state, batch) {
+            state.report.happened(error.to_string());
         }
         whole
+    }
+
+    /// Whether what a row wants is here as it was written: the machine has been up since, or
+    /// all of it is known to have been on the disk when the machine went down.
+    fn is_whole(&self, kept: &Kept, in_order: bool) -> bool {
+        let RowWant::Body { id, synced } = &kept.row.want else {
+            return true;
+        };
+        let since = match &kept.boot {
+            Some(boot) => *boot == self.settings.boot,
+            None => in_order,
+        };
+        let stamp = || self.cache.look_at(&BodyId::parse(id)?).map(RowStamp::from);
+        // What is not there at all is reported as missing.
+        since || stamp().is_none_or(|stamp| *synced == Some(stamp))
+    }
+
+    /// Takes up a file that may be short or hold zeros: it goes up beside whatever has its
+    /// name, never onto it.
+    fn replay_aside(
+        &self,
+        state: &mut State,
+        key: &Key,
+        row: &Row,
+        batch: &mut Batch,
+    ) -> Result<(), &'static str> {
+        let (directory, segment) = split(key);
+        let parent = self
+            .directory_at(state, directory)
+            .ok_or("its directory cannot be made")?;
+        let mut node = self.node_of(key, segment, row)?;
+        let copy = self
+            .free_copy_name(state, parent, &node.name, Kind::File)
+            .map_err(|_| "it may be damaged, and no name is free for it")?;
+        node.name = copy.as_str().into();
+        node.segment = None;
+        if let Some(body) = node.body() {
+            // As it is now it stays: the next power cut changes nothing any more.
+            body.sync().map_err(|_| "its bytes cannot be synced")?;
+        }
+        // Its file is no longer what is remembered of the name.
+        let forgotten = (directory.to_owned(), segment.to_owned(), false);
+        self.remembered.store(&[], &[forgotten]);
+        let ino = state
+            .tree
+            .add(parent, node)
+            .map_err(|_| "its directory is none")?;
+        let copy_key = state.tree.key(ino).map_err(|_| "its name is too long")?;
+        state.pending.set(
+            copy_key.clone(),
+            Want::Put { ino },
+            Base::default(),
+            Stamp::now(),
+        );
+        batch.touch(&copy_key);
+        tracing::warn!(%key, copy = %copy_key, "written shortly before the machine went down");
+        state.report.conflicts += 1;
+        state.report.happened(format!(
+            "{key} was written shortly before the machine went down and may be damaged: \
+             this machine's version is {copy_key}"
+        ));
+        Ok(())
+    }
+
+    /// Takes up attributes that are not in the bucket's index yet: for what is known already
+    /// here, for the rest when it is listed.
+    fn replay_attributes(&self, state: &mut State, directory: &str, name: String, value: &str) {
+        state.index.mark(directory, name.clone());
+        let Ok(entry) = serde_json::from_str::<IndexEntry>(value) else {
+            // A name that went away, which the index has to be told too.
+            return;
+        };
+        state.index.keep(directory, name, entry);
+        if let Some(parent) = state.tree.find_directory(directory) {
+            state.take_kept(parent, directory);
+        }
     }
 
     fn replay_row(&self, state: &mut State, key: &Key, row: Row) -> Result<(), &'static str> {
@@ -62,9 +190,7 @@ impl Core {
                 Want::Delete
             }
             RowWant::Marker => Want::Marker {
-                ino: self
-                    .directory_at(state, key.as_str())
-                    .ok_or("its directory cannot be made")?,
+                ino: self.restore_directory(state, key, &row)?,
             },
             RowWant::Body { .. } | RowWant::Link { .. } => Want::Put {
                 ino: self.restore_node(state, key, &row)?,
@@ -85,9 +211,24 @@ impl Core {
         Ok(())
     }
 
+    fn restore_directory(
+        &self,
+        state: &mut State,
+        key: &Key,
+        row: &Row,
+    ) -> Result<Ino, &'static str> {
+        let ino = self
+            .directory_at(state, key.as_str())
+            .ok_or("its directory cannot be made")?;
+        if let (Some(attrs), Ok(node)) = (&row.attrs, state.tree.node_mut(ino)) {
+            node.attrs = attrs_of(attrs);
+            state.unsaved.insert(ino);
+        }
+        Ok(ino)
+    }
+
     fn restore_node(&self, state: &mut State, key: &Key, row: &Row) -> Result<Ino, &'static str> {
-        let split = key.as_str().rfind('/').map_or(0, |slash| slash + 1);
-        let (directory, segment) = key.as_str().split_at(split);
+        let (directory, segment) = split(key);
         let parent = self
             .directory_at(state, directory)
             .ok_or("its directory cannot be made")?;
@@ -123,13 +264,16 @@ impl Core {
             .unwrap_or(segment);
         let name = model::entry_name::from_segment(plain).into_owned();
         let mut node = match &row.want {
-            RowWant::Body { id } => {
+            RowWant::Body { id, synced } => {
                 let id = BodyId::parse(id).ok_or("its journal row is damaged")?;
                 let (body, size) = self
                     .cache
                     .reopen(id, None)
                     .ok_or("its bytes are no longer in the cache folder")?;
                 let stamp = body.stamp().map_err(|_| "its bytes cannot be read")?;
+                if *synced == Some(stamp.into()) {
+                    body.is_synced_at(stamp);
+                }
                 let content = Content::File {
                     body: Some(body),
                     // A program may still have it mapped from before a crash of the mount.
@@ -177,11 +321,34 @@ impl Core {
         Ok(node)
     }
 
+    /// The directory of a key prefix, with those on the way to it, as an earlier mount knew
+    /// them.
     fn directory_at(&self, state: &mut State, prefix: &str) -> Option<Ino> {
-        state.tree.make_directories(
-            prefix,
-            &self.default_attrs(0o755, SystemTime::now()),
-            |_| true,
-        )
+        let relative = prefix.strip_prefix(self.settings.prefix.as_str())?;
+        let mut path = self.settings.prefix.clone();
+        let mut at = crate::ROOT;
+        for segment in relative.split_terminator('/') {
+            let parent = path.clone();
+            path.push_str(segment);
+            path.push('/');
+            at = match state.tree.child_directory(at, segment) {
+                Some(known) => known,
+                None => {
+                    let attrs = self
+                        .remembered
+                        .directory_attrs(&parent, segment)
+                        .as_ref()
+                        .map_or_else(|| self.default_attrs(0o755, SystemTime::now()), attrs_of);
+                    state.tree.make_directories(&path, &attrs, |_| true)?
+                }
+            };
+        }
+        Some(at)
     }
+}
+
+/// A key's directory prefix and its last segment.
+fn split(key: &Key) -> (&str, &str) {
+    let at = key.as_str().rfind('/').map_or(0, |slash| slash + 1);
+    key.as_str().split_at(at)
 }

@@ -29,11 +29,13 @@ pub struct Settings {
     pub upload_delay: Duration,
     /// How far a foreign object's attributes are gone after.
     pub attributes: Attributes,
-    /// Bytes of memory that the namespace may take before unused directories are dropped.
+    /// Bytes of memory that the namespace, the attribute index and what is pending may take
+    /// before unused directories are dropped.
     pub memory_limit: u64,
     /// Bytes of bodies that may stay on the local disk.
     pub cache_size: u64,
-    /// Bytes that may wait for upload before writers have to wait too.
+    /// Bytes that may wait for upload before writers have to wait too; see
+    /// [`Self::dirty_limit`].
     pub dirty_bytes: u64,
     /// Files that may wait for upload before writers have to wait too.
     pub dirty_files: usize,
@@ -49,6 +51,9 @@ pub struct Settings {
     pub backing: bool,
     /// What the store can do.
     pub capabilities: Capabilities,
+    /// Which boot of the machine this is: bodies that were written before a crash of the
+    /// machine may hold anything.
+    pub boot: String,
 }
 
 impl Settings {
@@ -79,8 +84,20 @@ impl Settings {
             host: "host".to_owned(),
             backing: false,
             capabilities,
+            boot: this_boot(),
         }
     }
+
+    /// Bytes that may wait for upload: they lie in the cache, and half of that is for reading.
+    pub fn dirty_limit(&self) -> u64 {
+        self.dirty_bytes.min(self.cache_size / 2)
+    }
+}
+
+fn this_boot() -> String {
+    // proc(5); Linux has no shorter way.
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }
 
 /// Why a workspace could not be opened on this machine.
@@ -101,5 +118,17 @@ pub enum OpenError {
         path: PathBuf,
         /// The database's words.
         reason: String,
+    },
+    /// A newer version of this program wrote the journal: that one has to open it. Nothing in
+    /// it was changed.
+    #[error(
+        "the journal in {} was written by a newer version of this program (format {format})",
+        path.display()
+    )]
+    NewerJournal {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        format: i64,
     },
 }

@@ -50,6 +50,9 @@ pub(crate) struct Node {
     pub(crate) told: bool,
     /// No name leads here any more; it lives on for its open handles.
     pub(crate) unlinked: bool,
+    /// Its name was taken by what happened elsewhere, and a kernel may not have heard yet:
+    /// who comes by the name is to look it up again.
+    pub(crate) superseded: bool,
 }
 
 /// What the node is made of.
@@ -194,6 +197,12 @@ impl Tree {
         Ok(())
     }
 
+    /// The same for a node whose name was taken by what happened elsewhere.
+    pub(crate) fn supersede(&mut self, ino: Ino) -> Result<(), FsError> {
+        self.node_mut(ino)?.superseded = true;
+        self.unlink(ino)
+    }
+
     /// Moves a node to another place; the name there must be free.
     pub(crate) fn relink(
         &mut self,
@@ -255,6 +264,20 @@ impl Tree {
             prefix.push('/');
         }
         Ok(prefix)
+    }
+
+    /// The path of a directory by names, as a program in the workspace would say it: empty
+    /// for the root.
+    pub(crate) fn path_of(&self, directory: Ino) -> Result<String, FsError> {
+        let mut names = Vec::new();
+        let mut at = directory;
+        while at != ROOT {
+            let node = self.node(at)?;
+            names.push(&*node.name);
+            at = node.parent;
+        }
+        names.reverse();
+        Ok(names.join("/"))
     }
 
     /// The object key of a node; a directory's is its marker's.
@@ -442,6 +465,7 @@ impl Node {
             sent: None,
             told: false,
             unlinked: false,
+            superseded: false,
         };
         let segment = segment_for(name, node.kind());
         if segment != name {
@@ -472,6 +496,14 @@ impl Node {
     /// Whether the content that looks so is in the bucket.
     pub(crate) fn is_sent(&self, stamp: BodyStamp) -> bool {
         self.sent == Some(stamp)
+    }
+
+    /// Refuses a node that nobody should reach by its name any more.
+    pub(crate) fn check_current(&self) -> Result<(), FsError> {
+        if self.superseded {
+            return Err(FsError::Changed);
+        }
+        Ok(())
     }
 
     /// What this node holds is not at its key in the bucket, in no version.

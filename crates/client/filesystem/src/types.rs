@@ -226,12 +226,49 @@ pub enum FsError {
 /// tree's own tasks, never from inside one of the [`Filesystem`](crate::Filesystem) calls,
 /// and must return at once (queue, do not wait).
 pub trait Watcher: Send + Sync + 'static {
-    /// The content or attributes of an inode changed.
-    fn changed(&self, ino: Ino);
+    /// What an inode holds, or only its attributes, changed elsewhere.
+    fn changed(&self, ino: Ino, change: Change);
     /// The name appeared, or leads elsewhere.
-    fn entry(&self, parent: Ino, name: &str);
-    /// The name is gone.
-    fn removed(&self, parent: Ino, ino: Ino, name: &str);
+    fn appeared(&self, parent: Ino, name: &str);
+    /// The name went away elsewhere. What is below a directory goes before it.
+    fn removed(&self, gone: Gone);
+    /// Nothing happened to the name; a kernel may forget it, so that its memory is free.
+    fn unneeded(&self, parent: Ino, name: &str);
+}
+
+/// What changed about an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Its bytes, and with them its attributes.
+    Content,
+    /// Mode, owner, times or extended attributes.
+    Attributes,
+}
+
+/// A name that went away elsewhere, as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// The directory that had it; it may be gone too by now.
+    pub parent: Ino,
+    /// The path of that directory in the workspace: empty for the root.
+    pub directory: String,
+    /// The name.
+    pub name: String,
+    /// What it was.
+    pub attr: Attr,
+}
+
+/// Where an inode has its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The directory that has it.
+    pub parent: Ino,
+    /// The path of that directory in the workspace: empty for the root.
+    pub directory: String,
+    /// The name.
+    pub name: String,
+    /// What it is.
+    pub attr: Attr,
 }
 
 /// What setting an extended attribute requires of the name.

@@ -1,7 +1,6 @@
 //! What goes on beside the calls: remembering names, keeping the cache within its bounds,
 //! writing the attribute index, untying renames that wait for each other.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +8,13 @@ use crate::clock::Stamp;
 use crate::core::{Core, State};
 use crate::fetch;
 use crate::listing;
-use crate::pending::Want;
 use crate::{Ino, Kind};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Attributes settle for this long before the index is written.
 const INDEX_EVERY: u32 = 2;
+/// How often what waits is made to survive a power cut.
+const SYNC_EVERY: u32 = 10;
 /// Clean bodies are let go while the disk has less room than this, or than a quarter of
 /// itself where that is less: a writer through the kernel fills it without asking us.
 const SPARE: u64 = 256 << 20;
@@ -38,6 +38,9 @@ pub(crate) async fn run(core: Arc<Core>) {
                 tracing::debug!(%error, "the attribute index waits");
             }
         }
+        if tick.is_multiple_of(SYNC_EVERY) {
+            core.sync_settled().await;
+        }
         untie(&core).await;
     }
 }
@@ -60,7 +63,8 @@ impl Core {
 
     fn count_waiting(&self) {
         let mut state = self.state();
-        state.report.waiting_bytes = state.waiting().1;
+        self.refresh_writers(&mut state);
+        state.count_waiting();
         let State { gone, pending, .. } = &mut *state;
         gone.retain(|key, when| {
             when.age() < GONE_FOR || pending.below(key.as_str()).next().is_some()
@@ -71,6 +75,7 @@ impl Core {
     /// disk is nearly full.
     pub(crate) fn evict(&self) {
         let mut over = self.surplus();
+        over = over.saturating_sub(self.cache.evict_resting(over));
         if over == 0 {
             return;
         }
@@ -139,23 +144,6 @@ impl Core {
             }
             let _ = listing::known(self, at).await;
         }
-    }
-
-    /// Bodies that must not be swept: remembered ones and those of the journal.
-    pub(crate) fn bodies_in_use(&self) -> HashSet<String> {
-        let mut bodies = self.remembered.bodies();
-        let state = self.state();
-        let pending = state.pending.iter().filter_map(|(_, op)| match op.want {
-            Want::Put { ino } => state
-                .tree
-                .node(ino)
-                .ok()?
-                .body()
-                .map(|body| body.id().as_str().to_owned()),
-            _ => None,
-        });
-        bodies.extend(pending);
-        bodies
     }
 }
 

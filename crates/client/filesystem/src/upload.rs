@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::BodyStamp;
 use crate::clock::Stamp;
-use crate::core::{Batch, Core, State};
+use crate::core::{Batch, Core, State, fs_error};
 use crate::fetch;
+use crate::merge::Notice;
 use crate::pending::{Base, Op, Want};
 use crate::sending::{self, Sending, Upload};
-use crate::tree::Remote;
-use crate::{FsError, Ino};
+use crate::tree::{Content, Remote};
+use crate::{FsError, Gone, Ino};
 
 /// The name of the metadata entry that tells which upload made an object.
 pub(crate) const TOKEN: &str = "artifacts-upload";
@@ -110,9 +111,17 @@ async fn attempt(core: Arc<Core>, key: Key, op: Op, cancel: CancellationToken) {
             Want::Delete => delete(&core, &key, &op).await,
         }
     };
+    // Only a conditional write may be given up: what else is under way could come about in
+    // the store after what follows it here.
+    let given_up = async {
+        match op.want {
+            Want::Put { .. } => cancel.cancelled().await,
+            _ => std::future::pending().await,
+        }
+    };
     let result = tokio::select! {
         result = work => Some(result),
-        () = cancel.cancelled() => None,
+        () = given_up => None,
     };
     let mut state = core.state();
     let current = state.pending.ended(&key, op.order);
@@ -127,7 +136,7 @@ async fn attempt(core: Arc<Core>, key: Key, op: Op, cancel: CancellationToken) {
         }
     };
     if let Err(error) = finished {
-        state.report.last_error = Some(format!("{key}: {error}"));
+        state.report.happened(format!("{key}: {error}"));
     }
     drop(state);
     core.ended.notify_waiters();
@@ -167,13 +176,16 @@ impl State {
         if node.writers == 0 {
             return true;
         }
-        let Some(Ok(stamp)) = node.body().map(|body| body.stamp()) else {
+        let Some(body) = node.body() else {
+            return false;
+        };
+        let Ok(stamp) = body.stamp() else {
             return false;
         };
         if node.is_sent(stamp) {
             return false;
         }
-        self.forced.contains(&ino) || stamp.age() > STILL
+        self.forced.contains(&ino) || body.still_for(stamp, Stamp::now()) > STILL
     }
 }
 
@@ -187,7 +199,7 @@ impl Core {
         done: Done,
         current: bool,
     ) -> Result<(), FsError> {
-        state.report.health = Some(crate::status::Health::Ok);
+        state.report.works();
         let mut batch = Batch::default();
         batch.touch(key);
         if !current {
@@ -295,12 +307,12 @@ impl Core {
         if health.is_some() {
             state.report.health = health;
         }
-        state.report.last_error = Some(format!("{key}: {error}"));
+        state.report.change_failed(key, format!("{key}: {error}"));
         tracing::warn!(%key, %error, "not uploaded yet");
         if let Some(op) = state.pending.at_mut(key) {
             let pause = Duration::from_secs(1 << op.tries.min(5));
             op.ready = Stamp::now().after(pause);
-            op.error = Some(error.to_string());
+            op.error = Some(fs_error(error));
         }
     }
 
@@ -327,8 +339,8 @@ impl Core {
                     return Ok(());
                 };
                 let since = *tries.get_or_insert(op.tries);
-                if op.tries > since && op.error.is_some() && !running {
-                    return Err(FsError::Unreachable);
+                if let Some(error) = op.error.as_ref().filter(|_| op.tries > since && !running) {
+                    return Err(error.clone());
                 }
                 if op.tries == since {
                     op.ready = Stamp::now();
@@ -369,6 +381,7 @@ async fn put_conditionally(
                 let options = PutOptions {
                     condition,
                     metadata,
+                    ..PutOptions::default()
                 };
                 core.bucket.put(key, upload.payload.clone(), options).await
             }
@@ -573,7 +586,7 @@ impl Core {
         let mut batch = Batch::default();
         batch.touch(key);
         if let Err(error) = self.commit(&state, batch) {
-            state.report.last_error = Some(format!("{key}: {error}"));
+            state.report.happened(format!("{key}: {error}"));
         }
     }
 }
@@ -589,6 +602,7 @@ async fn source_changed(
     etag: &Etag,
 ) -> Result<Done, BucketError> {
     let now = at(core, from).await?;
+    let mut notices = Vec::new();
     let mut state = core.state();
     let Some(op) = state.pending.in_order(key, op.order).cloned() else {
         return Ok(Done::Changed);
@@ -601,7 +615,11 @@ async fn source_changed(
         .is_some_and(|body| body.is_whole());
     match now {
         Some(meta) if meta.etag != *etag => {
-            state.release_body(ino);
+            let mut ino = ino;
+            if let Ok((new, notice)) = state.inode_for_other_content(ino, 0) {
+                ino = new;
+                notices.push(notice);
+            }
             if let Ok(node) = state.tree.node_mut(ino) {
                 node.size = meta.size;
                 node.generation += 1;
@@ -611,6 +629,9 @@ async fn source_changed(
                     size: meta.size,
                     seen: Stamp::now(),
                 });
+                if let Content::Symlink { target } = &mut node.content {
+                    *target = None;
+                }
             }
             let want = Want::Copy {
                 ino,
@@ -628,16 +649,19 @@ async fn source_changed(
             .pending
             .set(key.clone(), Want::Put { ino }, op.base, Stamp::now()),
         None => {
-            state.report.last_error = Some(format!(
+            state.report.happened(format!(
                 "{from} was removed elsewhere while it was being renamed to {key}"
             ));
             state.pending.take(key);
-            let _ = state.tree.unlink(ino);
+            notices.extend(Gone::of(&state, ino).map(Notice::Removed));
+            let _ = state.tree.supersede(ino);
         }
     }
     let mut batch = Batch::default();
     batch.touch(key);
     let _ = core.commit(&state, batch);
+    drop(state);
+    core.tell(notices);
     Ok(Done::Changed)
 }
 
@@ -678,7 +702,7 @@ impl Core {
         if state.pending.in_order(key, op.order).is_none() {
             return Done::Changed;
         }
-        state.report.last_error = Some(format!(
+        state.report.happened(format!(
             "{key} was changed elsewhere; that version was not deleted"
         ));
         state.pending.take(key);

@@ -8,7 +8,6 @@ mod common;
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,18 +64,6 @@ fn slow(verb: Verb, millis: u64) -> Rule {
 
 async fn pause(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
-}
-
-/// Every file below a folder.
-fn files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(files(&entry.path())),
-            false => found.push(entry.path()),
-        }
-    }
-    found
 }
 
 /// > When someone empties the cache folder, what waited for upload there is reported as missing; the bucket's version is never replaced by something else.
@@ -270,5 +257,108 @@ async fn a_conflict_under_a_long_key_keeps_both_versions() {
     assert!(
         bodies.contains(&"mine") && bodies.contains(&"theirs"),
         "{found:?}"
+    );
+}
+
+/// What is under way in the store when it is no longer wanted could come about after what
+/// follows it: it is waited for.
+#[tokio::test]
+async fn a_copy_under_way_ends_before_its_key_is_written_again() {
+    let site = site().await;
+    site.ada.write("from", b"moved").await.unwrap();
+    site.ada.write("to", b"replaced").await.unwrap();
+    site.ada.drain().await;
+    site.faulty.add(slow(Verb::Copy, 200));
+    site.ada.rename("from", "to").await.unwrap();
+    while site.faulty.calls(Verb::Copy) == 0 {
+        pause(5).await;
+    }
+    site.ada.append("to", b" and more").await.unwrap();
+    site.ada.drain().await;
+    assert_eq!(site.memory.calls().copy, 1, "it was carried out");
+    assert_eq!(
+        visible(&site.memory),
+        [("to".into(), "moved and more".into())]
+    );
+}
+
+/// > A version that a program has open stays as it is; the name leads to what another machine wrote.
+#[tokio::test]
+async fn a_version_that_is_open_is_not_exchanged_under_its_readers() {
+    let site = site().await;
+    site.ada.write("log", b"first").await.unwrap();
+    site.ada.drain().await;
+    let reader = site.open("log", READ).await;
+    let old = site.ada.walk("log").await.unwrap().attr.ino;
+    put(&*site.inner, "log", "second").await;
+    a_while().await;
+    let new = site.ada.walk("log").await.unwrap().attr.ino;
+    assert_ne!(old, new);
+    let seen = site.ada.fs.read(reader.handle, 0, 99).await.unwrap();
+    assert_eq!(seen, &b"first"[..]);
+    // Who still comes by the old inode is told to look the name up again.
+    for mode in [READ, WRITE, CUT] {
+        let opened = site.ada.fs.open_file(old, mode).await;
+        assert!(matches!(opened, Err(FsError::Changed)));
+    }
+    site.ada.append("log", b" and third").await.unwrap();
+    site.ada.fs.release(reader.handle).await;
+    site.ada.drain().await;
+    assert_eq!(site.object("log").await, "second and third");
+}
+
+/// > While the bucket gives no answer, names that are known here are shown after two seconds at most.
+#[tokio::test]
+async fn names_that_are_known_are_shown_while_the_bucket_does_not_answer() {
+    let site = site().await;
+    site.ada.write("here", b"cached").await.unwrap();
+    site.ada.drain().await;
+    assert_eq!(site.ada.read("here").await.unwrap(), b"cached");
+    let hang = site.faulty.add(Rule::new(Fault::Hang).on(Verb::List));
+    a_while().await;
+    let begun = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(site.ada.read("here").await.unwrap(), b"cached");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "one wait, not twenty"
+    );
+    hang.release();
+}
+
+/// In the profile `safe` a close says why its upload was refused, and the file stays wanted.
+#[tokio::test]
+async fn a_safe_close_says_why_the_bucket_does_not_hold_the_file() {
+    let site = site_with(|settings| settings.profile = model::Profile::Safe).await;
+    for (refusal, said) in [
+        (
+            Error::PermissionDenied {
+                action: "put doc".into(),
+            },
+            FsError::Denied,
+        ),
+        (
+            Error::Unreachable {
+                endpoint: "test".into(),
+                reason: "down".into(),
+            },
+            FsError::Unreachable,
+        ),
+    ] {
+        let rule = site.faulty.add(
+            Rule::new(Fault::FailBefore(refusal))
+                .on(Verb::Put)
+                .key("doc"),
+        );
+        assert_eq!(site.ada.write("doc", b"kept").await, Err(said));
+        rule.remove();
+    }
+    assert_eq!(site.ada.fs.status().pending_files, 1);
+    site.ada.write("doc", b"kept and sent").await.unwrap();
+    assert_eq!(
+        site.object("doc").await,
+        "kept and sent",
+        "when close has returned"
     );
 }

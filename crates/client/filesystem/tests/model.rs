@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bucket::faults::{Fault, Faulty, Rule, Verb};
 use bucket::memory::MemoryBucket;
 use bucket::{Bucket, Key};
 use common::*;
@@ -31,6 +32,8 @@ enum Step {
     OtherPut(String, String),
     /// Another client deletes an object.
     OtherDelete(String),
+    /// Another client puts an object whose key no file system could hold.
+    OtherOdd(&'static str, String),
     Upload,
     /// kill -9 and a new mount.
     Crash,
@@ -49,6 +52,40 @@ fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"))
 }
 
+/// Keys below [`ODD`] that are no paths, or get in each other's way as paths.
+const ODD_KEYS: &[&str] = &[
+    "a//b",
+    "a/../b",
+    "..",
+    ".",
+    "./x",
+    "//",
+    "f",
+    "f/x",
+    "f/",
+    "link",
+    "link.rclonelink",
+    ".rclonelink",
+    "%!00",
+    "%2F",
+    "tab\t",
+    "line\nbreak",
+    "\u{1}",
+    "back\\slash",
+    "trailing dot.",
+    "trailing space ",
+    "directory/",
+];
+/// A directory that local steps leave alone.
+const ODD: &str = "odd";
+
+fn odd_key() -> impl Strategy<Value = &'static str> {
+    let long: &'static str = Box::leak("n".repeat(300).into_boxed_str());
+    let mut keys = ODD_KEYS.to_vec();
+    keys.push(long);
+    prop::sample::select(keys)
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (path(), "[a-z]{0,9}").prop_map(|(path, text)| Step::Write(path, text)),
@@ -59,6 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (path(), path()).prop_map(|(from, to)| Step::Rename(from, to)),
         2 => (path(), "[A-Z]{1,9}").prop_map(|(path, text)| Step::OtherPut(path, text)),
         1 => path().prop_map(Step::OtherDelete),
+        2 => (odd_key(), "[A-Z]{1,9}").prop_map(|(key, text)| Step::OtherOdd(key, text)),
         2 => Just(Step::Upload),
         1 => Just(Step::Crash),
     ]
@@ -176,6 +214,9 @@ async fn shown(ada: &Machine) -> Model {
     let mut open = vec![String::new()];
     while let Some(at) = open.pop() {
         for name in ada.names(&at).await.unwrap() {
+            if at.is_empty() && name == ODD {
+                continue;
+            }
             let path = if at.is_empty() {
                 name
             } else {
@@ -195,10 +236,53 @@ async fn shown(ada: &Machine) -> Model {
     found
 }
 
+/// Everything that can be read below [`ODD`], sorted.
+async fn odd_bodies(ada: &Machine) -> Vec<String> {
+    let mut bodies = Vec::new();
+    let root = ada.walk(ODD).await;
+    let mut open: Vec<_> = root.into_iter().map(|entry| entry.attr.ino).collect();
+    while let Some(at) = open.pop() {
+        let handle = ada.fs.opendir(at).await.unwrap();
+        let entries = ada.fs.readdir(handle, 0, 1000).await.unwrap();
+        ada.fs.releasedir(handle).await;
+        for entry in entries.into_iter().skip(2) {
+            // As a program comes by it: through its name.
+            let found = ada.fs.lookup(at, &entry.name).await.unwrap();
+            assert_eq!(found.attr.ino, entry.entry.attr.ino, "{:?}", entry.name);
+            let ino = found.attr.ino;
+            match found.attr.kind {
+                Kind::Directory => open.push(ino),
+                Kind::Symlink => bodies.push(ada.fs.readlink(ino).await.unwrap()),
+                Kind::File => {
+                    let opened = ada.fs.open_file(ino, READ).await.unwrap();
+                    let bytes = ada.fs.read(opened.handle, 0, 100).await.unwrap();
+                    ada.fs.release(opened.handle).await;
+                    bodies.push(String::from_utf8(bytes.to_vec()).unwrap());
+                }
+            }
+        }
+    }
+    bodies.sort();
+    bodies
+}
+
+/// The same from the bucket. A key that ends with a slash stands for a directory.
+fn odd_in_bucket(memory: &MemoryBucket) -> Vec<String> {
+    let odd = |(key, body): (String, String)| {
+        (key.starts_with("odd/") && !key.ends_with('/')).then_some(body)
+    };
+    let mut bodies: Vec<String> = visible(memory).into_iter().filter_map(odd).collect();
+    bodies.sort();
+    bodies
+}
+
 /// What an empty machine would see of the bucket.
 fn in_bucket(memory: &MemoryBucket) -> Model {
     let mut found = Model::new();
     for (key, body) in visible(memory) {
+        if key.starts_with("odd/") {
+            continue;
+        }
         let path = key.strip_suffix('/').unwrap_or(&key).to_owned();
         let mut above = parent(&path).to_owned();
         while !above.is_empty() {
@@ -236,6 +320,10 @@ async fn other(model: &mut Model, bucket: &dyn Bucket, memory: &MemoryBucket, st
             // A directory that only this object implied goes with it.
             *model = in_bucket(memory);
         }
+        Step::OtherOdd(key, text) => {
+            let text = if key.ends_with('/') { "" } else { text };
+            put(bucket, &format!("{ODD}/{key}"), text).await;
+        }
         _ => {}
     }
 }
@@ -268,13 +356,33 @@ impl Life {
     }
 }
 
-fn run(steps: &[Step]) {
+/// When what is closed goes up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Uploads {
+    WhenTold,
+    /// At once and slowly, so that steps and crashes meet uploads under way.
+    Always,
+}
+
+fn run(steps: &[Step], uploads: Uploads) {
     let folder = tempfile::tempdir().unwrap();
     let (memory, bucket) = memory();
     let mut settings = settings(folder.path(), "ada");
-    // Every look asks the bucket; nothing goes up before it is told to.
+    // Every look asks the bucket.
     settings.attr_ttl = Duration::ZERO;
     settings.upload_delay = Duration::from_secs(3600);
+    let mut bucket = bucket;
+    if uploads == Uploads::Always {
+        settings.upload_delay = Duration::ZERO;
+        let slow = Faulty::new(bucket);
+        slow.add(
+            Rule::new(Fault::Delay(Duration::from_millis(2)))
+                .on(Verb::Put)
+                .on(Verb::Copy)
+                .on(Verb::Delete),
+        );
+        bucket = Arc::new(slow);
+    }
     let mut model = Model::new();
     let mut life = Life::begin(&bucket, &settings);
     for step in steps {
@@ -290,7 +398,7 @@ fn run(steps: &[Step]) {
                     ada.drain().await;
                     assert_eq!(in_bucket(&memory), model, "bucket, after {step:?}");
                 }
-                Step::OtherPut(..) | Step::OtherDelete(..) => {
+                Step::OtherPut(..) | Step::OtherDelete(..) | Step::OtherOdd(..) => {
                     ada.drain().await;
                     other(&mut model, &*bucket, &memory, step).await;
                 }
@@ -301,6 +409,8 @@ fn run(steps: &[Step]) {
                 }
             }
             assert_eq!(shown(ada).await, model, "tree, after {step:?}");
+            let odd = odd_bodies(ada).await;
+            assert_eq!(odd, odd_in_bucket(&memory), "odd keys, after {step:?}");
         });
     }
     life.runtime.block_on(async {
@@ -326,6 +436,11 @@ proptest! {
 
     #[test]
     fn the_tree_does_what_the_model_does(steps in prop::collection::vec(step(), 1..40)) {
-        run(&steps);
+        run(&steps, Uploads::WhenTold);
+    }
+
+    #[test]
+    fn the_tree_does_so_while_uploads_are_under_way(steps in prop::collection::vec(step(), 1..40)) {
+        run(&steps, Uploads::Always);
     }
 }

@@ -42,7 +42,7 @@ async fn a_file_is_an_object_with_its_bytes() {
 
 /// > Names, sizes and times come from listings; no listing asks for each file.
 /// > Nothing under `.artifacts/` at the workspace's root is shown.
-/// > Another machine's change is seen within the profile's time.
+/// > Another machine's change is seen within the profile's time, or within twice the time that listing its directory takes, where that is longer.
 #[tokio::test]
 async fn what_others_put_is_seen_and_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -468,4 +468,39 @@ async fn what_other_tools_wrote_into_metadata_is_shown() {
     assert!(expected(&bob.walk("asked").await.unwrap().attr));
     bob.walk("asked").await.unwrap();
     assert_eq!(memory.calls().head, 1, "once for each version");
+}
+
+/// > Mode, owner, a chosen modification time and extended attributes reach other machines through the bucket's attribute index, and hold only for the version they were set on.
+#[tokio::test]
+async fn every_change_of_attributes_elsewhere_is_seen_for_files_and_directories() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_memory, bucket) = memory();
+    let ada = machine(&bucket, settings(folder.path(), "ada")).await;
+    for path in ["top", "top/middle", "top/middle/low", "top/other"] {
+        ada.mkdir(path).await.unwrap();
+    }
+    ada.write("top/middle/low/file", b"1").await.unwrap();
+    ada.write("top/other/file", b"1").await.unwrap();
+    let paths = ["top/middle", "top/middle/low", "top/middle/low/file"];
+    let bob = machine(&bucket, settings(folder.path(), "bob")).await;
+    for (round, mode) in [0o700, 0o750, 0o711].into_iter().enumerate() {
+        for path in paths {
+            let ino = ada.walk(path).await.unwrap().attr.ino;
+            let change = filesystem::SetAttr {
+                mode: Some(mode),
+                ..filesystem::SetAttr::default()
+            };
+            ada.fs.setattr(ino, change).await.unwrap();
+        }
+        ada.drain().await;
+        a_while().await;
+        // As `ls -R` goes: what a walk brings ahead must be told too.
+        for path in ["", "top", "top/middle", "top/middle/low", "top/other"] {
+            bob.names(path).await.unwrap();
+        }
+        for path in paths {
+            let seen = bob.walk(path).await.unwrap().attr.mode;
+            assert_eq!(seen & 0o777, mode, "{path}, change {}", round + 1);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use filesystem::{Filesystem, Health, Status};
+use filesystem::{Filesystem, Left, Status};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -13,8 +13,12 @@ use crate::attach::{self, Attachment};
 use crate::claim::Claim;
 use crate::control::{MountStatus, Outcome, Server};
 use crate::error::MountError;
-use crate::kernel::{self, Changes, KernelOptions, KernelSession, Passthrough, PassthroughState};
+use crate::kernel::{
+    self, Changes, KernelOptions, KernelSession, Passthrough, PassthroughState, WakeOptions, Wakes,
+};
+use crate::movement::Movement;
 use crate::table::MountRecord;
+use crate::wake::WakeProgram;
 
 /// How often a drain tells how far it is.
 const TICK: Duration = Duration::from_millis(200);
@@ -37,6 +41,11 @@ pub struct MountOptions {
     pub passthrough: bool,
     /// The log file, to be shown by `status`.
     pub log: Option<PathBuf>,
+    /// How the helper is started that wakes programs which wait for changes; without it
+    /// they are not woken.
+    pub wake: Option<WakeProgram>,
+    /// What the tree's bucket counts, where it is [`Metered`](crate::Metered).
+    pub movement: Movement,
 }
 
 /// Whether this process may hand local files to the kernel, as far as can be known before
@@ -58,6 +67,8 @@ pub struct Mount {
     tree: Filesystem,
     record: MountRecord,
     passthrough: PassthroughState,
+    wakes: Wakes,
+    movement: Movement,
     phase: watch::Sender<Phase>,
     /// What waits for upload stays in the journal when the mount ends.
     leave_pending: AtomicBool,
@@ -89,6 +100,7 @@ impl Mounted {
         let (record, server) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
+                session.wakes.end();
                 detach(&claim, true).await?;
                 return Err(error);
             }
@@ -98,6 +110,8 @@ impl Mounted {
             tree,
             record,
             passthrough: session.passthrough.clone(),
+            wakes: session.wakes.clone(),
+            movement: options.movement,
             phase: watch::Sender::new(Phase::Mounted),
             leave_pending: AtomicBool::new(false),
             force: Notify::new(),
@@ -160,6 +174,12 @@ impl Mount {
         self.passthrough.now()
     }
 
+    /// Looks at once at objects that changed in the bucket, as somebody says.
+    pub fn refresh(&self, keys: &[String]) -> Outcome {
+        self.tree.refresh(keys);
+        Outcome::of(&self.tree.status(), &Left::default())
+    }
+
     /// Uploads everything that waits.
     ///
     /// # Errors
@@ -169,7 +189,7 @@ impl Mount {
         stall: Option<Duration>,
         progress: &mut (dyn FnMut(&Status) + Send),
     ) -> Result<Outcome, MountError> {
-        drain(&self.tree, stall, progress).await
+        drain(&self.tree, &self.movement, stall, progress).await
     }
 
     /// Unmounts: with `wait` after everything has been uploaded. Returns when the mount
@@ -193,7 +213,10 @@ impl Mount {
         }
         // Programs that hold files of it are served until they close them.
         let ended = tokio::time::timeout(LAZY_PATIENCE, self.finished()).await;
-        Ok(ended.unwrap_or_else(|_| Outcome::of(&self.tree.status())))
+        match ended {
+            Ok(outcome) => Ok(outcome),
+            Err(_) => Ok(self.outcome().await),
+        }
     }
 
     /// Ends the mount at once: programs that use the folder lose it, what is pending stays
@@ -216,7 +239,12 @@ impl Mount {
         let mountpoint = self.record.mountpoint.clone();
         // Before the folder goes: the end of the session follows at once.
         self.leave_pending.store(leave_pending, Ordering::SeqCst);
-        let result = blocking(move || attach::detach(&mountpoint, lazy)).await;
+        let wakes = self.wakes.clone();
+        let result = blocking(move || {
+            let _paused = wakes.pause();
+            attach::detach(&mountpoint, lazy)
+        })
+        .await;
         if result.is_err() {
             self.leave_pending.store(false, Ordering::SeqCst);
         }
@@ -231,9 +259,13 @@ impl Mount {
                 return outcome.clone();
             }
             if phases.changed().await.is_err() {
-                return Outcome::of(&self.tree.status());
+                return self.outcome().await;
             }
         }
+    }
+
+    async fn outcome(&self) -> Outcome {
+        outcome(&self.tree).await
     }
 
     /// Waits for the end of the session, uploads what came in last, closes the tree.
@@ -246,14 +278,15 @@ impl Mount {
             },
             () = self.force.notified() => self.passthrough.release_all(&self.tree).await,
         }
+        self.wakes.end();
         self.phase.send_replace(Phase::Detached);
         if !self.leave_pending.load(Ordering::SeqCst)
-            && let Err(error) = drain(&self.tree, Some(LAST_UPLOADS), &mut |_| {}).await
+            && let Err(error) = self.drain(Some(LAST_UPLOADS), &mut |_| {}).await
         {
             tracing::warn!(%error, "unmounted with uploads left");
         }
         self.tree.close().await;
-        Outcome::of(&self.tree.status())
+        self.outcome().await
     }
 }
 
@@ -281,6 +314,15 @@ async fn attach_and_serve(
     let kernel_options = KernelOptions {
         no_passthrough: why_no_passthrough(options, &tree),
         allow_other,
+        // A read-only mount refuses the helper's calls before they come to us.
+        wake: options
+            .wake
+            .clone()
+            .filter(|_| !read_only && !tree.is_lazy())
+            .map(|program| WakeOptions {
+                program,
+                mountpoint: mountpoint.clone(),
+            }),
     };
     blocking(move || {
         let device = attach::attach(&Attachment {
@@ -323,6 +365,7 @@ async fn detach(claim: &Claim, lazy: bool) -> Result<(), MountError> {
 
 async fn drain(
     tree: &Filesystem,
+    movement: &Movement,
     stall: Option<Duration>,
     progress: &mut (dyn FnMut(&Status) + Send),
 ) -> Result<Outcome, MountError> {
@@ -333,12 +376,12 @@ async fn drain(
     let mut still = Stillness::new();
     loop {
         tokio::select! {
-            status = &mut everything => return Ok(Outcome::of(&status)),
+            _ = &mut everything => return Ok(outcome(tree).await),
             _ = tick.tick() => {
                 let status = tree.status();
                 progress(&status);
-                if stall.is_some_and(|stall| still.since(&status) >= stall) {
-                    return Err(left_pending(&status));
+                if stall.is_some_and(|stall| still.since(&status, movement.count()) >= stall) {
+                    return Err(left_pending(&outcome(tree).await));
                 }
             }
         }
@@ -347,6 +390,7 @@ async fn drain(
 
 /// For how long nothing has moved towards the bucket.
 struct Stillness {
+    /// Changes that were pending, and what had moved.
     seen: (u64, u64),
     since: Instant,
 }
@@ -354,31 +398,41 @@ struct Stillness {
 impl Stillness {
     fn new() -> Self {
         Self {
-            seen: (0, 0),
+            seen: (u64::MAX, 0),
             since: Instant::now(),
         }
     }
 
-    fn since(&mut self, status: &Status) -> Duration {
-        let seen = (status.pending_changes, status.pending_bytes);
-        // One large upload changes no count until it is done.
-        let under_way = status.running > 0 && status.health == Health::Ok;
-        if seen != self.seen || under_way {
-            self.seen = seen;
+    /// What programs write meanwhile is no progress, so more that is pending does not count.
+    fn since(&mut self, status: &Status, moved: u64) -> Duration {
+        let now = (status.pending_changes, moved);
+        if now.0 < self.seen.0 || now.1 != self.seen.1 {
             self.since = Instant::now();
         }
+        self.seen = now;
         self.since.elapsed()
     }
 }
 
-fn left_pending(status: &Status) -> MountError {
+fn left_pending(outcome: &Outcome) -> MountError {
     MountError::LeftPending {
-        pending: crate::units::pending(&Outcome::of(status)),
-        reason: status.last_error.clone(),
+        pending: crate::units::pending(outcome),
+        reason: outcome.last_error.clone(),
     }
 }
 
-/// Whether a folder lies on overlayfs, as in most containers.
+/// What is left now. Attributes are counted in the journal, off the runtime's threads.
+async fn outcome(tree: &Filesystem) -> Outcome {
+    let counted = tree.clone();
+    let left = blocking(move || Ok(counted.left())).await;
+    let left = left.and_then(|left| left.map_err(|e| MountError::local("count what is left", e)));
+    let left = left.unwrap_or_else(|error| {
+        tracing::warn!(%error, "attributes that wait are not counted");
+        Left::default()
+    });
+    Outcome::of(&tree.status(), &left)
+}
+
 /// Runs what blocks (the handshake, the helper program) off the runtime's threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MountError> + Send + 'static,

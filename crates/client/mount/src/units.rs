@@ -18,15 +18,21 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// `3 files (1.2 MiB)`, or `2 changes` where no file's bytes wait.
+/// `3 files (1.2 MiB)`, or `2 changes` where no file's bytes wait, and attributes where there
+/// are any: `1 change and 2 attributes`.
 pub fn pending(outcome: &Outcome) -> String {
-    match outcome.pending_files {
+    let contents = match outcome.pending_files {
         0 => plural(outcome.pending_changes, "change"),
         files => format!(
             "{} ({})",
             plural(files, "file"),
             bytes(outcome.pending_bytes)
         ),
+    };
+    match (outcome.pending_changes, outcome.pending_attributes) {
+        (_, 0) => contents,
+        (0, attributes) => plural(attributes, "attribute"),
+        (_, attributes) => format!("{contents} and {}", plural(attributes, "attribute")),
     }
 }
 
@@ -60,5 +66,15 @@ mod tests {
             ..outcome
         };
         assert_eq!(pending(&outcome), "2 files (2.0 KiB)");
+        let outcome = Outcome {
+            pending_attributes: 1,
+            ..outcome
+        };
+        assert_eq!(pending(&outcome), "2 files (2.0 KiB) and 1 attribute");
+        let outcome = Outcome {
+            pending_attributes: 3,
+            ..Outcome::default()
+        };
+        assert_eq!(pending(&outcome), "3 attributes");
     }
 }

@@ -21,5 +21,6 @@ pub mod s3;
 pub use error::{Error, Result};
 pub use port::{
     Body, Bucket, ByteStream, Condition, CopyOptions, DeleteOutcome, Etag, GetOptions, Key,
-    KeyError, ListPage, ListRequest, Metadata, Object, ObjectMeta, PutOptions, PutOutcome, collect,
+    KeyError, ListPage, ListRequest, Metadata, Meter, Object, ObjectMeta, PutOptions, PutOutcome,
+    collect,
 };

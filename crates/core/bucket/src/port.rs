@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -185,6 +186,25 @@ pub struct PutOptions {
     pub condition: Condition,
     /// User metadata to store beside the body.
     pub metadata: Metadata,
+    /// Where to count what of the body the connection takes, while it takes it. What is
+    /// sent again is counted again; adapters may leave out bodies of some 64 KiB.
+    pub meter: Option<Meter>,
+}
+
+/// A count of bytes on their way. Clones are the same count.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// Bytes counted so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes; for adapters.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// How to copy an object.

@@ -7,7 +7,7 @@ mod common;
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use artifacts_bucket::s3::{KeySource, Keys, S3Bucket};
 use artifacts_bucket::{
@@ -54,7 +54,7 @@ struct Rotating(AtomicU32);
 
 #[async_trait]
 impl KeySource for Rotating {
-    async fn keys(&self, _refused: bool) -> Result<Keys> {
+    async fn keys(&self, _refused: Option<&str>) -> Result<Keys> {
         let n = self.0.fetch_add(1, Ordering::SeqCst) + 1;
         Ok(common::keys(&format!("AKID{n}")))
     }
@@ -94,6 +94,87 @@ async fn a_session_that_ends_at_once_again_is_told() {
         })
     );
     assert_eq!(script.requests().len(), 2);
+}
+
+/// Gives keys that end after so long, and then none.
+struct Ending {
+    lasting: Duration,
+    asked: AtomicU32,
+    refused: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl KeySource for Ending {
+    async fn keys(&self, refused: Option<&str>) -> Result<Keys> {
+        self.refused
+            .lock()
+            .unwrap()
+            .extend(refused.map(str::to_owned));
+        if self.asked.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Err(Error::BadCredentials {
+                reason: "nobody gives any".into(),
+                expired: true,
+            });
+        }
+        Ok(Keys {
+            expires: Some(SystemTime::now() + self.lasting),
+            ..common::keys("AKIDE")
+        })
+    }
+}
+
+fn ending(script: &Script, lasting: Duration) -> (S3Bucket, Arc<Ending>) {
+    let source = Arc::new(Ending {
+        lasting,
+        asked: AtomicU32::new(0),
+        refused: Mutex::default(),
+    });
+    let mut config = config(&script.endpoint());
+    config.keys = source.clone();
+    (S3Bucket::new(config).unwrap(), source)
+}
+
+#[tokio::test]
+async fn keys_near_their_end_are_not_asked_for_with_every_call() {
+    let script = Script::start([object("x"), object("x"), object("x")]);
+    let (bucket, source) = ending(&script, Duration::from_secs(60));
+    for _ in 0..3 {
+        assert_eq!(get(&bucket).await, Ok("x".into()));
+    }
+    assert_eq!(source.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn keys_that_still_count_are_used_while_no_newer_are_to_be_had() {
+    let script = Script::start([object("x"), object("x"), object("x")]);
+    let soon = artifacts_bucket::s3::EARLY + Duration::from_millis(300);
+    let (bucket, source) = ending(&script, soon);
+    assert_eq!(get(&bucket).await, Ok("x".into()));
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    for _ in 0..2 {
+        assert_eq!(get(&bucket).await, Ok("x".into()));
+    }
+    assert_eq!(source.asked.load(Ordering::SeqCst), 2, "not a third time");
+}
+
+#[tokio::test]
+async fn ended_keys_are_not_used() {
+    let script = Script::start([object("x")]);
+    let (bucket, _) = ending(&script, Duration::ZERO);
+    assert_eq!(get(&bucket).await, Ok("x".into()), "as they were given");
+    let refused = get(&bucket).await;
+    assert!(
+        matches!(refused, Err(Error::BadCredentials { expired: true, .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_source_is_told_which_keys_were_refused() {
+    let script = Script::start([Answer::error(400, "ExpiredToken")]);
+    let (bucket, source) = ending(&script, Duration::from_secs(3600));
+    assert!(get(&bucket).await.is_err());
+    assert_eq!(*source.refused.lock().unwrap(), ["AKIDE"]);
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use s3s::{S3Error, S3Result, s3_error};
 use secrecy::ExposeSecret;
 
 use crate::keys::{Identity, Keys};
-use crate::policy::Request;
-use crate::sts::Sessions;
+use crate::policy::{Policy, Request};
+use crate::sts::{Rights, Sessions};
 
 /// Finds the secret that a signature is checked with.
 pub(crate) struct Auth(pub(crate) Arc<Keys>, pub(crate) Arc<Sessions>);
@@ -21,7 +21,12 @@ pub(crate) struct Access(pub(crate) Arc<Keys>, pub(crate) Arc<Sessions>);
 
 /// Who is asking; put into the request for operations that touch more than their path.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<Identity>);
+pub(crate) enum Caller {
+    /// The holder of a key, or of a session that may do what the key may.
+    Key(Arc<Identity>),
+    /// Whoever has assumed a role with this policy.
+    Role(Arc<Policy>),
+}
 
 #[async_trait]
 impl S3Auth for Auth {
@@ -41,9 +46,15 @@ impl S3Access for Access {
             return Err(s3_error!(AccessDenied, "the request is not signed"));
         };
         let id = &credentials.access_key;
-        // A session may do what the key may that it was made with.
-        let parent = self.1.parent(id, context.headers())?;
-        let caller = Caller(find(&self.0, parent.as_ref().unwrap_or(id))?);
+        let caller = match self.1.rights(id, context.headers())? {
+            None => Caller::Key(find(&self.0, id)?),
+            Some(Rights::Of(parent)) => Caller::Key(find(&self.0, &parent)?),
+            Some(Rights::Role(policy, parent)) => {
+                // The session ends with the key that assumed the role.
+                parent.map(|parent| find(&self.0, &parent)).transpose()?;
+                Caller::Role(policy)
+            }
+        };
         for request in asked(context)? {
             caller.may(&request)?;
         }
@@ -80,7 +91,11 @@ impl Caller {
     }
 
     fn may(&self, request: &Request<'_>) -> S3Result<()> {
-        match &self.0.policy {
+        let policy = match self {
+            Self::Key(identity) => identity.policy.as_ref(),
+            Self::Role(policy) => Some(policy.as_ref()),
+        };
+        match policy {
             None => Ok(()),
             Some(policy) if policy.allows(request) => Ok(()),
             Some(_) => Err(s3_error!(

@@ -23,3 +23,4 @@ pub use policy::{Policy, PolicyError};
 pub use s3::REGION;
 pub use server::{Options, Server, StartError};
 pub use store::Durability;
+pub use sts::FILE as STS_FILE;

@@ -299,7 +299,7 @@ fn prepare(options: &Options) -> Result<(Ready, Started), StartError> {
     let sessions = Arc::new(Sessions::default());
     builder.set_auth(Auth(Arc::clone(&keys), Arc::clone(&sessions)));
     builder.set_access(Access(Arc::clone(&keys), Arc::clone(&sessions)));
-    builder.set_route(Sts(sessions));
+    builder.set_route(Sts::new(sessions, Arc::clone(&keys), &options.data));
     let root = keys.root()?;
     let ready = Ready {
         store,

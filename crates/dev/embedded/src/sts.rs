@@ -1,10 +1,19 @@
-//! The one call of AWS's Security Token Service that this store has: GetSessionToken, which
-//! gives the holder of a key a second key that ends by itself.
+//! Of AWS's Security Token Service: GetSessionToken, AssumeRole, AssumeRoleWithWebIdentity and
+//! GetCallerIdentity. Each of the first three gives a key that ends by itself.
 //!
-//! Sessions live in memory and may do what their parent may. They end with their time, with
-//! their parent, and with the server.
+//! A session of GetSessionToken may do what its parent may, the session of a role what the
+//! role's policy says. Roles, identity providers and MFA devices are in `sts.json`, described in
+//! [`settings`]. Sessions live in memory: they end with their time, with the key that they were
+//! made with, and with the server.
+
+mod answer;
+mod form;
+mod mfa;
+mod settings;
+mod token;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,13 +22,19 @@ use hyper::{HeaderMap, Method, Uri, header};
 use parking_lot::Mutex;
 use s3s::auth::SecretKey;
 use s3s::route::S3Route;
-use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
+use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::keys::AccessKey;
+use self::answer::{Given, RoleUser};
+use self::form::Form;
+use self::mfa::UsedCodes;
+use self::settings::{Role, Settings};
+use crate::keys::{AccessKey, Keys};
+use crate::policy::Policy;
+
+pub use settings::FILE;
 
 /// The sessions of a running store.
 #[derive(Default)]
@@ -27,14 +42,30 @@ pub(crate) struct Sessions {
     by_id: Mutex<HashMap<String, Session>>,
 }
 
-/// The call, as a route beside S3's.
-pub(crate) struct Sts(pub(crate) Arc<Sessions>);
+/// What a session may do.
+#[derive(Clone)]
+pub(crate) enum Rights {
+    /// What this key may.
+    Of(String),
+    /// What the role's policy said when it was assumed, for as long as the key is there that
+    /// assumed it, where a key did.
+    Role(Arc<Policy>, Option<String>),
+}
+
+/// The calls, as a route beside S3's.
+pub(crate) struct Sts {
+    sessions: Arc<Sessions>,
+    keys: Arc<Keys>,
+    settings: settings::Place,
+    used_codes: UsedCodes,
+}
 
 struct Session {
     secret: SecretString,
     token: SecretString,
-    /// The access key id that it was made with.
-    parent: String,
+    /// Whose session it is, as GetCallerIdentity says.
+    arn: String,
+    rights: Rights,
     ends: OffsetDateTime,
 }
 
@@ -42,11 +73,16 @@ struct Session {
 /// minutes there: tests would wait too long for an end.
 const LENGTHS: std::ops::RangeInclusive<i64> = 1..=129_600;
 const DEFAULT_LENGTH: i64 = 43_200;
+/// A role's session, where the form does not say (API reference of AssumeRole).
+const ROLE_LENGTH: i64 = 3_600;
 
-/// No form of ours is longer.
-const FORM_LIMIT: usize = 8 * 1024;
+/// No form of ours is longer; a provider's token takes the most of it.
+const FORM_LIMIT: usize = 32 * 1024;
 
 const TOKEN_HEADER: &str = "x-amz-security-token";
+
+/// The account that everything here is in.
+const ACCOUNT: &str = "000000000000";
 
 impl Sessions {
     /// The secret of a session's key; `None` where there is no such session.
@@ -56,9 +92,21 @@ impl Sessions {
         Some(SecretKey::from(session.secret.expose_secret()))
     }
 
-    /// The key that a session stands for, where the request has the session's token and the
-    /// session has not ended; `None` where the key is no session's.
-    pub(crate) fn parent(&self, id: &str, headers: &HeaderMap) -> S3Result<Option<String>> {
+    /// What a session may do, where the request has the session's token and the session has
+    /// not ended; `None` where the key is no session's.
+    pub(crate) fn rights(&self, id: &str, headers: &HeaderMap) -> S3Result<Option<Rights>> {
+        self.checked(id, headers, OffsetDateTime::now_utc(), |session| {
+            session.rights.clone()
+        })
+    }
+
+    fn checked<T>(
+        &self,
+        id: &str,
+        headers: &HeaderMap,
+        now: OffsetDateTime,
+        look: impl FnOnce(&Session) -> T,
+    ) -> S3Result<Option<T>> {
         let sessions = self.by_id.lock();
         let Some(session) = sessions.get(id) else {
             return Ok(None);
@@ -69,15 +117,14 @@ impl Sessions {
             let text = "The provided token is malformed or otherwise invalid.";
             return Err(s3_error!(InvalidToken, "{text}"));
         }
-        if session.ends <= OffsetDateTime::now_utc() {
+        if session.ends <= now {
             return Err(s3_error!(ExpiredToken, "The provided token has expired."));
         }
-        Ok(Some(session.parent.clone()))
+        Ok(Some(look(session)))
     }
 
     /// A new session; those that have ended are forgotten on the way.
-    fn begin(&self, parent: &str, length: Duration) -> (AccessKey, SecretString, OffsetDateTime) {
-        let now = OffsetDateTime::now_utc();
+    fn begin(&self, arn: String, rights: Rights, now: OffsetDateTime, length: Duration) -> Given {
         let (key, ends) = (AccessKey::random(), now + length);
         let token = AccessKey::random().secret;
         let mut sessions = self.by_id.lock();
@@ -88,11 +135,12 @@ impl Sessions {
             Session {
                 secret: key.secret.clone(),
                 token: token.clone(),
-                parent: parent.to_owned(),
+                arn,
+                rights,
                 ends,
             },
         );
-        (key, token, ends)
+        Given { key, token, ends }
     }
 }
 
@@ -111,64 +159,170 @@ impl S3Route for Sts {
             && kind.is_some_and(|kind| kind.starts_with(b"application/x-www-form-urlencoded"))
     }
 
-    async fn call(&self, mut request: S3Request<Body>) -> S3Result<S3Response<Body>> {
-        let caller = request.credentials.as_ref();
-        let caller = caller.ok_or_else(|| s3_error!(AccessDenied, "the request is not signed"))?;
-        let parent = caller.access_key.clone();
-        if self.0.parent(&parent, &request.headers)?.is_some() {
-            let text = "Cannot call GetSessionToken with session credentials";
-            return Err(s3_error!(AccessDenied, "{text}"));
+    /// One of the calls comes without a signature: each looks for itself.
+    async fn check_access(&self, _: &mut S3Request<Body>) -> S3Result<()> {
+        Ok(())
+    }
+
+    async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        match self.answer(request, OffsetDateTime::now_utc()).await {
+            Ok(document) => Ok(answer::response(document)),
+            Err(error) => Ok(answer::refusal(&error)),
         }
+    }
+}
+
+impl Sts {
+    /// The calls on these sessions, with the settings in a data folder.
+    pub(crate) fn new(sessions: Arc<Sessions>, keys: Arc<Keys>, data: &Path) -> Self {
+        Self {
+            sessions,
+            keys,
+            settings: settings::Place::in_folder(data),
+            used_codes: UsedCodes::default(),
+        }
+    }
+
+    async fn answer(&self, mut request: S3Request<Body>, now: OffsetDateTime) -> S3Result<String> {
         let body = request.input.store_all_limited(FORM_LIMIT).await;
         let body = body.map_err(|_| s3_error!(InvalidRequest, "the form is too long"))?;
-        let length = read_form(&body)?;
-        let (key, token, ends) = self.0.begin(&parent, length);
-        let mut answer = S3Response::new(Body::from(document(&key, &token, ends)?));
-        let kind = header::HeaderValue::from_static("text/xml");
-        answer.headers.insert(header::CONTENT_TYPE, kind);
-        Ok(answer)
+        let form = Form::read(&body)?;
+        match form.need("Action")? {
+            "GetSessionToken" => self.session_token(&request, &form, now),
+            "AssumeRole" => self.assume_role(&request, &form, now),
+            "AssumeRoleWithWebIdentity" => self.web_identity(&form, now).await,
+            "GetCallerIdentity" => self.caller_identity(&request, now),
+            other => Err(s3_error!(
+                NotImplemented,
+                "this store's STS does not have {other}"
+            )),
+        }
     }
+
+    fn session_token(
+        &self,
+        request: &S3Request<Body>,
+        form: &Form,
+        now: OffsetDateTime,
+    ) -> S3Result<String> {
+        let caller = self.long_lived(request, "GetSessionToken")?;
+        if form.field("SerialNumber").is_some() {
+            let settings = self.settings.load()?;
+            self.check_code(&settings, form, now)?;
+        }
+        let length = length(form, DEFAULT_LENGTH, *LENGTHS.end())?;
+        let rights = Rights::Of(caller.clone());
+        let given = self.sessions.begin(user_arn(&caller), rights, now, length);
+        answer::session_token(&given)
+    }
+
+    fn assume_role(
+        &self,
+        request: &S3Request<Body>,
+        form: &Form,
+        now: OffsetDateTime,
+    ) -> S3Result<String> {
+        let caller = self.long_lived(request, "AssumeRole")?;
+        let settings = self.settings.load()?;
+        let arn = form.need("RoleArn")?;
+        let user = RoleUser::of(arn, form.need("RoleSessionName")?)?;
+        let has_code = form.field("SerialNumber").is_some();
+        let trusted = |role: &&Role| role.trusts_key(&caller, form.field("ExternalId"), has_code);
+        let role = settings.role(arn).filter(trusted);
+        let role = role.ok_or_else(|| not_trusted(&user_arn(&caller), "AssumeRole", arn))?;
+        if has_code {
+            self.check_code(&settings, form, now)?;
+        }
+        let length = length(form, ROLE_LENGTH.min(role.max_seconds), role.max_seconds)?;
+        let rights = Rights::Role(role.policy()?, Some(caller));
+        let given = self.sessions.begin(user.arn.clone(), rights, now, length);
+        answer::assume_role(&given, &user)
+    }
+
+    async fn web_identity(&self, form: &Form, now: OffsetDateTime) -> S3Result<String> {
+        let settings = self.settings.load()?;
+        let arn = form.need("RoleArn")?;
+        let user = RoleUser::of(arn, form.need("RoleSessionName")?)?;
+        let token = form.need("WebIdentityToken")?;
+        let claims = token::verified(token, &settings, now).await?;
+        let role = settings.role(arn).filter(|role| role.trusts_token(&claims));
+        let role =
+            role.ok_or_else(|| not_trusted(&claims.subject, "AssumeRoleWithWebIdentity", arn))?;
+        let length = length(form, ROLE_LENGTH.min(role.max_seconds), role.max_seconds)?;
+        let rights = Rights::Role(role.policy()?, None);
+        let given = self.sessions.begin(user.arn.clone(), rights, now, length);
+        answer::web_identity(&given, &user, &claims)
+    }
+
+    fn caller_identity(&self, request: &S3Request<Body>, now: OffsetDateTime) -> S3Result<String> {
+        let id = signer(request)?;
+        let look = |session: &Session| (session.arn.clone(), session.rights.clone());
+        let Some((arn, rights)) = self.sessions.checked(id, &request.headers, now, look)? else {
+            return Ok(answer::caller_identity(&user_arn(id), id));
+        };
+        // A session is nothing without the key that it was made with.
+        let (Rights::Of(parent) | Rights::Role(_, Some(parent))) = rights else {
+            return Ok(answer::caller_identity(&arn, id));
+        };
+        let alive = self
+            .keys
+            .identity(&parent)
+            .map_err(S3Error::internal_error)?;
+        if alive.is_none() {
+            let text = "the key that the session was made with is gone";
+            return Err(s3_error!(InvalidToken, "{text}"));
+        }
+        Ok(answer::caller_identity(&arn, id))
+    }
+
+    /// The long-lived key that has signed.
+    fn long_lived(&self, request: &S3Request<Body>, call: &str) -> S3Result<String> {
+        let id = signer(request)?;
+        if self.sessions.rights(id, &request.headers)?.is_some() {
+            let text = format!("Cannot call {call} with session credentials");
+            return Err(s3_error!(AccessDenied, "{text}"));
+        }
+        Ok(id.to_owned())
+    }
+
+    fn check_code(&self, settings: &Settings, form: &Form, now: OffsetDateTime) -> S3Result<()> {
+        let serial = form.need("SerialNumber")?;
+        let code = form.field("TokenCode").unwrap_or_default();
+        let device = settings.device(serial);
+        let good = device.is_some_and(|device| self.used_codes.accept(device, code, now));
+        match good {
+            true => Ok(()),
+            false => Err(s3_error!(
+                AccessDenied,
+                "MultiFactorAuthentication failed with invalid MFA one time pass code."
+            )),
+        }
+    }
+}
+
+fn signer(request: &S3Request<Body>) -> S3Result<&str> {
+    let signed = request.credentials.as_ref();
+    let signed = signed.ok_or_else(|| s3_error!(AccessDenied, "the request is not signed"))?;
+    Ok(&signed.access_key)
 }
 
 /// How long the session shall last.
-fn read_form(body: &[u8]) -> S3Result<Duration> {
-    let text = std::str::from_utf8(body).map_err(|_| s3_error!(InvalidRequest))?;
-    let field = |wanted: &str| {
-        let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-        let mut found = pairs.filter(|(name, _)| *name == wanted);
-        found.next().map(|(_, value)| value)
-    };
-    if field("Action") != Some("GetSessionToken") {
-        return Err(s3_error!(
-            NotImplemented,
-            "this store's STS has GetSessionToken only"
-        ));
-    }
-    if field("SerialNumber").is_some() {
-        return Err(s3_error!(AccessDenied, "this store has no MFA devices"));
-    }
-    let seconds = field("DurationSeconds").map(str::parse).transpose();
-    let seconds = seconds.ok().map(|given| given.unwrap_or(DEFAULT_LENGTH));
+fn length(form: &Form, usual: i64, most: i64) -> S3Result<Duration> {
+    let seconds = form.field("DurationSeconds").map(str::parse).transpose();
+    let seconds = seconds.ok().map(|given| given.unwrap_or(usual));
     seconds
-        .filter(|seconds| LENGTHS.contains(seconds))
+        .filter(|seconds| (*LENGTHS.start()..=most).contains(seconds))
         .map(Duration::seconds)
-        .ok_or_else(|| s3_error!(InvalidArgument, "DurationSeconds is out of bounds"))
+        .ok_or_else(|| answer::invalid("DurationSeconds is out of bounds"))
 }
 
-/// The answer (API reference of GetSessionToken). Keys and tokens are letters and digits.
-fn document(key: &AccessKey, token: &SecretString, ends: OffsetDateTime) -> S3Result<String> {
-    let ends = ends
-        .format(&Rfc3339)
-        .map_err(s3s::S3Error::internal_error)?;
-    Ok(format!(
-        "<GetSessionTokenResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-         <GetSessionTokenResult><Credentials><AccessKeyId>{}</AccessKeyId>\
-         <SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken>\
-         <Expiration>{ends}</Expiration></Credentials></GetSessionTokenResult>\
-         <ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></GetSessionTokenResponse>",
-        key.id,
-        key.secret.expose_secret(),
-        token.expose_secret(),
-        uuid::Uuid::new_v4(),
-    ))
+fn user_arn(id: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:user/{id}")
+}
+
+fn not_trusted(who: &str, call: &str, arn: &str) -> S3Error {
+    s3_error!(
+        AccessDenied,
+        "User: {who} is not authorized to perform: sts:{call} on resource: {arn}"
+    )
 }

@@ -17,6 +17,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::key_choice::KeyChoice;
 use crate::output::{pairs, table};
 use crate::workspace::{self, Opened};
 
@@ -36,6 +37,8 @@ pub(crate) enum Command {
 pub(crate) struct List {
     /// The workspace's name on this machine.
     name: WorkspaceName,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 /// Which copy.
@@ -45,6 +48,8 @@ pub(crate) struct Show {
     name: WorkspaceName,
     /// The conflict copy, as `list` shows it.
     copy: String,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 /// Which copy, and what becomes of it.
@@ -58,6 +63,8 @@ pub(crate) struct Resolve {
     /// gets a plain name.
     #[arg(long, value_enum, value_name = "WHICH")]
     keep: Keep,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 /// Which version stays.
@@ -104,7 +111,7 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode> {
 }
 
 fn list(args: &List, context: &Context) -> Result<()> {
-    let opened = workspace::open(context, &args.name)?;
+    let opened = workspace::open(context, &args.name, &args.keys.settled(context)?)?;
     let pairs = context.block_on(all(&opened))?;
     let views: Vec<View> = pairs.iter().map(|pair| pair.view(&opened)).collect();
     if views.is_empty() {
@@ -114,7 +121,7 @@ fn list(args: &List, context: &Context) -> Result<()> {
 }
 
 fn show(args: &Show, context: &Context) -> Result<()> {
-    let opened = workspace::open(context, &args.name)?;
+    let opened = workspace::open(context, &args.name, &args.keys.settled(context)?)?;
     let pair = context.block_on(one(&opened, &args.copy))?;
     let view = pair.view(&opened);
     context.output.data(&view, || {
@@ -130,7 +137,7 @@ fn show(args: &Show, context: &Context) -> Result<()> {
 }
 
 fn resolve(args: &Resolve, context: &Context) -> Result<()> {
-    let opened = workspace::open(context, &args.name)?;
+    let opened = workspace::open(context, &args.name, &args.keys.settled(context)?)?;
     let kept = context.block_on(async {
         let pair = one(&opened, &args.copy).await?;
         resolve::resolve(

@@ -10,12 +10,15 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::key_choice::KeyChoice;
 
 /// What to print.
 #[derive(Args)]
 pub(crate) struct CredentialProcess {
     /// The workspace.
     name: WorkspaceName,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 #[derive(Serialize)]
@@ -32,7 +35,7 @@ struct Answer<'a> {
 }
 
 pub(crate) fn run(command: &CredentialProcess, context: &Context) -> Result<()> {
-    let config = context.workspaces()?.load(&command.name)?;
+    let config = context.workspace(&command.name, &command.keys.settled(context)?)?;
     let keys = context.workspace_keys(&config)?.resolve()?;
     let answer = Answer {
         version: 1,

@@ -9,6 +9,7 @@ use model::WorkspaceName;
 use self::syntax::Variable;
 use crate::context::Context;
 use crate::failure::Result;
+use crate::key_choice::KeyChoice;
 use crate::variables;
 use crate::workspace::region;
 
@@ -20,6 +21,8 @@ pub(crate) struct Env {
     /// In whose syntax.
     #[arg(short = 'f', long = "as", value_enum, value_name = "SYNTAX")]
     syntax: Option<Syntax>,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 /// Who reads the output.
@@ -38,7 +41,7 @@ pub(crate) enum Syntax {
 }
 
 pub(crate) fn run(env: &Env, context: &Context) -> Result<()> {
-    let config = context.workspaces()?.load(&env.name)?;
+    let config = context.workspace(&env.name, &env.keys.settled(context)?)?;
     let chain = context.workspace_keys(&config)?;
     let syntax = env.syntax.unwrap_or(match context.output.is_json() {
         true => Syntax::Json,

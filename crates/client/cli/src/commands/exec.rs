@@ -5,8 +5,10 @@ use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use filesystem::Status;
 use model::WorkspaceName;
 use mount::MountError;
 use mount::control::Outcome;
@@ -21,6 +23,7 @@ use super::mount::settings::Flags;
 use super::mount::values::Span;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::process::{CoresAllowed, without_secrets};
 
 /// Where the command finds the folder.
 const FOLDER_VARIABLE: &str = "ARTIFACTS_MOUNT";
@@ -41,6 +44,13 @@ const PASSED_ON: [Signal; 7] = [
     Signal::WINCH,
 ];
 
+/// Those that ask to end.
+const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+
+/// A terminal, and `kill` of a process group, signal the command and us at once: what comes
+/// this soon after the command's end is what ended it.
+const WITH_THE_COMMAND: Duration = Duration::from_millis(500);
+
 /// Which workspace, where, and what to run.
 #[derive(Args)]
 pub(crate) struct Exec {
@@ -59,8 +69,11 @@ pub(crate) struct Exec {
 }
 
 pub(crate) fn run(args: &Exec, context: &Context) -> Result<ExitCode> {
-    let plan = Plan::new(&args.name, &args.path, &args.flags, context)?;
+    let keys = args.flags.keys().settled(context)?;
+    let plan = Plan::new(&args.name, &args.path, &args.flags, keys, context)?;
     context.block_on(async {
+        // Before anything is mounted, so that no signal ends us half-way.
+        let mut signals = signals()?;
         let running = serve::start(&plan, None).await?;
         let ready = plan.ready(&running);
         for note in &ready.notes {
@@ -68,8 +81,16 @@ pub(crate) fn run(args: &Exec, context: &Context) -> Result<ExitCode> {
         }
         let mount = running.mount();
         let serving = tokio::spawn(Running::run(running));
-        let ended = run_command(args, &ready.mountpoint, context).await;
-        let outcome = finish(&mount, args).await;
+        let (ended, outcome) = match asked_to_end(&mut signals) {
+            Some(signal) => (
+                Ok(exit_code_of(signal)),
+                mount.stop().await.map_err(Failure::from),
+            ),
+            None => {
+                let ended = run_command(args, &ready.mountpoint, &mut signals, context).await;
+                (ended, finish(&mount, &mut signals, args).await)
+            }
+        };
         // It has ended: `finish` waits for that.
         let _ = serving.await;
         conclude(&plan, context, ended, outcome)
@@ -77,17 +98,22 @@ pub(crate) fn run(args: &Exec, context: &Context) -> Result<ExitCode> {
 }
 
 /// Runs the command to its end and gives its exit code.
-async fn run_command(args: &Exec, folder: &Path, context: &Context) -> Result<u8> {
+async fn run_command(
+    args: &Exec,
+    folder: &Path,
+    signals: &mut Signals,
+    context: &Context,
+) -> Result<u8> {
     let (program, rest) = args
         .command
         .split_first()
         .ok_or_else(|| Failure::new(Code::Usage, "there is no command to run"))?;
-    // Before the command starts, so that no signal is lost in between.
-    let mut signals = signals()?;
-    let spawned = Command::new(program)
-        .args(rest)
-        .env(FOLDER_VARIABLE, folder)
-        .spawn();
+    let mut command = Command::new(program);
+    command.args(rest).env(FOLDER_VARIABLE, folder);
+    without_secrets(&mut command, context)?;
+    let allowed = CoresAllowed::now();
+    let spawned = command.spawn();
+    drop(allowed);
     let child = match spawned {
         Ok(child) => child,
         Err(error) => {
@@ -121,8 +147,12 @@ async fn run_command(args: &Exec, folder: &Path, context: &Context) -> Result<u8
     }
 }
 
-/// All signals that are passed on, as they come.
-fn signals() -> Result<mpsc::UnboundedReceiver<Signal>> {
+/// Signals as they come; one receiver from before the mount to its end, for what nobody
+/// receives is lost.
+type Signals = mpsc::UnboundedReceiver<Signal>;
+
+/// All signals that are passed on.
+fn signals() -> Result<Signals> {
     let (sender, receiver) = mpsc::unbounded_channel();
     for passed in PASSED_ON {
         let mut stream = signal(SignalKind::from_raw(passed.as_raw()))
@@ -133,6 +163,12 @@ fn signals() -> Result<mpsc::UnboundedReceiver<Signal>> {
         });
     }
     Ok(receiver)
+}
+
+/// A signal to end that came before there was a command to pass it on to. Others are
+/// dropped: nobody is there to know what they mean.
+fn asked_to_end(signals: &mut Signals) -> Option<Signal> {
+    std::iter::from_fn(|| signals.try_recv().ok()).find(|signal| ENDING.contains(signal))
 }
 
 /// Whether the terminal has sent this signal to the command already: it sends to its whole
@@ -158,13 +194,19 @@ fn reap_until(command: Pid) -> io::Result<ExitStatus> {
     }
 }
 
-async fn finish(mount: &mount::Mount, args: &Exec) -> Result<Outcome> {
+/// Uploads and unmounts; a signal to end cuts the uploads short.
+async fn finish(mount: &mount::Mount, signals: &mut Signals, args: &Exec) -> Result<Outcome> {
     let patience = Some(args.give_up_after.0);
     let mut progress = Progress::new("uploading");
-    let result = mount
-        .unmount(true, false, patience, &mut |status| progress.show(status))
-        .await;
+    let mut show = |status: &Status| progress.show(status);
+    let result = tokio::select! {
+        result = mount.unmount(true, false, patience, &mut show) => Some(result),
+        () = told_to_end(signals) => None,
+    };
     progress.end();
+    let Some(result) = result else {
+        return Ok(mount.stop().await?);
+    };
     match result {
         Ok(outcome) => Ok(outcome),
         // A process that the command left behind, or a bucket that does not answer: what
@@ -172,6 +214,17 @@ async fn finish(mount: &mount::Mount, args: &Exec) -> Result<Outcome> {
         Err(MountError::Busy { .. } | MountError::LeftPending { .. }) => Ok(mount.stop().await?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Returns when a signal to end comes that was meant for us and not for the command.
+async fn told_to_end(signals: &mut Signals) {
+    let begun = Instant::now();
+    while let Some(signal) = signals.recv().await {
+        if ENDING.contains(&signal) && begun.elapsed() > WITH_THE_COMMAND {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The command's own exit code, unless it succeeded and its files did not arrive.
@@ -212,6 +265,11 @@ fn exit_code(status: ExitStatus) -> u8 {
         .or_else(|| status.signal().map(|signal| 128 + signal))
         .unwrap_or(1);
     u8::try_from(code).unwrap_or(1)
+}
+
+/// As shells say that a signal ended a program.
+fn exit_code_of(signal: Signal) -> u8 {
+    u8::try_from(128 + signal.as_raw()).unwrap_or(1)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod reference;
 mod status;
 mod storage;
 mod unmount;
+mod wake_watchers;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,8 +34,7 @@ pub(crate) enum Command {
     Storage(storage::Command),
     /// Storage identities and keyrings of this machine. (The orchestrator has a login of its
     /// own; this is about the keys of your buckets.)
-    #[command(subcommand)]
-    Auth(auth::Command),
+    Auth(auth::Auth),
     /// Mount a workspace as a folder.
     Mount(mount::Mount),
     /// Upload what waits, then take a mounted folder off.
@@ -67,6 +67,10 @@ pub(crate) enum Command {
     /// Print a page of the reference.
     #[command(hide = true)]
     Reference(reference::Reference),
+    /// The helper of a mount that wakes programs which wait for changes: takes orders on
+    /// its standard input.
+    #[command(hide = true)]
+    WakeWatchers,
 }
 
 /// Does what was asked for.
@@ -86,6 +90,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Doctor(command) => doctor::run(&command, context),
         Command::Completions(command) => completions::run(&command, context).map(done),
         Command::Reference(command) => reference::run(&command, context).map(done),
+        Command::WakeWatchers => wake_watchers::run().map(done),
     }
 }
 

@@ -13,16 +13,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
+use filesystem::Left;
 use model::WorkspaceName;
 use mount::supervise::{self, Announcement, Announcer, Ready};
 use mount::{MountTable, units};
 use serde_json::json;
+use uuid::Uuid;
 
 use self::failures::told;
 use self::serve::Plan;
 use self::settings::Flags;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::handed;
+use crate::key_choice::Settled;
 use crate::variables;
 
 /// What the background process logs where nobody chose.
@@ -43,17 +47,30 @@ pub(crate) struct Mount {
     /// The background half of a mount: speaks to its parent over standard output.
     #[arg(long, hide = true, conflicts_with = "foreground")]
     supervised: bool,
+    /// The descriptor out of which the background half takes the secrets.
+    #[arg(long, hide = true, requires = "supervised", value_name = "NUMBER")]
+    secrets_from: Option<i32>,
+    /// Takes the workspace's own keys, whatever the environment says.
+    #[arg(long, hide = true, requires = "supervised")]
+    own_keys: bool,
 }
 
 pub(crate) fn run(args: &Mount, context: &Context) -> Result<ExitCode> {
-    let plan = Plan::new(&args.name, &args.path, &args.flags, context)?;
+    if let Some(descriptor) = args.secrets_from {
+        variables::take_over(handed::take(descriptor)?);
+    }
+    let keys = match args.own_keys {
+        true => Settled::Own,
+        false => args.flags.keys().settled(context)?,
+    };
+    let plan = Plan::new(&args.name, &args.path, &args.flags, keys, context)?;
     if args.supervised {
         return supervised(plan, context);
     }
     if args.foreground {
         return foreground(&plan, context);
     }
-    let ready = background(&args.flags, &plan)?;
+    let ready = background(&args.flags, &plan, context)?;
     tell(context, &ready)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -63,11 +80,18 @@ pub(crate) fn table(context: &Context) -> Result<MountTable> {
     Ok(MountTable::open(context.paths()?.state())?)
 }
 
-/// Mounts as `artifacts mount NAME PATH` does, for another command; tells it as a note.
+/// What waits in a workspace's journal on this machine.
+pub(crate) fn left(context: &Context, id: Uuid) -> Result<Left> {
+    let (paths, id) = (context.paths()?, id.to_string());
+    Left::read(&paths.state().join(&id), &paths.cache().join(&id)).map_err(serve::not_opened)
+}
+
+/// Mounts as `artifacts mount NAME PATH` does, for another command, with the workspace's own
+/// keys; tells it as a note.
 pub(crate) fn also(name: &WorkspaceName, path: &Path, context: &Context) -> Result<()> {
     let flags = Flags::default();
-    let plan = Plan::new(name, path, &flags, context)?;
-    let ready = background(&flags, &plan)?;
+    let plan = Plan::new(name, path, &flags, Settled::Own, context)?;
+    let ready = background(&flags, &plan, context)?;
     let mounted = format!(
         "Mounted {} on {}.",
         ready.workspace,
@@ -79,7 +103,7 @@ pub(crate) fn also(name: &WorkspaceName, path: &Path, context: &Context) -> Resu
     Ok(())
 }
 
-fn background(flags: &Flags, plan: &Plan) -> Result<Ready> {
+fn background(flags: &Flags, plan: &Plan, context: &Context) -> Result<Ready> {
     let program = std::env::current_exe().map_err(|e| {
         Failure::new(
             Code::Failed,
@@ -90,8 +114,10 @@ fn background(flags: &Flags, plan: &Plan) -> Result<Ready> {
     command
         .args(["mount", "--supervised"])
         .args(flags.to_words())
-        .args(["--", plan.name.as_str()])
-        .arg(&plan.path);
+        .arg(word_of(&plan.keys));
+    // Kept open until it has answered. Its own environment can be read as long as it runs.
+    let pipe = hand_over(&mut command, context)?;
+    command.args(["--", plan.name.as_str()]).arg(&plan.path);
     // Its log is a file.
     command.env("NO_COLOR", "1");
     let chosen = [variables::LOG, variables::RUST_LOG];
@@ -101,7 +127,30 @@ fn background(flags: &Flags, plan: &Plan) -> Result<Ready> {
     {
         command.env(variables::LOG, BACKGROUND_LOG);
     }
-    Ok(supervise::launch(command, &plan.log)?)
+    let ready = supervise::launch(command, &plan.log)?;
+    drop(pipe);
+    Ok(ready)
+}
+
+/// Which keys the background process is to take: just those that were settled here.
+fn word_of(keys: &Settled) -> String {
+    match keys {
+        Settled::Own => "--own-keys".into(),
+        Settled::Profile(profile) => format!("--key-profile={profile}"),
+        Settled::Aws(name) => format!("--aws-profile={name}"),
+    }
+}
+
+/// Moves the secrets of this command from the environment of the background process into a
+/// pipe to it, with the passwords that were typed here.
+fn hand_over(command: &mut Command, context: &Context) -> Result<std::io::PipeReader> {
+    let failed = |e| Failure::new(Code::Failed, format!("cannot make a pipe: {e}"));
+    for name in context.secret_variables()? {
+        command.env_remove(name);
+    }
+    let pipe = handed::give(&context.secrets_to_hand_on()?).map_err(failed)?;
+    command.args(["--secrets-from", &handed::number(&pipe)]);
+    Ok(pipe)
 }
 
 fn tell(context: &Context, ready: &Ready) -> Result<()> {

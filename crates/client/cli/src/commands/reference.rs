@@ -1,6 +1,7 @@
 //! `artifacts reference`: the pages of `docs/reference`, from the code.
 
 mod commands;
+mod config;
 mod tables;
 
 use clap::{Args, CommandFactory, ValueEnum};
@@ -21,6 +22,8 @@ pub(crate) struct Reference {
 pub(crate) enum Page {
     /// Every command with its options, in Markdown.
     Commands,
+    /// Everything that config.toml can say, in Markdown.
+    Config,
     /// Every environment variable, in Markdown.
     Environment,
     /// What each exit code means, in Markdown.
@@ -39,6 +42,7 @@ impl Page {
     fn text(self) -> Result<String> {
         Ok(match self {
             Self::Commands => commands::page(Cli::command()),
+            Self::Config => config::page(),
             Self::Environment => tables::environment(),
             Self::ExitCodes => tables::exit_codes(),
             Self::ErrorCodes => tables::error_codes(),
@@ -61,7 +65,8 @@ mod tests {
 
     use super::*;
 
-    const FILES: [(Page, &str); 4] = [
+    const FILES: [(Page, &str); 5] = [
+        (Page::Config, "config.md"),
         (Page::Commands, "commands.md"),
         (Page::Environment, "environment.md"),
         (Page::ExitCodes, "exit-codes.md"),

@@ -226,7 +226,7 @@ fn pending(status: &MountStatus) -> String {
         pending_changes: tree.pending_changes,
         pending_files: tree.pending_files,
         pending_bytes: tree.pending_bytes,
-        last_error: None,
+        ..mount::control::Outcome::default()
     })
 }
 

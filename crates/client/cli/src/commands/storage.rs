@@ -8,9 +8,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::context::Context;
+use crate::context::{Context, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::input;
+use crate::key_choice::Profile;
 use crate::output::table;
 
 /// What can be done with stored keys.
@@ -19,17 +20,19 @@ pub(crate) enum Command {
     /// Save storage keys; without options, those of the ARTIFACTS_S3_* variables.
     Set(Set),
     /// Show, masked, which keys are used and where each comes from.
-    Show(Profile),
+    Show(Show),
     /// Remove saved keys.
     Clear(Clear),
 }
 
-/// Which keys are meant.
+/// Whose keys.
 #[derive(Args)]
-pub(crate) struct Profile {
-    /// The set of keys to use [default: ARTIFACTS_PROFILE, else the default one].
-    #[arg(long, value_name = "PROFILE")]
-    profile: Option<KeyProfile>,
+pub(crate) struct Show {
+    #[command(flatten)]
+    profile: Profile,
+    /// Show the keys of this profile of the AWS tools.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "profile")]
+    aws_profile: Option<String>,
 }
 
 /// Only the fields that are given are changed.
@@ -58,9 +61,12 @@ pub(crate) struct Set {
 /// What to remove.
 #[derive(Args)]
 pub(crate) struct Clear {
-    /// The keys of every profile.
+    /// The keys of every profile; asks first.
     #[arg(long, conflicts_with = "profile")]
     all: bool,
+    /// Do not ask before `--all`.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     profile: Profile,
 }
@@ -68,7 +74,7 @@ pub(crate) struct Clear {
 pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
     match command {
         Command::Set(set) => save(set, context),
-        Command::Show(profile) => show(&context.profile(profile.profile.as_ref())?, context),
+        Command::Show(command) => show(&command, context),
         Command::Clear(clear) => remove(&clear, context),
     }
 }
@@ -79,6 +85,9 @@ type Change = (Field, Option<FieldValue>);
 fn save(set: Set, context: &Context) -> Result<()> {
     let profile = context.profile(set.profile.profile.as_ref())?;
     let chain = context.storage_keys(&profile)?;
+    if let Place::Keyring(keyring) = chain.place() {
+        check_lasting(keyring.as_ref())?;
+    }
     if set.is_empty() {
         return store(&chain, from_environment(&chain)?, context);
     }
@@ -176,8 +185,12 @@ fn check_pair(file: &KeyFile, profile: &KeyProfile, place: &str) -> credentials:
     })
 }
 
-fn show(profile: &KeyProfile, context: &Context) -> Result<()> {
-    let chain = context.storage_keys(profile)?;
+fn show(command: &Show, context: &Context) -> Result<()> {
+    let profile = context.profile(command.profile.profile.as_ref())?;
+    let chain = match &command.aws_profile {
+        Some(name) => context.chain(&profile, Place::Aws(name.clone()))?,
+        None => context.storage_keys(&profile)?,
+    };
     let overview = chain.overview()?;
     let fields = shown(&overview);
     if fields.iter().any(|field| field.value.is_some()) {
@@ -254,6 +267,11 @@ fn masked(field: Field, value: &FieldValue) -> String {
 fn remove(clear: &Clear, context: &Context) -> Result<()> {
     let profile = context.profile(clear.profile.profile.as_ref())?;
     let chain = context.storage_keys(&profile)?;
+    if clear.all && !clear.yes {
+        let place = chain.saved_place()?;
+        let question = format!("This removes the storage keys of every profile from {place}.");
+        input::confirm(context, &question, "all", "--yes")?;
+    }
     let removed = match (clear.all, chain.place()) {
         (true, Place::Cache) => KeyFile::update(&context.paths()?, |file| {
             let profiles = file.profiles();

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use model::WorkspaceName;
 use mount::control::Outcome;
 use mount::{Liveness, MountError, MountRecord, units};
 use serde_json::json;
@@ -34,18 +35,22 @@ pub(crate) fn run(args: &Unmount, context: &Context) -> Result<ExitCode> {
     let (record, liveness) = table.find(&args.what)?;
     if liveness == Liveness::Stale {
         mount::clear_stale(&table, &record)?;
-        context.output.warn(
-            &format!("the process that served {} was gone", record.mountpoint.display()),
-            &format!(
-                "what it had not uploaded is in the journal and goes up with the next: artifacts mount {} {}",
-                record.workspace,
-                record.mountpoint.display()
-            ),
-        );
-        return print(context, &record, &Outcome::default());
+        context.output.note(&format!(
+            "The process that served {} was gone.",
+            record.mountpoint.display()
+        ));
+        return print(context, &record, &left_by(&record, context)?);
     }
     let outcome = context.block_on(unmount(args, &record))?;
     print(context, &record, &outcome)
+}
+
+/// What a process that is gone left in the journal.
+fn left_by(record: &MountRecord, context: &Context) -> Result<Outcome> {
+    let name = record.workspace.parse::<WorkspaceName>();
+    let name = name.map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
+    let config = context.workspaces()?.load(&name)?;
+    Ok(mounting::left(context, config.id)?.into())
 }
 
 async fn unmount(args: &Unmount, record: &MountRecord) -> Result<Outcome> {

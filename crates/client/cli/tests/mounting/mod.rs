@@ -16,6 +16,12 @@ use crate::support::{Machine, Said};
 /// The bucket of every test.
 pub(crate) const BUCKET: &str = "bucket";
 
+/// A policy that allows all.
+pub(crate) const EVERYTHING: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+/// A policy that allows to read and to list [`BUCKET`].
+pub(crate) const READER: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}]}"#;
+
 /// Leaves the test where the kernel has no FUSE; fails it where that must not be.
 #[macro_export]
 macro_rules! require_fuse {
@@ -31,8 +37,8 @@ macro_rules! require_fuse {
 pub(crate) struct Site {
     pub(crate) machine: Machine,
     pub(crate) root: PathBuf,
-    server: embedded::Server,
-    _folders: [tempfile::TempDir; 2],
+    server: Option<embedded::Server>,
+    folders: [tempfile::TempDir; 2],
 }
 
 impl Site {
@@ -62,21 +68,63 @@ impl Site {
         Self {
             machine,
             root: root.path().canonicalize().unwrap(),
-            server,
-            _folders: [data, root],
+            server: Some(server),
+            folders: [data, root],
         }
     }
 
+    fn server(&self) -> &embedded::Server {
+        self.server.as_ref().expect("it runs")
+    }
+
     pub(crate) fn endpoint(&self) -> String {
-        self.server.endpoint()
+        self.server().endpoint()
     }
 
     pub(crate) fn address(&self) -> std::net::SocketAddr {
-        self.server.address()
+        self.server().address()
     }
 
     pub(crate) fn keys(&self) -> &embedded::Keys {
-        self.server.keys()
+        self.server().keys()
+    }
+
+    /// Writes the roles, providers and MFA devices of the store's STS.
+    pub(crate) fn put_settings(&self, settings: &Value) {
+        let path = self.data().join(embedded::STS_FILE);
+        fs::write(&path, settings.to_string()).unwrap();
+        crate::support::chmod(&path, 0o600);
+    }
+
+    /// The store's folder.
+    pub(crate) fn data(&self) -> &Path {
+        self.folders[0].path()
+    }
+
+    /// Stops the store and starts it again on the same folder and port: sessions, which are
+    /// in its memory, are gone.
+    pub(crate) fn restart_store(&mut self) {
+        let address = self.address();
+        let mut options = embedded::Options::new(self.data());
+        options.durability = embedded::Durability::Process;
+        options.listen = address;
+        // Gone before the next one wants its folder and its port.
+        drop(self.server.take());
+        self.server = Some(block_on(embedded::Server::start(options)).expect("a server"));
+    }
+
+    /// New keys with these rights, in the cache file; gives their id.
+    pub(crate) fn save_keys(&self, policy: &str) -> String {
+        let key = self.keys().add(policy).expect("a key");
+        let line = format!(
+            "storage set --access-key-id {} --secret-access-key -",
+            key.id
+        );
+        let secret = secrecy::ExposeSecret::expose_secret(&key.secret);
+        self.machine
+            .run_with_input(&line, &format!("{secret}\n"))
+            .ok();
+        key.id
     }
 
     /// Lets the workspace find its store elsewhere, say behind a proxy.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod terminal;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -66,6 +68,7 @@ impl Machine {
             .env("HOME", self.home.path())
             .env("PATH", format!("{folder}:/usr/local/bin:/usr/bin:/bin"))
             .envs(self.variables.iter().map(|(n, v)| (n, v)))
+            .current_dir(self.home.path())
             .stdin(Stdio::null());
         command
     }

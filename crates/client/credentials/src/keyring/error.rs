@@ -99,6 +99,12 @@ pub enum KeyringError {
         /// The entry.
         name: EntryName,
     },
+    /// The backend said "removed" and still has the entry.
+    #[error("the keyring did not remove {name}: it is still there")]
+    NotRemoved {
+        /// The entry.
+        name: EntryName,
+    },
     /// An entry that does not hold keys.
     #[error("what the keyring holds as {name} is no set of keys")]
     Malformed {
@@ -144,6 +150,7 @@ impl KeyringError {
             }
             Self::TooLarge { .. } => "storage keys are never that long: check what was given".into(),
             Self::NotKept { .. } => "see: artifacts auth keyring status; the old place still has the keys".into(),
+            Self::NotRemoved { .. } => "take it away with the keyring's own tool; see: artifacts auth keyring status".into(),
             Self::Malformed { .. } => {
                 "store the keys anew with artifacts storage set or artifacts auth user configure".into()
             }

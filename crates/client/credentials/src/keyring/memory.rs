@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::{EntryName, Keyring, KeyringKind, Secret, check_kept, check_size};
+use super::{EntryName, Keyring, KeyringKind, Secret};
 use crate::Result;
 
 /// Entries in this process's memory.
 #[derive(Default)]
 pub struct MemoryKeyring {
     entries: Mutex<BTreeMap<EntryName, Secret>>,
+    writing: Mutex<()>,
 }
 
 impl MemoryKeyring {
@@ -40,19 +41,23 @@ impl Keyring for MemoryKeyring {
         }))
     }
 
-    fn store(&self, name: &EntryName, secret: &Secret) -> Result<()> {
-        check_size(secret)?;
-        let copy = Secret::new(secret.expose().to_vec());
-        self.with(|entries| entries.insert(name.clone(), copy));
-        check_kept(name, secret, self.load(name)?.as_ref())
-    }
-
-    fn remove(&self, name: &EntryName) -> Result<bool> {
-        Ok(self.with(|entries| entries.remove(name).is_some()))
-    }
-
     fn names(&self) -> Result<Vec<EntryName>> {
         Ok(self.with(|entries| entries.keys().cloned().collect()))
+    }
+
+    fn alone(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+
+    fn put(&self, name: &EntryName, secret: &Secret) -> Result<()> {
+        let copy = Secret::new(secret.expose().to_vec());
+        self.with(|entries| entries.insert(name.clone(), copy));
+        Ok(())
+    }
+
+    fn delete(&self, name: &EntryName) -> Result<bool> {
+        Ok(self.with(|entries| entries.remove(name).is_some()))
     }
 }
 

@@ -1,29 +1,37 @@
 //! Keyrings: places that keep secrets between commands, behind one trait.
 //!
-//! - [`SystemKeyring`]: the operating system's (Secret Service on Linux).
+//! - [`SystemKeyring`]: the operating system's (Secret Service on Linux, keychain on macOS).
 //! - [`FileKeyring`]: a folder of encrypted files, for machines that have no other.
 //! - [`MemoryKeyring`]: gone at exit.
 //!
 //! Every backend passes [`contract::check`]. None ever stands in for another: what cannot be
 //! used is an error with the remedy.
 
+mod change;
 pub mod contract;
 mod entry;
 mod error;
+pub mod export;
 mod file;
 mod memory;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod platform;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 mod system;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 mod system_none;
 
+pub use change::{exchange, remove_if_equal};
+pub(crate) use change::{put_and_look, same};
 pub use entry::{EntryName, Secret};
 pub use error::KeyringError;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use file::fuzzed;
 pub use file::{FileKeyring, Password, Passwords, Purpose};
 pub use memory::MemoryKeyring;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 pub use system::SystemKeyring;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 pub use system_none::SystemKeyring;
 
 use std::fmt;
@@ -31,6 +39,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use self::change::{check_size, delete_and_look};
 use crate::Result;
 
 /// The most bytes of one secret. Access keys with the longest session tokens are a tenth of
@@ -39,6 +48,10 @@ pub const SECRET_LIMIT: usize = 64 * 1024;
 
 /// A place for secrets. Calls block; a call of the system's keyring ends in time whatever
 /// happens.
+///
+/// A backend gives [`alone`](Self::alone), [`put`](Self::put) and [`delete`](Self::delete);
+/// who uses a keyring calls [`store`](Self::store), [`remove`](Self::remove) and the functions
+/// of this module that change an entry by what is there.
 pub trait Keyring: Send + Sync {
     /// Which backend this is.
     fn kind(&self) -> KeyringKind;
@@ -49,22 +62,49 @@ pub trait Keyring: Send + Sync {
     /// What was stored under the name; `None` where nothing is.
     fn load(&self, name: &EntryName) -> Result<Option<Secret>>;
 
+    /// The names of all entries of ours, sorted.
+    fn names(&self) -> Result<Vec<EntryName>>;
+
+    /// Runs `work` while no other writer of ours, in whatever process, is at work. Whatever a
+    /// person has to type is asked for before that. Not within itself.
+    fn alone(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+
+    /// Writes an entry, without a look at what came of it. Only within [`alone`](Self::alone).
+    fn put(&self, name: &EntryName, secret: &Secret) -> Result<()>;
+
+    /// Takes an entry away; whether it was there. Only within [`alone`](Self::alone).
+    fn delete(&self, name: &EntryName) -> Result<bool>;
+
     /// Stores the secret in place of what may be there, and reads it back before it answers.
     ///
     /// # Errors
     /// [`KeyringError::TooLarge`] above [`SECRET_LIMIT`], [`KeyringError::NotKept`] where
     /// what is read back is not what was written.
-    fn store(&self, name: &EntryName, secret: &Secret) -> Result<()>;
+    fn store(&self, name: &EntryName, secret: &Secret) -> Result<()> {
+        check_size(secret)?;
+        self.alone(&mut || put_and_look(self, name, secret))
+    }
 
     /// Removes an entry; whether it was there.
-    fn remove(&self, name: &EntryName) -> Result<bool>;
-
-    /// The names of all entries of ours, sorted.
-    fn names(&self) -> Result<Vec<EntryName>>;
+    ///
+    /// # Errors
+    /// [`KeyringError::NotRemoved`] where it is still there afterwards.
+    fn remove(&self, name: &EntryName) -> Result<bool> {
+        // No keyring is made for a removal.
+        if !self.names()?.contains(name) {
+            return Ok(false);
+        }
+        let mut was_there = false;
+        self.alone(&mut || {
+            was_there = delete_and_look(self, name)?;
+            Ok(())
+        })?;
+        Ok(was_there)
+    }
 }
 
 /// The backends, as `auth.keyring.type` names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyringKind {
     /// The operating system's.
@@ -96,23 +136,4 @@ impl FromStr for KeyringKind {
             _ => Err(KeyringError::UnknownKind(text.to_owned()).into()),
         }
     }
-}
-
-/// Refuses what no backend would keep.
-fn check_size(secret: &Secret) -> Result<()> {
-    if secret.expose().len() > SECRET_LIMIT {
-        return Err(KeyringError::TooLarge {
-            limit: SECRET_LIMIT,
-        }
-        .into());
-    }
-    Ok(())
-}
-
-/// Compares what a backend gives back with what it was given.
-fn check_kept(name: &EntryName, wanted: &Secret, kept: Option<&Secret>) -> Result<()> {
-    if kept.is_some_and(|kept| kept.expose() == wanted.expose()) {
-        return Ok(());
-    }
-    Err(KeyringError::NotKept { name: name.clone() }.into())
 }

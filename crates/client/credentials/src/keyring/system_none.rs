@@ -9,7 +9,7 @@ pub struct SystemKeyring;
 
 impl SystemKeyring {
     /// The one that says so.
-    pub fn new() -> Self {
+    pub fn new(_: std::path::PathBuf) -> Self {
         Self
     }
 }
@@ -34,15 +34,19 @@ impl Keyring for SystemKeyring {
         none()
     }
 
-    fn store(&self, _: &EntryName, _: &Secret) -> Result<()> {
-        none()
-    }
-
-    fn remove(&self, _: &EntryName) -> Result<bool> {
-        none()
-    }
-
     fn names(&self) -> Result<Vec<EntryName>> {
+        none()
+    }
+
+    fn alone(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        none()
+    }
+
+    fn put(&self, _: &EntryName, _: &Secret) -> Result<()> {
+        none()
+    }
+
+    fn delete(&self, _: &EntryName) -> Result<bool> {
         none()
     }
 }

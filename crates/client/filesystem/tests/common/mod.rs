@@ -2,14 +2,16 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bucket::memory::MemoryBucket;
 use bucket::probe::Capabilities;
 use bucket::{Body, Bucket, GetOptions, Key, PutOptions};
-use filesystem::{Entry, Filesystem, FsError, Ino, OpenMode, Owner, ROOT, Settings, Watcher};
+use filesystem::{
+    Change, Entry, Filesystem, FsError, Gone, Ino, OpenMode, Owner, ROOT, Settings, Watcher,
+};
 use model::Profile;
 
 pub const OWNER: Owner = Owner { uid: 0, gid: 0 };
@@ -32,9 +34,10 @@ pub const CUT: OpenMode = OpenMode {
 pub struct Deaf;
 
 impl Watcher for Deaf {
-    fn changed(&self, _: Ino) {}
-    fn entry(&self, _: Ino, _: &str) {}
-    fn removed(&self, _: Ino, _: Ino, _: &str) {}
+    fn changed(&self, _: Ino, _: Change) {}
+    fn appeared(&self, _: Ino, _: &str) {}
+    fn removed(&self, _: Gone) {}
+    fn unneeded(&self, _: Ino, _: &str) {}
 }
 
 pub fn all() -> Capabilities {
@@ -191,10 +194,11 @@ impl Machine {
             .opendir(self.walk(path).await.unwrap().attr.ino)
             .await
             .unwrap();
-        let entries = self.fs.readdir(handle, 2, 10_000).await.unwrap();
+        let entries = self.fs.readdir(handle, 0, 10_000).await.unwrap();
         self.fs.releasedir(handle).await;
         entries
             .into_iter()
+            .skip(2)
             .map(|entry| entry.entry.attr.ino)
             .collect()
     }
@@ -246,4 +250,16 @@ pub fn memory() -> (MemoryBucket, Arc<dyn Bucket>) {
 /// Long enough for another machine's change to be seen.
 pub async fn a_while() {
     tokio::time::sleep(Duration::from_millis(70)).await;
+}
+
+/// Every file below a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
 }

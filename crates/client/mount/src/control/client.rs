@@ -63,6 +63,17 @@ impl Client {
         self.long(&Request::Flush { stall }, progress).await
     }
 
+    /// Says that objects changed in the bucket: the mount looks at them now instead of within
+    /// the profile's time. Returns when it has begun to.
+    ///
+    /// # Errors
+    /// [`MountError::Unresponsive`]; keys that are none are passed over.
+    pub async fn refresh(&self, keys: Vec<String>) -> Result<(), MountError> {
+        self.long(&Request::Refresh { keys }, |_| {})
+            .await
+            .map(drop)
+    }
+
     /// Unmounts, after uploading everything when `wait` is set; returns when the process
     /// is done. Dropping the future before the folder is unmounted leaves it mounted.
     ///

@@ -11,7 +11,7 @@ mod server;
 
 use std::path::PathBuf;
 
-use filesystem::Status;
+use filesystem::{Left, Status};
 use serde::{Deserialize, Serialize};
 
 pub use client::Client;
@@ -30,6 +30,11 @@ pub enum Request {
     Flush {
         /// Give up after so many seconds without progress; `None` never.
         stall: Option<u64>,
+    },
+    /// These objects changed in the bucket: look at them now.
+    Refresh {
+        /// Their whole keys.
+        keys: Vec<String>,
     },
     /// Unmount and end.
     Unmount {
@@ -82,22 +87,39 @@ pub struct Outcome {
     pub pending_files: u64,
     /// Bytes of those.
     pub pending_bytes: u64,
+    /// Attributes that are in the journal and not in the bucket.
+    #[serde(default)]
+    pub pending_attributes: u64,
     /// The last failure of an upload, if any.
     pub last_error: Option<String>,
 }
 
+impl From<Left> for Outcome {
+    fn from(left: Left) -> Self {
+        Self {
+            pending_changes: left.changes,
+            pending_files: left.files,
+            pending_bytes: left.bytes,
+            pending_attributes: left.attributes,
+            last_error: None,
+        }
+    }
+}
+
 impl Outcome {
-    pub(crate) fn of(status: &Status) -> Self {
+    /// What a tree's status and its journal say is left.
+    pub(crate) fn of(status: &Status, left: &Left) -> Self {
         Self {
             pending_changes: status.pending_changes,
             pending_files: status.pending_files,
             pending_bytes: status.pending_bytes,
+            pending_attributes: left.attributes,
             last_error: status.last_error.clone(),
         }
     }
 
     /// Whether everything is in the bucket.
     pub fn is_complete(&self) -> bool {
-        self.pending_changes == 0 && self.pending_files == 0
+        self.pending_changes == 0 && self.pending_files == 0 && self.pending_attributes == 0
     }
 }

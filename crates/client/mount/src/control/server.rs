@@ -140,6 +140,7 @@ async fn handle(request: Request, mount: &Mount, answers: &mpsc::UnboundedSender
                 .drain(stall.map(Duration::from_secs), &mut progress)
                 .await
         }
+        Request::Refresh { keys } => Ok(mount.refresh(&keys)),
         Request::Unmount { wait, lazy, stall } => {
             mount
                 .unmount(wait, lazy, stall.map(Duration::from_secs), &mut progress)

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use filesystem::{Filesystem, Handle, Ino};
@@ -49,6 +50,8 @@ enum Reached {
 struct Backing {
     id: Arc<BackingId>,
     opens: usize,
+    /// Device and inode number of the local file.
+    file: (u64, u64),
 }
 
 impl OpenFiles {
@@ -134,7 +137,15 @@ impl Inner {
         file: &File,
         register: impl FnOnce(&File) -> io::Result<BackingId>,
     ) -> Option<Arc<BackingId>> {
+        let meta = file.metadata().ok()?;
+        let local = (meta.dev(), meta.ino());
         if let Some(backing) = self.backing.get_mut(&ino) {
+            // The tree never exchanges a file that the kernel has: what is written here would
+            // go nowhere. Without an id the kernel refuses the open.
+            if backing.file != local {
+                tracing::error!(ino, "another backing file than the one that is open");
+                return None;
+            }
             backing.opens += 1;
             return Some(backing.id.clone());
         }
@@ -149,6 +160,7 @@ impl Inner {
                     Backing {
                         id: id.clone(),
                         opens: 1,
+                        file: local,
                     },
                 );
                 Some(id)

@@ -2,13 +2,16 @@
 //!
 //! Permission bits are checked by the kernel (`default_permissions`), locks are kept by it,
 //! and umask and `O_EXCL` are applied by it before a request comes here.
+//!
+//! What the helper that wakes watchers asks is answered by [`super::touches`] and reaches
+//! the tree nowhere: each handler that could change something looks for that first.
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use filesystem::{FsError, Owner, SetAttr, XattrMode};
+use filesystem::{FsError, Kind, Owner, SetAttr, XattrMode};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
     INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
@@ -19,6 +22,7 @@ use fuser::{
 use super::convert::{errno, name, nothing, open_mode, rename_mode, time};
 use super::privileges::{drop_privileges, privileges_dropped};
 use super::replies::{GENERATION, attr, empty, entry, sized};
+use super::touches::is_helpers;
 use super::{Kernel, directory, options, replies};
 
 /// The unit of `statfs`.
@@ -30,7 +34,10 @@ impl Filesystem for Kernel {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
+        if let Some(touches) = self.touches(request) {
+            return touches.lookup(parent, name_, reply);
+        }
         let tree = self.tree.clone();
         let name = name(name_);
         self.answer(
@@ -52,7 +59,10 @@ impl Filesystem for Kernel {
         self.tree.forget(ino.0, count);
     }
 
-    fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        if let Some(touches) = self.touches(request) {
+            return touches.getattr(ino, reply);
+        }
         let tree = self.tree.clone();
         self.answer(async move { tree.getattr(ino.0).await }, |result| {
             attr(reply, result)
@@ -77,6 +87,9 @@ impl Filesystem for Kernel {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        if let Some(touches) = self.touches(request) {
+            return touches.setattr(ino, reply);
+        }
         let tree = self.tree.clone();
         let change = SetAttr {
             mode: mode.map(|mode| mode & 0o7777),
@@ -122,6 +135,9 @@ impl Filesystem for Kernel {
         _rdev: u32,
         reply: ReplyEntry,
     ) {
+        if let Some(touches) = self.touches(request) {
+            return touches.make(parent, name_, Kind::File, reply);
+        }
         // A bucket has no devices, pipes or sockets.
         if mode & libc::S_IFMT != libc::S_IFREG {
             return reply.error(Errno::EPERM);
@@ -154,6 +170,9 @@ impl Filesystem for Kernel {
         _umask: u32,
         reply: ReplyEntry,
     ) {
+        if let Some(touches) = self.touches(request) {
+            return touches.make(parent, name_, Kind::Directory, reply);
+        }
         let tree = self.tree.clone();
         let (name, owner) = (name(name_), owner(request));
         self.answer(
@@ -162,7 +181,10 @@ impl Filesystem for Kernel {
         );
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        if let Some(touches) = self.touches(request) {
+            return touches.remove(parent, name_, reply);
+        }
         let tree = self.tree.clone();
         let name = name(name_);
         self.answer(
@@ -171,7 +193,10 @@ impl Filesystem for Kernel {
         );
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        if let Some(touches) = self.touches(request) {
+            return touches.remove(parent, name_, reply);
+        }
         let tree = self.tree.clone();
         let name = name(name_);
         self.answer(
@@ -188,6 +213,9 @@ impl Filesystem for Kernel {
         target: &Path,
         reply: ReplyEntry,
     ) {
+        if let Some(touches) = self.touches(request) {
+            return touches.make(parent, link_name, Kind::Symlink, reply);
+        }
         let tree = self.tree.clone();
         let (link, target, owner) = (name(link_name), name(target.as_os_str()), owner(request));
         self.answer(
@@ -198,7 +226,7 @@ impl Filesystem for Kernel {
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         from: &OsStr,
         new_parent: INodeNo,
@@ -206,6 +234,9 @@ impl Filesystem for Kernel {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        if self.touches(request).is_some() {
+            return reply.error(Errno::EPERM);
+        }
         let tree = self.tree.clone();
         let (from, to, mode) = (name(from), name(to), rename_mode(flags));
         self.answer(
@@ -231,6 +262,9 @@ impl Filesystem for Kernel {
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if let Some(touches) = self.touches(request) {
+            return touches.open(ino, reply);
+        }
         let tree = self.tree.clone();
         let files = self.files.clone();
         let mode = open_mode(flags);
@@ -260,6 +294,9 @@ impl Filesystem for Kernel {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        if self.touches(request).is_some() {
+            return reply.error(Errno::EPERM);
+        }
         let tree = self.tree.clone();
         let files = self.files.clone();
         let (name, owner) = (name(name_), owner(request));
@@ -336,6 +373,9 @@ impl Filesystem for Kernel {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
+        if is_helpers(fh) {
+            return reply.ok();
+        }
         let tree = self.tree.clone();
         self.answer(async move { tree.flush(fh.0).await }, |result| {
             empty(reply, result)
@@ -352,6 +392,9 @@ impl Filesystem for Kernel {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        if is_helpers(fh) {
+            return reply.ok();
+        }
         let tree = self.tree.clone();
         // Before the tree hears of it: it may then open the inode in another way.
         self.files.released(fh.0, ino.0);
@@ -382,6 +425,9 @@ impl Filesystem for Kernel {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        if is_helpers(fh) {
+            return reply.ok();
+        }
         let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         if mode & !libc::FALLOC_FL_KEEP_SIZE != 0 {
             // Punching holes and the like: programs fall back to writing zeros.
@@ -394,7 +440,10 @@ impl Filesystem for Kernel {
         );
     }
 
-    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if let Some(touches) = self.touches(request) {
+            return touches.opendir(reply);
+        }
         let tree = self.tree.clone();
         self.answer(
             async move { tree.opendir(ino.0).await },
@@ -439,6 +488,9 @@ impl Filesystem for Kernel {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
+        if is_helpers(fh) {
+            return reply.ok();
+        }
         let tree = self.tree.clone();
         self.answer(async move { tree.releasedir(fh.0).await }, |()| reply.ok());
     }
@@ -451,8 +503,12 @@ impl Filesystem for Kernel {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        // Changes of names are in the journal before they are answered.
-        reply.ok();
+        // Changes of names are in the journal before they are answered, and on the disk after
+        // this.
+        let tree = self.tree.clone();
+        self.answer(async move { tree.fsyncdir().await }, |result| {
+            empty(reply, result)
+        });
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -476,12 +532,15 @@ impl Filesystem for Kernel {
 
     fn getxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         name_: &OsStr,
         size: u32,
         reply: ReplyXattr,
     ) {
+        if let Some(touches) = self.touches(request) {
+            return touches.getxattr(ino, name_, size, reply);
+        }
         let tree = self.tree.clone();
         let name = name(name_);
         self.answer(
@@ -492,7 +551,7 @@ impl Filesystem for Kernel {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         name_: &OsStr,
         value: &[u8],
@@ -500,6 +559,9 @@ impl Filesystem for Kernel {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        if self.touches(request).is_some() {
+            return reply.error(Errno::EPERM);
+        }
         let tree = self.tree.clone();
         let (name, value) = (name(name_), value.to_vec());
         let mode = match flags {
@@ -527,7 +589,10 @@ impl Filesystem for Kernel {
         );
     }
 
-    fn removexattr(&self, _request: &Request, ino: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, request: &Request, ino: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        if self.touches(request).is_some() {
+            return reply.error(Errno::EPERM);
+        }
         let tree = self.tree.clone();
         let name = name(name_);
         self.answer(

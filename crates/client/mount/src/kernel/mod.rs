@@ -13,21 +13,31 @@ mod notify;
 mod options;
 mod privileges;
 mod replies;
+mod touches;
 
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use filesystem::Filesystem;
+use filesystem::{Filesystem, Ino};
+use fuser::{Notifier, Request};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use files::OpenFiles;
 pub use files::Passthrough;
+use notify::Watchers;
 pub use notify::{Changes, watcher};
+use touches::Touches;
+
+use crate::wake::watches::{self, Watched};
+use crate::wake::{self, Expectations, Queue, WakeProgram};
 
 /// A session with the kernel, served by its own threads until the folder is unmounted.
 pub(crate) struct KernelSession {
@@ -35,6 +45,8 @@ pub(crate) struct KernelSession {
     pub(crate) ended: oneshot::Receiver<io::Result<()>>,
     /// Whether files are handed to the kernel.
     pub(crate) passthrough: PassthroughState,
+    /// How programs that watch are told.
+    pub(crate) wakes: Wakes,
 }
 
 /// A view of whether files are handed to the kernel, as it changes.
@@ -59,6 +71,16 @@ pub(crate) struct KernelOptions {
     pub(crate) no_passthrough: Option<&'static str>,
     /// Answer users other than the one who mounted.
     pub(crate) allow_other: bool,
+    /// How programs that watch are told of changes; `None` where they cannot be.
+    pub(crate) wake: Option<WakeOptions>,
+}
+
+/// What it takes to tell programs that watch.
+#[derive(Debug, Clone)]
+pub(crate) struct WakeOptions {
+    pub(crate) program: WakeProgram,
+    /// The folder on which the device is attached.
+    pub(crate) mountpoint: PathBuf,
 }
 
 /// Answers the kernel on `device` until the folder is unmounted.
@@ -76,15 +98,22 @@ pub(crate) fn serve(
     runtime: Handle,
 ) -> io::Result<KernelSession> {
     let files = Arc::new(OpenFiles::new());
+    let wakes = Wakes::new();
     let kernel = Kernel {
         tree: tree.clone(),
         runtime: runtime.clone(),
         files: files.clone(),
         options: options.clone(),
+        expectations: wakes.expectations.clone(),
+        watched: wakes.watched.clone(),
     };
     let (acl, config) = options::session(options);
     let session = fuser::Session::from_fd(kernel, device, acl, config)?;
-    notify::spawn(changes, session.notifier())?;
+    let watchers = match &options.wake {
+        Some(wake) => wakes.start(wake, &tree, &session.notifier(), &runtime)?,
+        None => None,
+    };
+    notify::spawn(changes, session.notifier(), watchers)?;
     let (tell, ended) = oneshot::channel();
     let leftover = files.clone();
     thread::Builder::new()
@@ -99,7 +128,95 @@ pub(crate) fn serve(
     Ok(KernelSession {
         ended,
         passthrough: PassthroughState(files),
+        wakes,
     })
+}
+
+/// How programs that watch are told of changes: the parts that the session's threads share.
+#[derive(Clone)]
+pub(crate) struct Wakes {
+    expectations: Arc<Expectations>,
+    watched: Arc<Watched>,
+    queue: Arc<Queue>,
+    tree: Arc<Mutex<Option<Filesystem>>>,
+    looking: Arc<Mutex<Option<AbortHandle>>>,
+}
+
+impl Wakes {
+    fn new() -> Self {
+        Self {
+            expectations: Arc::new(Expectations::new(random_word())),
+            watched: Arc::default(),
+            queue: Arc::default(),
+            tree: Arc::default(),
+            looking: Arc::default(),
+        }
+    }
+
+    fn start(
+        &self,
+        options: &WakeOptions,
+        tree: &Filesystem,
+        notifier: &Notifier,
+        runtime: &Handle,
+    ) -> io::Result<Option<Watchers>> {
+        let Some(device) = watches::device_at(&options.mountpoint) else {
+            tracing::warn!("programs that watch the folder are not told of changes: no /proc");
+            return Ok(None);
+        };
+        let notifier = notifier.clone();
+        wake::start(
+            tree.clone(),
+            options.program.clone(),
+            options.mountpoint.clone(),
+            self.expectations.clone(),
+            self.queue.clone(),
+            // The kernel need not remember the name.
+            Box::new(move |parent: Ino, name: &str| {
+                drop(notify::forget(&notifier, parent, name));
+            }),
+        )?;
+        let looking = watches::follow(tree.clone(), device, self.watched.clone());
+        *self.looking.lock() = Some(runtime.spawn(looking).abort_handle());
+        *self.tree.lock() = Some(tree.clone());
+        Ok(Some(Watchers {
+            tree: self.tree.clone(),
+            watched: self.watched.clone(),
+            queue: self.queue.clone(),
+            expectations: self.expectations.clone(),
+        }))
+    }
+
+    /// Lets go of the folder for as long as the result lives: whoever unmounts it must not
+    /// find it busy on our account. Blocks for two seconds at most.
+    pub(crate) fn pause(&self) -> Paused<'_> {
+        self.queue.pause(|| self.expectations.kill_helper());
+        Paused(&self.queue)
+    }
+
+    /// Tells nobody any more.
+    pub(crate) fn end(&self) {
+        self.queue.end();
+        self.expectations.kill_helper();
+        *self.tree.lock() = None;
+        if let Some(looking) = self.looking.lock().take() {
+            looking.abort();
+        }
+    }
+}
+
+/// While this lives, nothing of ours is in the folder.
+pub(crate) struct Paused<'w>(&'w Queue);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.resume();
+    }
+}
+
+/// A word that nobody can guess.
+fn random_word() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// The tree as fuser wants to see it.
@@ -108,9 +225,23 @@ struct Kernel {
     runtime: Handle,
     files: Arc<OpenFiles>,
     options: KernelOptions,
+    expectations: Arc<Expectations>,
+    watched: Arc<Watched>,
 }
 
 impl Kernel {
+    /// Who answers instead of the tree where the helper asks.
+    fn touches(&self, request: &Request) -> Option<Touches<'_>> {
+        if !self.expectations.is_helper(request.pid()) {
+            self.watched.used();
+            return None;
+        }
+        Some(Touches {
+            tree: &self.tree,
+            expectations: &self.expectations,
+        })
+    }
+
     /// Polls `future` once here; answers at once when it is done, else from the runtime.
     fn answer<T>(
         &self,

@@ -10,8 +10,8 @@ use futures::TryStreamExt;
 
 use super::Subject;
 use crate::{
-    Body, Bucket, Condition, Error, Etag, GetOptions, Key, ListPage, ListRequest, Metadata,
-    ObjectMeta, PutOptions, PutOutcome, Result,
+    Body, Bucket, Condition, Error, Etag, GetOptions, Key, ListPage, ListRequest, ObjectMeta,
+    PutOptions, PutOutcome, Result,
 };
 
 /// A bucket with a prefix that belongs to one case.
@@ -52,7 +52,7 @@ impl Lab {
     ) -> Result<PutOutcome> {
         let options = PutOptions {
             condition,
-            metadata: Metadata::new(),
+            ..PutOptions::default()
         };
         self.bucket
             .put(&self.key(name), Body::Bytes(body.into()), options)

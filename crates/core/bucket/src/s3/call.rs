@@ -57,13 +57,18 @@ impl S3 {
         F: Future<Output = std::result::Result<T, SdkError<E>>>,
         E: ProvideErrorMetadata + StdError + 'static,
     {
-        let end = Instant::now() + self.config.operation_timeout;
+        let begun = Instant::now();
+        let end = begun + self.config.operation_timeout;
         let mut tried = 0;
         let mut keys_renewed = false;
         loop {
             let live = self.connection.live(&self.config).await.map_err(given_up)?;
             let failure = match self.watched(asked, end, &live, &attempt).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    let key = asked.key.map(Key::as_str);
+                    tracing::trace!(verb = asked.verb, key, took = ?begun.elapsed(), "answered");
+                    return Ok(answer);
+                }
                 Err(failure) => failure,
             };
             tried += 1;

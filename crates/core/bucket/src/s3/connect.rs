@@ -15,6 +15,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provi
 use parking_lot::RwLock;
 
 use super::Config;
+use super::keys::next_ask;
 use crate::{Error, Result};
 
 /// A client that is in use: replaced as a whole, never changed.
@@ -22,6 +23,9 @@ pub(super) struct Live {
     pub(super) client: Client,
     http: SharedHttpClient,
     credentials: Credentials,
+    /// When the keys end, where that is known.
+    end: Option<SystemTime>,
+    /// When to ask for the next ones.
     renew_at: Option<SystemTime>,
 }
 
@@ -40,16 +44,29 @@ impl Connection {
         }
     }
 
-    /// The client to use now.
+    /// The client to use now. While one call asks for the next keys, the others go on with
+    /// those that still count; and so does that one where none are to be had.
     pub(super) async fn live(&self, config: &Config) -> Result<Arc<Live>> {
         if let Some(live) = self.fresh() {
             return Ok(live);
         }
-        let _asking = self.asking.lock().await;
-        match self.fresh() {
-            Some(live) => Ok(live),
-            None => self.ask(config, false).await,
+        let Some(lasting) = self.lasting() else {
+            let _asking = self.asking.lock().await;
+            return match self.fresh() {
+                Some(live) => Ok(live),
+                None => self.ask(config, None).await,
+            };
+        };
+        let Ok(_asking) = self.asking.try_lock() else {
+            return Ok(lasting);
+        };
+        if let Some(live) = self.fresh() {
+            return Ok(live);
         }
+        self.ask(config, None).await.or_else(|error| {
+            tracing::debug!(%error, "no new keys yet");
+            Ok(self.ask_later(config, &lasting))
+        })
     }
 
     /// Takes new keys from the source, unless another call did so already. Says whether they
@@ -57,10 +74,11 @@ impl Connection {
     pub(super) async fn renew_keys(&self, config: &Config, refused: &Arc<Live>) -> Result<bool> {
         let _asking = self.asking.lock().await;
         let current = self.live.read().clone();
-        let now = match current.filter(|live| !Arc::ptr_eq(live, refused)) {
-            Some(other) => other,
-            None => self.ask(config, true).await?,
-        };
+        if current.is_some_and(|live| live.credentials != refused.credentials) {
+            return Ok(true);
+        }
+        let id = refused.credentials.access_key_id();
+        let now = self.ask(config, Some(id)).await?;
         Ok(now.credentials != refused.credentials)
     }
 
@@ -70,30 +88,49 @@ impl Connection {
         let mut live = self.live.write();
         if live.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
             let http = http_client(config);
-            *live = Some(Arc::new(Live::new(
-                config,
-                http,
-                failed.credentials.clone(),
-                failed.renew_at,
-            )));
+            *live = Some(Arc::new(failed.over(config, http, failed.renew_at)));
         }
     }
 
-    async fn ask(&self, config: &Config, refused: bool) -> Result<Arc<Live>> {
+    async fn ask(&self, config: &Config, refused: Option<&str>) -> Result<Arc<Live>> {
         let keys = config.keys.keys(refused).await?;
         let mut live = self.live.write();
         let http = live
             .as_ref()
             .map_or_else(|| http_client(config), |live| live.http.clone());
-        let new = Arc::new(Live::new(config, http, keys.to_sdk(), keys.renew_at()));
+        let renew_at = keys.renew_at(SystemTime::now());
+        let new = Live::new(config, http, keys.to_sdk(), keys.expires, renew_at);
+        let new = Arc::new(new);
         *live = Some(new.clone());
         Ok(new)
     }
 
+    /// Lets the source rest a little, and goes on with the keys that there are.
+    fn ask_later(&self, config: &Config, lasting: &Arc<Live>) -> Arc<Live> {
+        let next = lasting.end.map(|end| next_ask(end, SystemTime::now()));
+        let mut live = self.live.write();
+        let http = live
+            .as_ref()
+            .map_or_else(|| lasting.http.clone(), |live| live.http.clone());
+        let again = Arc::new(lasting.over(config, http, next));
+        *live = Some(again.clone());
+        again
+    }
+
+    /// The client, where it is not yet time for the next keys.
     fn fresh(&self) -> Option<Arc<Live>> {
+        self.until(|live| live.renew_at)
+    }
+
+    /// The client, where its keys still count.
+    fn lasting(&self) -> Option<Arc<Live>> {
+        self.until(|live| live.end)
+    }
+
+    fn until(&self, time: impl Fn(&Live) -> Option<SystemTime>) -> Option<Arc<Live>> {
         let live = self.live.read().clone()?;
-        let ended = live.renew_at.is_some_and(|end| end <= SystemTime::now());
-        (!ended).then_some(live)
+        let is_over = time(&live).is_some_and(|time| time <= SystemTime::now());
+        (!is_over).then_some(live)
     }
 }
 
@@ -102,6 +139,7 @@ impl Live {
         config: &Config,
         http: SharedHttpClient,
         credentials: Credentials,
+        end: Option<SystemTime>,
         renew_at: Option<SystemTime>,
     ) -> Self {
         let timeouts = TimeoutConfig::builder()
@@ -128,8 +166,14 @@ impl Live {
             client: Client::from_conf(sdk.build()),
             http,
             credentials,
+            end,
             renew_at,
         }
+    }
+
+    /// The same keys over these connections.
+    fn over(&self, config: &Config, http: SharedHttpClient, renew_at: Option<SystemTime>) -> Self {
+        Self::new(config, http, self.credentials.clone(), self.end, renew_at)
     }
 }
 

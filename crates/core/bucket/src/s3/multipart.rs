@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::upload::sdk_body;
 use super::write::headers;
 use super::{S3, condition_headers};
-use crate::{Body, Condition, Error, Etag, Key, Metadata, PutOptions, PutOutcome, Result};
+use crate::{Body, Condition, Error, Etag, Key, Metadata, Meter, PutOptions, PutOutcome, Result};
 
 /// Sends a body in parts; the condition is checked when they are put together.
 pub(super) async fn put(
@@ -27,7 +27,7 @@ pub(super) async fn put(
     options: PutOptions,
 ) -> Result<PutOutcome> {
     let mut upload = Upload::begin(s3, key, options.metadata).await?;
-    let done = match upload.send_parts(&body).await {
+    let done = match upload.send_parts(&body, options.meter.as_ref()).await {
         Ok(parts) => upload.complete(parts, body.len(), &options.condition).await,
         Err(error) => Err(error),
     };
@@ -97,18 +97,18 @@ impl Upload {
         }
     }
 
-    async fn send_parts(&self, body: &Body) -> Result<Vec<Part>> {
+    async fn send_parts(&self, body: &Body, meter: Option<&Meter>) -> Result<Vec<Part>> {
         let sends = parts_of(body, self.s3.config.part_size_for(body.len()));
         let sends = sends
             .into_iter()
-            .map(|(number, part)| self.send_part(number, part));
+            .map(|(number, part)| self.send_part(number, part, meter));
         let sends = stream::iter(sends).buffer_unordered(self.s3.config.part_concurrency.max(1));
         let mut parts: Vec<Part> = sends.try_collect().await?;
         parts.sort_unstable_by_key(|part| part.number);
         Ok(parts)
     }
 
-    async fn send_part(&self, number: i32, part: Body) -> Result<Part> {
+    async fn send_part(&self, number: i32, part: Body, meter: Option<&Meter>) -> Result<Part> {
         let len = part.len() as i64;
         let send = |client: aws_sdk_s3::Client, progress| {
             let request = client
@@ -118,7 +118,7 @@ impl Upload {
                 .upload_id(self.id())
                 .part_number(number)
                 .content_length(len)
-                .body(sdk_body(&part, &progress));
+                .body(sdk_body(&part, &progress, meter));
             request.customize().disable_payload_signing().send()
         };
         let answer = self

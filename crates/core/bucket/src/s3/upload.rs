@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::body::read_range;
-use crate::{Body, Error};
+use crate::{Body, Error, Meter};
 
 /// Bytes read from a file at once.
 const PIECE: u64 = 512 * 1024;
@@ -43,22 +43,31 @@ impl Progress {
 }
 
 /// The body in the SDK's form: of known length, unread until the connection asks.
-pub(super) fn sdk_body(body: &Body, progress: &Arc<Progress>) -> ByteStream {
+pub(super) fn sdk_body(body: &Body, progress: &Arc<Progress>, meter: Option<&Meter>) -> ByteStream {
     match body {
         Body::Bytes(bytes) if bytes.len() <= FRAME => ByteStream::from(bytes.clone()),
-        Body::Bytes(bytes) => stream(Source::Bytes(bytes.clone()), bytes.len() as u64, progress),
+        Body::Bytes(bytes) => {
+            let source = Source::Bytes(bytes.clone());
+            stream(source, bytes.len() as u64, progress, meter)
+        }
         Body::File { file, range } => {
             let source = FileSource::new(file.clone(), range.clone());
-            stream(Source::File(source), body.len(), progress)
+            stream(Source::File(source), body.len(), progress, meter)
         }
     }
 }
 
-fn stream(source: Source, left: u64, progress: &Arc<Progress>) -> ByteStream {
+fn stream(
+    source: Source,
+    left: u64,
+    progress: &Arc<Progress>,
+    meter: Option<&Meter>,
+) -> ByteStream {
     let frames = Frames {
         source,
         left,
         progress: progress.clone(),
+        meter: meter.cloned(),
     };
     ByteStream::new(SdkBody::from_body_1_x(frames))
 }
@@ -81,6 +90,7 @@ struct Frames {
     source: Source,
     left: u64,
     progress: Arc<Progress>,
+    meter: Option<Meter>,
 }
 
 impl HttpBody for Frames {
@@ -100,6 +110,9 @@ impl HttpBody for Frames {
             Ok(Some(bytes)) => {
                 self.left -= bytes.len() as u64;
                 self.progress.moved.fetch_add(1, Ordering::Relaxed);
+                if let Some(meter) = &self.meter {
+                    meter.add(bytes.len() as u64);
+                }
                 Some(Ok(Frame::data(bytes)))
             }
             Err(error) => {

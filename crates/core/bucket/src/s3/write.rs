@@ -25,7 +25,7 @@ impl S3 {
                 .set_if_none_match(if_none_match.clone())
                 .set_metadata(metadata.clone())
                 .content_length(len)
-                .body(sdk_body(&body, &progress));
+                .body(sdk_body(&body, &progress, options.meter.as_ref()));
             // Not hashed for the signature: TLS protects the way, and over plain HTTP
             // whoever can change the body can read everything anyway.
             request.customize().disable_payload_signing().send()

@@ -17,3 +17,4 @@ mod pattern;
 
 pub use document::{Policy, PolicyError};
 pub(crate) use evaluate::Request;
+pub(crate) use pattern::fits;

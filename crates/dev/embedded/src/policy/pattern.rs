@@ -1,7 +1,7 @@
 //! Wildcards: `*` for any run of characters (also none, also `/` and `:`), `?` for one.
 
 /// Whether a text fits a pattern.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     fits_chars(&pattern, &text)

@@ -10,10 +10,10 @@ use credentials::{IdentityName, KeySet};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Known;
+use super::{Known, Ring};
 use crate::commands::env::syntax::{self, Variable};
-use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::process::{CoresAllowed, without_secrets};
 
 /// Whose keys, and what to run.
 #[derive(Args)]
@@ -52,8 +52,8 @@ pub(crate) enum Syntax {
 const NOT_FOUND: u8 = 127;
 const NOT_RUNNABLE: u8 = 126;
 
-pub(crate) fn exec(command: &Exec, context: &Context) -> Result<ExitCode> {
-    let (known, session) = session(&command.identity, context)?;
+pub(super) fn exec(command: &Exec, ring: &Ring<'_>) -> Result<ExitCode> {
+    let (known, session) = session(&command.identity, ring)?;
     let (program, rest) = command
         .command
         .split_first()
@@ -66,24 +66,30 @@ pub(crate) fn exec(command: &Exec, context: &Context) -> Result<ExitCode> {
             None => child.env_remove(variable.name()),
         };
     }
+    without_secrets(&mut child, ring.context)?;
+    let allowed = CoresAllowed::now();
     // The command takes this process's place: signals and exit code are its own.
     let error = child.exec();
+    drop(allowed);
     let text = format!("cannot run {}: {error}", program.display());
-    context.output.failure(&Failure::new(Code::Failed, text));
+    ring.context
+        .output
+        .failure(&Failure::new(Code::Failed, text));
     Ok(ExitCode::from(match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_RUNNABLE,
     }))
 }
 
-pub(crate) fn env(command: &Env, context: &Context) -> Result<()> {
-    let (known, session) = session(&command.identity, context)?;
+pub(super) fn env(command: &Env, ring: &Ring<'_>) -> Result<()> {
+    let (known, session) = session(&command.identity, ring)?;
+    let output = ring.context.output;
     let variables = variables(&known, &session);
-    let syntax = command.syntax.unwrap_or(match context.output.is_json() {
+    let syntax = command.syntax.unwrap_or(match output.is_json() {
         true => Syntax::Json,
         false => Syntax::Bash,
     });
-    context.output.text(&match syntax {
+    output.text(&match syntax {
         Syntax::Bash => syntax::bash(&variables),
         Syntax::Dotenv => syntax::dotenv(&variables),
         Syntax::Json => syntax::json(&variables),
@@ -91,11 +97,13 @@ pub(crate) fn env(command: &Env, context: &Context) -> Result<()> {
 }
 
 /// The identity's session, renewed where its end is near.
-fn session(name: &IdentityName, context: &Context) -> Result<(Known, KeySet)> {
-    let known = Known::find(name, context)?;
+fn session(name: &IdentityName, ring: &Ring<'_>) -> Result<(Known, KeySet)> {
+    let known = Known::find(name, ring)?;
     let login = known.login(None);
     let now = OffsetDateTime::now_utc();
-    let session = context.wait_for(async { Ok(login.fresh(now).await?) })?;
+    let session = ring
+        .context
+        .wait_for(async { Ok(login.fresh(now).await?) })?;
     Ok((known, session))
 }
 
@@ -104,14 +112,16 @@ fn variables(known: &Known, session: &KeySet) -> Vec<Variable> {
     let end = session.expires.and_then(|end| end.format(&Rfc3339).ok());
     let token = session.session_token.as_ref().map(|token| token.expose());
     let region = known.settings.region.as_deref();
-    vec![
+    let mut variables = vec![
         Variable::secret("AWS_ACCESS_KEY_ID", Some(session.access_key_id.expose())),
         Variable::secret(
             "AWS_SECRET_ACCESS_KEY",
             Some(session.secret_access_key.expose()),
         ),
         Variable::secret("AWS_SESSION_TOKEN", token),
-        Variable::plain("AWS_REGION", region),
         Variable::plain("AWS_CREDENTIAL_EXPIRATION", end.as_deref()),
-    ]
+    ];
+    // Where the identity has none, the shell's own counts.
+    variables.extend(region.map(|region| Variable::plain("AWS_REGION", Some(region))));
+    variables
 }

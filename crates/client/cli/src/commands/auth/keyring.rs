@@ -1,15 +1,15 @@
 //! `artifacts auth keyring`: the place where keys are kept.
 
-use std::fmt;
-use std::str::FromStr;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Subcommand};
-use credentials::keyring::{EntryName, FileKeyring, Keyring, KeyringError, KeyringKind, Secret};
-use credentials::{Config, KeyFile, KeyProfile, KeyringSettings};
+use clap::Subcommand;
+use credentials::KeyringSettings;
+use credentials::keyring::{FileKeyring, Keyring, KeyringKind};
 use serde_json::json;
 
-use super::transfer;
+use super::migrate::{self, Migrate};
+use super::{Ring, transfer};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::output::pairs;
@@ -21,6 +21,11 @@ pub(crate) enum Command {
     /// Show which keyring is used, whether it can be, and what it holds.
     Status,
     /// Move everything from one keyring, or from byo-credentials, to another.
+    ///
+    /// Everything is stored and read back in the new place first, then config.toml is made to
+    /// name that, and then the old place is emptied of what did not change meanwhile. Where
+    /// the profile has a keyring of its own in config.toml, its table is the one that is
+    /// written. Moving to the cache takes the table out.
     Migrate(Migrate),
     /// Change the password of the file keyring; everything is sealed anew.
     Passwd,
@@ -28,50 +33,33 @@ pub(crate) enum Command {
     Lock,
     /// Write everything into a file that age can open.
     Export(transfer::Export),
-    /// Take in what `export` has written.
+    /// Take in what `export` has written; settings of identities are not in it.
     Import(transfer::Import),
 }
 
-/// From where to where.
-#[derive(Args)]
-pub(crate) struct Migrate {
-    /// `cache` (byo-credentials), `system` or `file` [default: the configured one].
-    #[arg(long, value_name = "PLACE")]
-    from: Option<Shelf>,
-    /// `cache`, `system` or `file`; becomes the configured one [default: the configured one].
-    #[arg(long, value_name = "PLACE")]
-    to: Option<Shelf>,
-}
-
-/// A place that keeps keys from command to command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shelf {
-    Cache,
-    Keyring(KeyringKind),
-}
-
-pub(crate) fn run(command: Command, context: &Context) -> Result<()> {
+pub(super) fn run(command: Command, ring: &Ring<'_>) -> Result<ExitCode> {
     match command {
-        Command::Status => status(context),
-        Command::Migrate(migrate) => move_all(&migrate, context),
-        Command::Passwd => passwd(context),
-        Command::Lock => lock(context),
-        Command::Export(export) => transfer::export(&export, &open(context)?, context),
-        Command::Import(import) => transfer::import(&import, &open(context)?, context),
+        Command::Status => status(ring)?,
+        Command::Migrate(migrate) => return migrate::run(&migrate, ring),
+        Command::Passwd => passwd(ring)?,
+        Command::Lock => lock(ring)?,
+        Command::Export(export) => transfer::export(&export, &open(ring)?, ring.context)?,
+        Command::Import(import) => transfer::import(&import, &open(ring)?, ring.context)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The settings that count now, and whether they are written anywhere.
-fn settings(context: &Context) -> Result<(KeyringSettings, bool)> {
-    let config = context.config()?;
-    let found = context.keyring_settings(&config, &context.profile(None)?)?;
+fn settings(ring: &Ring<'_>) -> Result<(KeyringSettings, bool)> {
+    let config = ring.context.config()?;
+    let found = ring.context.keyring_settings(&config, &ring.profile)?;
     let configured = found.is_some();
     let settings = found.unwrap_or(KeyringSettings::of(KeyringKind::System));
     Ok((settings, configured))
 }
 
-fn open(context: &Context) -> Result<Arc<dyn Keyring>> {
-    context.open_keyring(&settings(context)?.0)
+fn open(ring: &Ring<'_>) -> Result<Arc<dyn Keyring>> {
+    ring.context.open_keyring(&settings(ring)?.0)
 }
 
 fn file_keyring(context: &Context, settings: &KeyringSettings) -> Result<FileKeyring> {
@@ -79,8 +67,9 @@ fn file_keyring(context: &Context, settings: &KeyringSettings) -> Result<FileKey
     Ok(settings.open_file(&context.paths()?, passwords)?)
 }
 
-fn status(context: &Context) -> Result<()> {
-    let (settings, configured) = settings(context)?;
+fn status(ring: &Ring<'_>) -> Result<()> {
+    let context = ring.context;
+    let (settings, configured) = settings(ring)?;
     let (mut realm, mut unlocked) = (None, None);
     let (place, names) = if settings.kind == KeyringKind::File {
         let keyring = file_keyring(context, &settings)?;
@@ -128,8 +117,9 @@ fn status(context: &Context) -> Result<()> {
     })
 }
 
-fn passwd(context: &Context) -> Result<()> {
-    let keyring = file_keyring(context, &settings(context)?.0)?;
+fn passwd(ring: &Ring<'_>) -> Result<()> {
+    let context = ring.context;
+    let keyring = file_keyring(context, &settings(ring)?.0)?;
     if !keyring.exists()? {
         return Err(
             Failure::new(Code::NoKeys, format!("there is no {} yet", keyring.place()))
@@ -142,167 +132,13 @@ fn passwd(context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn lock(context: &Context) -> Result<()> {
-    let keyring = file_keyring(context, &settings(context)?.0)?;
+fn lock(ring: &Ring<'_>) -> Result<()> {
+    let context = ring.context;
+    let keyring = file_keyring(context, &settings(ring)?.0)?;
     let text = match keyring.lock()? {
         true => format!("Locked {}.", keyring.place()),
         false => format!("{} was not unlocked.", keyring.place()),
     };
     context.output.note(&text);
     Ok(())
-}
-
-fn move_all(migrate: &Migrate, context: &Context) -> Result<()> {
-    let (settings, configured) = settings(context)?;
-    let current = match configured {
-        true => Shelf::Keyring(settings.kind),
-        false => Shelf::Cache,
-    };
-    let (from, to) = (
-        migrate.from.unwrap_or(current),
-        migrate.to.unwrap_or(current),
-    );
-    if from == to {
-        let text = format!("the keys would move from {from} to {to}");
-        return Err(Failure::new(Code::Usage, text).with_hint("give --to, or another --from"));
-    }
-    let shelf = |shelf: Shelf| -> Result<Option<Arc<dyn Keyring>>> {
-        let Shelf::Keyring(kind) = shelf else {
-            return Ok(None);
-        };
-        let settings = KeyringSettings {
-            kind,
-            ..settings.clone()
-        };
-        context.open_keyring(&settings).map(Some)
-    };
-    let moved = match (shelf(from)?, shelf(to)?) {
-        (None, Some(to)) => from_cache(to.as_ref(), context)?,
-        (Some(from), None) => to_cache(from.as_ref(), context)?,
-        (Some(from), Some(to)) => between(from.as_ref(), to.as_ref())?,
-        (None, None) => Vec::new(),
-    };
-    if let Shelf::Keyring(kind) = to
-        && current != to
-    {
-        Config::set_keyring_kind(&context.paths()?, kind)?;
-    }
-    let answer = json!({ "from": from.to_string(), "to": to.to_string(), "moved": moved });
-    if context.output.is_json() {
-        return context.output.data(&answer, String::new);
-    }
-    for name in &moved {
-        context
-            .output
-            .note(&format!("Moved {name} from {from} to {to}."));
-    }
-    if moved.is_empty() {
-        context
-            .output
-            .note(&format!("There was nothing to move from {from}."));
-    }
-    if to == Shelf::Cache && configured {
-        context.output.note(
-            "config.toml still names a keyring: take [auth.keyring] out for the cache to count.",
-        );
-    }
-    Ok(())
-}
-
-/// Stored there and read back first, removed here last: whatever stops it in between leaves
-/// every key in at least one place.
-fn between(from: &dyn Keyring, to: &dyn Keyring) -> Result<Vec<String>> {
-    let names = from.names()?;
-    for name in &names {
-        if let Some(secret) = from.load(name)? {
-            to.store(name, &secret)?;
-        }
-    }
-    for name in &names {
-        from.remove(name)?;
-    }
-    Ok(names.iter().map(ToString::to_string).collect())
-}
-
-fn from_cache(to: &dyn Keyring, context: &Context) -> Result<Vec<String>> {
-    let paths = context.paths()?;
-    let Some(file) = KeyFile::load(paths.config())? else {
-        return Ok(Vec::new());
-    };
-    let profiles = file.profiles();
-    for profile in &profiles {
-        let mut alone = KeyFile::empty();
-        copy(&file, profile, &mut alone, &KeyProfile::default())?;
-        let secret = Secret::new(alone.render().as_bytes().to_vec());
-        to.store(&EntryName::storage(profile), &secret)?;
-    }
-    KeyFile::update(&paths, |file| {
-        for profile in &profiles {
-            file.clear(profile);
-        }
-        Ok(())
-    })?;
-    Ok(profiles
-        .iter()
-        .map(|p| EntryName::storage(p).to_string())
-        .collect())
-}
-
-/// Only storage keys have a place in the cache file; identities stay.
-fn to_cache(from: &dyn Keyring, context: &Context) -> Result<Vec<String>> {
-    let paths = context.paths()?;
-    let mut moved = Vec::new();
-    for name in from.names()? {
-        let Some(profile) = name.as_str().strip_prefix("storage/") else {
-            continue;
-        };
-        let profile: KeyProfile = profile.parse()?;
-        let Some(secret) = from.load(&name)? else {
-            continue;
-        };
-        let alone = KeyFile::parse(secret.expose(), name.as_str().as_ref())?;
-        KeyFile::update(&paths, |file| {
-            file.clear(&profile);
-            copy(&alone, &KeyProfile::default(), file, &profile)
-        })?;
-        from.remove(&name)?;
-        moved.push(name.to_string());
-    }
-    Ok(moved)
-}
-
-fn copy(
-    from: &KeyFile,
-    old: &KeyProfile,
-    to: &mut KeyFile,
-    new: &KeyProfile,
-) -> credentials::Result<()> {
-    for field in credentials::Field::ALL {
-        if let Some(value) = from.value(old, field)? {
-            to.set(new, field, &value);
-        }
-    }
-    Ok(())
-}
-
-impl FromStr for Shelf {
-    type Err = credentials::Error;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        match text {
-            "cache" => Ok(Self::Cache),
-            // It would be gone with this command.
-            "memory" => Err(KeyringError::UnknownKind(text.to_owned()).into()),
-            _ => text.parse().map(Self::Keyring),
-        }
-    }
-}
-
-impl fmt::Display for Shelf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cache => f.write_str("cache"),
-            Self::Keyring(kind) => kind.fmt(f),
-        }
-    }
 }

@@ -1,14 +1,16 @@
 //! `artifacts auth login` and `logout`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
-use credentials::keyring::EntryName;
+use credentials::keyring::{EntryName, Keyring};
 use credentials::{Config, IdentityName};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::Known;
 use super::show::lasting;
-use crate::context::Context;
+use super::{Known, Ring};
+use crate::context::check_lasting;
 use crate::failure::Result;
 use crate::input;
 
@@ -29,16 +31,22 @@ pub(crate) struct Logout {
     /// The identity.
     #[arg(long, default_value_t, value_name = "NAME")]
     identity: IdentityName,
-    /// Every identity.
+    /// Every identity that is configured or in the keyring.
     #[arg(long, conflicts_with = "identity")]
     all: bool,
-    /// Remove the long-lived keys from the keyring, and the identity's settings, too.
+    /// Remove the long-lived keys from the keyring, and the identity's settings, too; asks
+    /// first.
     #[arg(long)]
     keychain: bool,
+    /// Do not ask before `--keychain`.
+    #[arg(long)]
+    yes: bool,
 }
 
-pub(crate) fn login(command: Login, context: &Context) -> Result<()> {
-    let known = Known::find(&command.identity, context)?;
+pub(super) fn login(command: Login, ring: &Ring<'_>) -> Result<()> {
+    let context = ring.context;
+    let known = Known::find(&command.identity, ring)?;
+    check_lasting(known.keyring.as_ref())?;
     let mut login = known.login(command.mfa_code);
     if login.needs_code() {
         let device = known.settings.mfa_device.as_deref().unwrap_or_default();
@@ -65,13 +73,22 @@ pub(crate) fn login(command: Login, context: &Context) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn logout(command: &Logout, context: &Context) -> Result<()> {
+pub(super) fn logout(command: &Logout, ring: &Ring<'_>) -> Result<()> {
+    let context = ring.context;
     let config = context.config()?;
-    let names: Vec<IdentityName> = match command.all {
-        true => config.identities().keys().cloned().collect(),
-        false => vec![Known::find(&command.identity, context)?.name],
+    let keyring = ring.keyring(&config)?;
+    let known = all_names(&config, keyring.as_ref())?;
+    let names = match command.all {
+        true => known,
+        false if known.contains(&command.identity) => [command.identity.clone()].into(),
+        false => {
+            let name = command.identity.clone();
+            return Err(credentials::Error::NoIdentity { name }.into());
+        }
     };
-    let keyring = context.identity_keyring(&config)?;
+    if command.keychain && !command.yes && !names.is_empty() {
+        confirm(&names, keyring.as_ref(), ring)?;
+    }
     let mut ended = Vec::new();
     for name in names {
         let had = keyring.remove(&EntryName::session(&name))?;
@@ -102,4 +119,32 @@ pub(crate) fn logout(command: &Logout, context: &Context) -> Result<()> {
             .note("The store itself ends a session only when its time is over.");
     }
     Ok(())
+}
+
+/// Every identity that is configured or has an entry in the keyring: what was imported, or is
+/// left of settings that somebody removed, is found by its entry alone.
+fn all_names(config: &Config, keyring: &dyn Keyring) -> Result<BTreeSet<IdentityName>> {
+    let mut names: BTreeSet<_> = config.identities().keys().cloned().collect();
+    for entry in keyring.names()? {
+        let of_identity = ["identity/", "session/"];
+        let name = of_identity
+            .iter()
+            .find_map(|f| entry.as_str().strip_prefix(f));
+        names.extend(name.and_then(|name| name.parse().ok()));
+    }
+    Ok(names)
+}
+
+fn confirm(names: &BTreeSet<IdentityName>, keyring: &dyn Keyring, ring: &Ring<'_>) -> Result<()> {
+    let listed: Vec<_> = names.iter().map(IdentityName::as_str).collect();
+    let question = format!(
+        "This removes the keys of {} from {}, and the settings, for good.",
+        listed.join(", "),
+        keyring.place()
+    );
+    let word = match listed.as_slice() {
+        [one] => one,
+        _ => "all",
+    };
+    input::confirm(ring.context, &question, word, "--yes")
 }

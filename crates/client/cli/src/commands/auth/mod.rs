@@ -5,6 +5,7 @@ mod configure;
 mod handover;
 mod keyring;
 mod login;
+mod migrate;
 mod show;
 mod transfer;
 
@@ -13,23 +14,39 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use credentials::keyring::Keyring;
-use credentials::{Config, Error, Identity, IdentityName};
+use credentials::{Config, Identity, IdentityName, KeyProfile};
 
 use crate::context::Context;
 use crate::failure::Result;
 
+/// What is asked for, and in whose keyring.
+#[derive(Args)]
+pub(crate) struct Auth {
+    /// The profile whose keyring is meant [default: ARTIFACTS_PROFILE, else the default one].
+    #[arg(long, global = true, value_name = "PROFILE")]
+    profile: Option<KeyProfile>,
+    #[command(subcommand)]
+    command: Command,
+}
+
 /// What can be done with identities and keyrings.
 #[derive(Subcommand)]
-pub(crate) enum Command {
+enum Command {
     /// The long-lived keys and the settings of an identity.
     #[command(subcommand)]
     User(User),
     /// Begin a session: long-lived keys, or a provider's token, for keys that end.
+    ///
+    /// This is a login to a bucket's store. The orchestrator has one of its own, `artifacts
+    /// login`.
     Login(login::Login),
     /// End a session.
     Logout(login::Logout),
     /// Show an identity and whether its session is valid; exit code 3 where it is not.
-    Whoami(Named),
+    ///
+    /// Asks the STS whether it still accepts the session. One that does not answer, or has no
+    /// such call, changes nothing: then the time alone counts.
+    Whoami(show::Whoami),
     /// Show all identities.
     List,
     /// Run a command with an identity's keys in its environment.
@@ -48,59 +65,57 @@ pub(crate) enum User {
     Configure(Box<configure::Configure>),
 }
 
-/// Which identity is meant.
-#[derive(Args)]
-pub(crate) struct Named {
-    /// The identity.
-    #[arg(long, default_value_t, value_name = "NAME")]
-    pub(super) identity: IdentityName,
-}
-
-pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
-    match command {
-        Command::User(User::Configure(command)) => configure::run(&command, context)?,
-        Command::Login(command) => login::login(command, context)?,
-        Command::Logout(command) => login::logout(&command, context)?,
-        Command::Whoami(named) => return show::whoami(&named, context),
-        Command::List => show::list(context)?,
-        Command::Exec(command) => return handover::exec(&command, context),
-        Command::Env(command) => handover::env(&command, context)?,
-        Command::Keyring(command) => keyring::run(command, context)?,
+pub(crate) fn run(auth: Auth, context: &Context) -> Result<ExitCode> {
+    let ring = &Ring {
+        profile: context.profile(auth.profile.as_ref())?,
+        context,
+    };
+    match auth.command {
+        Command::User(User::Configure(command)) => configure::run(&command, ring)?,
+        Command::Login(command) => login::login(command, ring)?,
+        Command::Logout(command) => login::logout(&command, ring)?,
+        Command::Whoami(command) => return show::whoami(&command, ring),
+        Command::List => show::list(ring)?,
+        Command::Exec(command) => return handover::exec(&command, ring),
+        Command::Env(command) => handover::env(&command, ring)?,
+        Command::Keyring(command) => return keyring::run(command, ring),
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whose keyring is meant, and the way to it.
+struct Ring<'a> {
+    profile: KeyProfile,
+    context: &'a Context,
+}
+
+impl Ring<'_> {
+    /// The keyring of the profile's identities.
+    fn keyring(&self, config: &Config) -> Result<Arc<dyn Keyring>> {
+        self.context.identity_keyring(config, &self.profile)
+    }
+}
+
 /// A configured identity, and the keyring that has its keys.
-pub(super) struct Known {
-    pub(super) name: IdentityName,
-    pub(super) settings: Identity,
-    pub(super) keyring: Arc<dyn Keyring>,
+struct Known {
+    name: IdentityName,
+    settings: Identity,
+    keyring: Arc<dyn Keyring>,
 }
 
 impl Known {
     /// Looks it up. Asks nothing of the keyring yet.
-    pub(super) fn find(name: &IdentityName, context: &Context) -> Result<Self> {
-        let config = context.config()?;
-        let missing = || Error::NoIdentity { name: name.clone() };
-        let settings = config.identities().get(name).ok_or_else(missing)?.clone();
-        Self::of(name, settings, &config, context)
-    }
-
-    fn of(
-        name: &IdentityName,
-        settings: Identity,
-        config: &Config,
-        context: &Context,
-    ) -> Result<Self> {
+    fn find(name: &IdentityName, ring: &Ring<'_>) -> Result<Self> {
+        let config = ring.context.config()?;
         Ok(Self {
             name: name.clone(),
-            settings,
-            keyring: context.identity_keyring(config)?,
+            settings: ring.context.identity(&config, name)?,
+            keyring: ring.keyring(&config)?,
         })
     }
 
     /// The way to a session of it.
-    pub(super) fn login(&self, mfa_code: Option<String>) -> credentials::login::Login<'_> {
+    fn login(&self, mfa_code: Option<String>) -> credentials::login::Login<'_> {
         credentials::login::Login {
             name: &self.name,
             settings: &self.settings,

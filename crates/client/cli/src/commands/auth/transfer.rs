@@ -1,22 +1,20 @@
-//! `artifacts auth keyring export` and `import`: a keyring as a file that `age` opens.
-//!
-//! Inside it is text: `artifacts keyring export 1`, then for each entry a line `NAME LENGTH`
-//! and so many bytes, and a newline.
+//! `artifacts auth keyring export` and `import`: a keyring as a file that `age` opens, with
+//! the text of [`credentials::keyring::export`] inside.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use age::secrecy::SecretString;
 use age::{Decryptor, Encryptor, scrypt, x25519};
 use clap::Args;
-use credentials::keyring::{EntryName, Keyring, Secret};
+use credentials::keyring::{EntryName, Keyring, Secret, export as exported};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::context::Context;
+use super::migrate::{clash, same};
+use crate::context::{Context, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::input;
 use crate::variables;
@@ -41,32 +39,29 @@ pub(crate) struct Import {
     /// is asked for.
     #[arg(long, value_name = "FILE")]
     age_identity: Option<PathBuf>,
+    /// Replace entries that have other values than the file's.
+    #[arg(long)]
+    overwrite: bool,
 }
-
-const TITLE: &str = "artifacts keyring export 1";
 
 /// The most bytes of an exported keyring.
 const LIMIT: u64 = 16 << 20;
 
 pub(super) fn export(command: &Export, from: &Arc<dyn Keyring>, context: &Context) -> Result<()> {
-    let names = from.names()?;
-    let mut text = Zeroizing::new(Vec::from(format!("{TITLE}\n")));
-    for name in &names {
-        let Some(secret) = from.load(name)? else {
-            continue;
-        };
-        let bytes = secret.expose();
-        text.extend_from_slice(format!("{name} {}\n", bytes.len()).as_bytes());
-        text.extend_from_slice(bytes);
-        text.push(b'\n');
+    let mut entries = Vec::new();
+    for name in from.names()? {
+        if let Some(secret) = from.load(&name)? {
+            entries.push((name, secret));
+        }
     }
+    let text = exported::render(&entries);
     let sealed = seal(command, &text, context)?;
     write_new(&command.file, &sealed)?;
-    let answer = json!({ "file": command.file, "entries": names.len() });
+    let answer = json!({ "file": command.file, "entries": entries.len() });
     if context.output.is_json() {
         return context.output.data(&answer, String::new);
     }
-    let (count, file) = (names.len(), command.file.display());
+    let (count, file) = (entries.len(), command.file.display());
     let place = from.place();
     context.output.note(&format!(
         "Wrote {count} entries of {place} to {file}; age -d opens it."
@@ -75,12 +70,14 @@ pub(super) fn export(command: &Export, from: &Arc<dyn Keyring>, context: &Contex
 }
 
 pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context) -> Result<()> {
+    check_lasting(to.as_ref())?;
     let text = open(command, context)?;
-    let entries = parse(&text).ok_or_else(|| {
+    let entries = exported::parse(&text).ok_or_else(|| {
         let text = format!("{} is no exported keyring", command.file.display());
         Failure::new(Code::FileMalformed, text)
             .with_hint("export it again with: artifacts auth keyring export")
     })?;
+    check_clashes(command, &entries, to.as_ref())?;
     for (name, secret) in &entries {
         to.store(name, secret)?;
     }
@@ -91,6 +88,45 @@ pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context)
     }
     let (place, names) = (to.place(), names.join(", "));
     context.output.note(&format!("Saved {names} in {place}."));
+    for (name, _) in &entries {
+        tell_of_settings(name, context)?;
+    }
+    Ok(())
+}
+
+fn check_clashes(
+    command: &Import,
+    entries: &[(EntryName, Secret)],
+    to: &dyn Keyring,
+) -> Result<()> {
+    let mut clashes = Vec::new();
+    for (name, secret) in entries {
+        let differs = to
+            .load(name)?
+            .is_some_and(|there| !same(name, &there, secret));
+        clashes.extend(differs.then(|| name.to_string()));
+    }
+    match clashes.is_empty() || command.overwrite {
+        true => Ok(()),
+        false => Err(clash(&clashes)),
+    }
+}
+
+/// An identity's keys are of no use before its settings are there.
+fn tell_of_settings(entry: &EntryName, context: &Context) -> Result<()> {
+    let Some(name) = entry.as_str().strip_prefix("identity/") else {
+        return Ok(());
+    };
+    let config = context.config()?;
+    if !config
+        .identities()
+        .keys()
+        .any(|known| known.as_str() == name)
+    {
+        context.output.note(&format!(
+            "Identity {name} has keys but no settings here yet: artifacts auth user configure --identity {name}"
+        ));
+    }
     Ok(())
 }
 
@@ -146,19 +182,6 @@ fn open(command: &Import, context: &Context) -> Result<Zeroizing<Vec<u8>>> {
     Ok(text)
 }
 
-fn parse(text: &[u8]) -> Option<Vec<(EntryName, Secret)>> {
-    let mut rest = text.strip_prefix(TITLE.as_bytes())?.strip_prefix(b"\n")?;
-    let mut entries = Vec::new();
-    while !rest.is_empty() {
-        let end = rest.iter().position(|byte| *byte == b'\n')?;
-        let (name, length) = std::str::from_utf8(&rest[..end]).ok()?.split_once(' ')?;
-        let (bytes, after) = rest[end + 1..].split_at_checked(length.parse().ok()?)?;
-        entries.push((name.parse().ok()?, Secret::new(bytes.to_vec())));
-        rest = after.strip_prefix(b"\n")?;
-    }
-    Some(entries)
-}
-
 /// The exported file's password: from the variable, else from a person, twice where it is
 /// new.
 fn password(context: &Context, is_new: bool) -> Result<SecretString> {
@@ -183,42 +206,15 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
         let text = format!("cannot write {}: {e}", path.display());
         Failure::new(Code::FileUnusable, text)
     };
-    let mut file = fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(unusable)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(unusable)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_export_is_refused_whole() {
-        let good = format!("{TITLE}\nstorage/default 3\na\nb\nsession/x 0\n\n");
-        let entries = parse(good.as_bytes()).expect("good");
-        let read: Vec<_> = entries
-            .iter()
-            .map(|(name, secret)| (name.as_str(), secret.expose()))
-            .collect();
-        assert_eq!(
-            read,
-            [("storage/default", &b"a\nb"[..]), ("session/x", b"")]
-        );
-        for bad in [
-            "",
-            "artifacts keyring export 2\n",
-            &good[..good.len() - 1],
-            &format!("{TITLE}\nstorage/default 9\nab\n"),
-            &format!("{TITLE}\nstorage/default x\nab\n"),
-            &format!("{TITLE}\nno name 2\nab\n"),
-        ] {
-            assert!(parse(bad.as_bytes()).is_none(), "{bad:?}");
-        }
-    }
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    // Mode 0600 is tempfile's own. What stops this leaves the file whole, or none.
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(unusable)?;
+    file.write_all(bytes).map_err(unusable)?;
+    file.as_file().sync_all().map_err(unusable)?;
+    file.persist_noclobber(path)
+        .map(drop)
+        .map_err(|e| unusable(e.error))
 }

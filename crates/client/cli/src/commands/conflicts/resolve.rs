@@ -95,6 +95,7 @@ impl Fetched {
         let options = PutOptions {
             condition,
             metadata: self.metadata.clone(),
+            ..PutOptions::default()
         };
         Ok(bucket.put(key, body, options).await?.etag)
     }

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
-use credentials::keyring::{KeyringError, KeyringKind};
-use credentials::{Error, Folder, KeyFile, Paths};
+use credentials::keyring::{Keyring, KeyringError, KeyringKind};
+use credentials::{Config, Error, Folder, KeyFile, KeyringSettings, Paths, Privacy, Workspaces};
 
 use super::Finding;
 use crate::context::Context;
@@ -15,69 +16,117 @@ const LITTLE_ROOM: u64 = 1 << 30;
 
 pub(super) fn look(context: &Context) -> Result<Vec<Finding>> {
     let paths = context.paths()?;
-    let mut findings = vec![
-        Finding::of("files", files(context, &paths), |count| {
-            format!("{count} files and folders of ours are private and whole")
-        }),
-        keyring(context),
-        fuse(),
-    ];
+    let mut findings = files(context, &paths);
+    findings.extend([keyring(context), fuse()]);
     findings.extend(passthrough());
     findings.push(room(paths.cache()));
     Ok(findings)
 }
 
-/// Modes, owners and forms of everything that we keep; how many there are.
-fn files(context: &Context, paths: &Paths) -> Result<usize> {
-    let mut count = 0;
+/// Modes, owners and forms of everything that we keep: each that is not as it must be.
+fn files(context: &Context, paths: &Paths) -> Vec<Finding> {
+    const CHECK: &str = "files";
+    let mut seen = Seen::default();
     for folder in [paths.config(), paths.cache(), paths.state(), paths.data()] {
-        count += usize::from(Folder::open(folder)?.is_some());
+        seen.take(Folder::open(folder).map(|found| found.is_some().into()));
     }
-    count += usize::from(KeyFile::load(paths.config())?.is_some());
-    context.config()?;
-    count += usize::from(paths.config_file().exists());
-    let workspaces = context.workspaces()?;
-    for name in workspaces.names()? {
-        workspaces.load(&name)?;
-        count += 1;
+    seen.take(KeyFile::load(paths.config()).map(|found| found.is_some().into()));
+    seen.take(Config::load(paths).map(|_| paths.config_file().exists().into()));
+    seen.take(workspaces(paths));
+    seen.take(keyring_files(context, paths));
+    let Seen { count, problems } = seen;
+    if problems.is_empty() {
+        let title = format!("{count} files and folders of ours are private and whole");
+        return vec![Finding::good(CHECK, title)];
     }
-    Ok(count)
+    let problem = |failure| Finding::problem(CHECK, failure);
+    problems.into_iter().map(problem).collect()
+}
+
+/// How many are well, and what is wrong, each once: a folder is in the way of many files.
+#[derive(Default)]
+struct Seen {
+    count: usize,
+    problems: Vec<Failure>,
+}
+
+impl Seen {
+    fn take(&mut self, looked: credentials::Result<usize>) {
+        match looked {
+            Ok(count) => self.count += count,
+            Err(error) => {
+                let failure = Failure::from(error);
+                if !self.problems.contains(&failure) {
+                    self.problems.push(failure);
+                }
+            }
+        }
+    }
+}
+
+fn workspaces(paths: &Paths) -> credentials::Result<usize> {
+    let workspaces = Workspaces::new(paths);
+    let names = workspaces.names()?;
+    for name in &names {
+        workspaces.load(name)?;
+    }
+    Ok(names.len())
+}
+
+/// The folder of the file keyring, where that is the one that is used.
+fn keyring_files(context: &Context, paths: &Paths) -> credentials::Result<usize> {
+    // What is wrong with the configuration is found above.
+    let settings = || -> Result<KeyringSettings> {
+        let config = context.config()?;
+        context.identity_settings(&config, &context.profile(None)?)
+    };
+    let Some(settings) = settings().ok().filter(|s| s.kind == KeyringKind::File) else {
+        return Ok(0);
+    };
+    let Some(folder) = Folder::open(&settings.path(paths)?)? else {
+        return Ok(0);
+    };
+    let names = folder.names()?;
+    for name in &names {
+        folder.read(name, Privacy::Secret)?;
+    }
+    Ok(names.len())
 }
 
 /// The keyring, where one is used. Asks nobody for a password.
 fn keyring(context: &Context) -> Finding {
     const CHECK: &str = "keyring";
-    let silent = Context::new(context.output, true);
-    let looked = || -> Result<Option<String>> {
-        let config = silent.config()?;
-        let profile = silent.profile(None)?;
-        let configured = silent.keyring_settings(&config, &profile)?;
+    let used = || -> Result<Option<Arc<dyn Keyring>>> {
+        let config = context.config()?;
+        let profile = context.profile(None)?;
+        let configured = context.keyring_settings(&config, &profile)?;
         if configured.is_none() && config.identities().is_empty() {
             return Ok(None);
         }
-        let keyring = silent.identity_keyring(&config)?;
-        if keyring.kind() == KeyringKind::Memory {
-            return Ok(Some("keeps nothing from command to command".into()));
-        }
-        let count = match keyring.names() {
-            Ok(names) => names.len(),
-            // Locked is how a file keyring should be found.
-            Err(Error::Keyring(KeyringError::NoPassword { .. })) => {
-                let place = keyring.place();
-                return Ok(Some(format!(
-                    "{place} is locked; commands will ask for its password"
-                )));
-            }
-            Err(other) => return Err(other.into()),
-        };
-        Ok(Some(format!(
-            "{} answers; entries: {count}",
-            keyring.place()
-        )))
+        context.identity_keyring(&config, &profile).map(Some)
     };
-    match looked() {
-        Ok(None) => Finding::good(CHECK, "none is configured; keys are in byo-credentials"),
-        other => Finding::of(CHECK, other, Option::unwrap_or_default),
+    let keyring = match used() {
+        Ok(Some(keyring)) => keyring,
+        Ok(None) => return Finding::good(CHECK, "none is configured; keys are in byo-credentials"),
+        Err(failure) => return Finding::problem(CHECK, failure),
+    };
+    let place = keyring.place();
+    if keyring.kind() == KeyringKind::Memory {
+        let next = "export the keys in each job, or choose another with ARTIFACTS_KEYRING_TYPE";
+        let title = format!("{place} keeps nothing from command to command");
+        return Finding::note(CHECK, "keeps-nothing", title, next);
+    }
+    match keyring.names() {
+        Ok(names) => Finding::good(CHECK, format!("{place} answers; entries: {}", names.len())),
+        // Locked is how a file keyring should be found.
+        Err(Error::Keyring(KeyringError::NoPassword { .. })) => Finding {
+            code: format!("{CHECK}-locked"),
+            ..Finding::good(
+                CHECK,
+                format!("{place} is locked; commands will ask for its password"),
+            )
+        },
+        Err(other) => Finding::problem(CHECK, other.into()),
     }
 }
 
@@ -88,13 +137,16 @@ fn fuse() -> Finding {
     if let Err(e) = device {
         return missing(format!("/dev/fuse: {e}"));
     }
-    if !is_root() && !in_path("fusermount3") {
+    if is_admin() {
+        return Finding::good(CHECK, "this process may mount by itself");
+    }
+    if !in_path("fusermount3") {
         return missing("fusermount3, with which ordinary users mount, is not installed".into());
     }
-    Finding::good(CHECK, "this user can mount")
+    Finding::good(CHECK, "this user can mount, through fusermount3")
 }
 
-/// Reads and writes without us need root and Linux 6.9.
+/// Reads and writes without us need CAP_SYS_ADMIN and Linux 6.9.
 fn passthrough() -> Option<Finding> {
     const CHECK: &str = "passthrough";
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
@@ -104,13 +156,21 @@ fn passthrough() -> Option<Finding> {
     let version = (number()?, number()?);
     Some(if version < (6, 9) {
         let title = format!("Linux {release} does not let the kernel read cached files itself");
-        Finding::note(CHECK, title, "works without, more slowly; Linux 6.9 has it")
-    } else if !is_root() {
-        let title = "only root may let the kernel read cached files itself";
-        Finding::note(CHECK, title, "works without, more slowly")
+        let next = "works without, more slowly; Linux 6.9 has it";
+        Finding::note(CHECK, "old-kernel", title, next)
+    } else if !is_admin() {
+        let title = "without CAP_SYS_ADMIN the kernel may not read cached files itself";
+        let next = "works without, more slowly; root has it, a container with --cap-add SYS_ADMIN";
+        Finding::note(CHECK, "no-right", title, next)
     } else {
-        Finding::good(CHECK, format!("Linux {release}, as root"))
+        Finding::good(CHECK, format!("Linux {release}, with CAP_SYS_ADMIN"))
     })
+}
+
+/// Whether this process has CAP_SYS_ADMIN, which both mounting without a helper and passthrough
+/// need.
+fn is_admin() -> bool {
+    mount::passthrough_possible()
 }
 
 fn room(cache: &Path) -> Finding {
@@ -127,16 +187,12 @@ fn room(cache: &Path) -> Finding {
             let title = format!("{} MiB are free for {}", free >> 20, cache.display());
             if free < LITTLE_ROOM {
                 let next = "free some, or set XDG_CACHE_HOME to a disk with room";
-                Finding::note(CHECK, title, next)
+                Finding::note(CHECK, "little-room", title, next)
             } else {
                 Finding::good(CHECK, title)
             }
         }
     }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 fn in_path(program: &str) -> bool {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::key_choice::KeyChoice;
 use crate::output::table;
 
 /// Which workspaces are looked at beside this machine; all of them without a word.
@@ -21,6 +22,8 @@ pub(crate) struct Doctor {
     /// Ask no store.
     #[arg(long, conflicts_with = "workspace")]
     offline: bool,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 /// How a thing was found.
@@ -41,8 +44,9 @@ struct Finding {
     /// What was looked at, stable for scripts: `keyring`, `clock` …
     check: &'static str,
     state: State,
-    /// The error code that commands would end with, where it is a problem.
-    code: Option<&'static str>,
+    /// What was found, stable for scripts: of a problem, the error code that commands would
+    /// end with; otherwise `CHECK-…`.
+    code: String,
     title: String,
     /// The next step.
     next: Option<String>,
@@ -51,14 +55,18 @@ struct Finding {
 }
 
 pub(crate) fn run(command: &Doctor, context: &Context) -> Result<ExitCode> {
+    // Whoever looks around asks for no password.
+    let context = &Context::new(context.output, true);
     let mut findings = local::look(context)?;
     if !command.offline {
         let names = match command.workspace.as_slice() {
-            [] => context.workspaces()?.names()?,
+            // Where that cannot be read, the files' finding says so.
+            [] => context.workspaces()?.names().unwrap_or_default(),
             named => named.to_vec(),
         };
+        let keys = command.keys.settled(context)?;
         for name in names {
-            findings.extend(store::look(context, &name));
+            findings.extend(store::look(context, &name, &keys));
         }
     }
     context.output.data(&findings, || {
@@ -75,16 +83,23 @@ impl Finding {
         Self {
             check,
             state: State::Good,
-            code: None,
+            code: format!("{check}-good"),
             title: title.into(),
             next: None,
             exit: 0,
         }
     }
 
-    fn note(check: &'static str, title: impl Into<String>, next: impl Into<String>) -> Self {
+    /// `what` is the end of its code.
+    fn note(
+        check: &'static str,
+        what: &str,
+        title: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
         Self {
             state: State::Note,
+            code: format!("{check}-{what}"),
             next: Some(next.into()),
             ..Self::good(check, title)
         }
@@ -94,18 +109,10 @@ impl Finding {
         let next = failure.hint.unwrap_or_else(|| next_step(failure.code));
         Self {
             state: State::Problem,
-            code: Some(failure.code.as_str()),
+            code: failure.code.as_str().to_owned(),
             next: Some(next),
             exit: failure.code.exit(),
             ..Self::good(check, failure.message)
-        }
-    }
-
-    /// A good finding with this title, or the problem that stood in its way.
-    fn of<T>(check: &'static str, looked: Result<T>, title: impl FnOnce(T) -> String) -> Self {
-        match looked {
-            Ok(seen) => Self::good(check, title(seen)),
-            Err(failure) => Self::problem(check, failure),
         }
     }
 
@@ -115,9 +122,10 @@ impl Finding {
             State::Note => "note",
             State::Problem => "PROBLEM",
         };
-        let code = self
-            .code
-            .map_or_else(String::new, |code| format!(" [{code}]"));
+        let code = match self.state {
+            State::Good => String::new(),
+            State::Note | State::Problem => format!(" [{}]", self.code),
+        };
         let next = self.next.as_ref().map(|next| format!("; {next}"));
         vec![
             self.check.into(),

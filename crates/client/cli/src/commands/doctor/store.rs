@@ -11,15 +11,24 @@ use super::Finding;
 use crate::commands::workspace::view::shortcomings;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::key_choice::Settled;
+use crate::variables;
 use crate::workspace::{self, first_page, place, probe};
 
-/// Stores refuse a signature that is 15 minutes off; long before, times of files are wrong.
+/// Stores refuse a signature that is 15 minutes off (the S3 client here corrects itself, other
+/// tools do not); long before, times of files are wrong.
 const SKEW_ALLOWED: Duration = Duration::from_secs(60);
 const SKEW_REFUSED: Duration = Duration::from_secs(15 * 60);
 
-pub(super) fn look(context: &Context, name: &WorkspaceName) -> Vec<Finding> {
-    let opened = match workspace::open(context, name) {
+pub(super) fn look(context: &Context, name: &WorkspaceName, keys: &Settled) -> Vec<Finding> {
+    let opened = match workspace::open(context, name, keys) {
         Ok(opened) => opened,
+        Err(failure) if failure.code == Code::KeyringPassword && !has_password(context) => {
+            let title =
+                format!("{name}: its keys are in a locked keyring, so its store is not asked");
+            let next = failure.hint.unwrap_or_default();
+            return vec![Finding::note("keys", "locked", title, next)];
+        }
         Err(failure) => return vec![Finding::problem("keys", of(name, failure))],
     };
     let mut findings = vec![Finding::good("keys", format!("{name}: there are keys"))];
@@ -48,14 +57,29 @@ pub(super) fn look(context: &Context, name: &WorkspaceName) -> Vec<Finding> {
         ));
     }
     for (lack, next) in lacks {
-        findings.push(Finding::note(
-            "bucket",
-            format!("{name}: {place} {lack}"),
-            next,
-        ));
+        let title = format!("{name}: {place}: {lack}");
+        findings.push(Finding::note("bucket", "lacks", title, next));
     }
-    findings.extend(skew.map(|skew| clock(name, skew)));
+    findings.push(match skew {
+        Some(skew) => clock(name, skew),
+        None => {
+            let title = format!("{name}: the store's clock is not known: the keys may only read");
+            let next =
+                "nothing is lost by it; look with keys that may write, if files have wrong times";
+            Finding::note("clock", "not-known", title, next)
+        }
+    });
     findings
+}
+
+/// Whether a password was given, so that it must have been the wrong one.
+fn has_password(context: &Context) -> bool {
+    let config = context.config();
+    config.is_ok_and(|config| {
+        let mut names = config.password_variables().into_iter();
+        names.any(|name| variables::text(name).is_some())
+            || variables::text(credentials::PASSWORD_VARIABLE).is_some()
+    })
 }
 
 /// How far apart the store's clock and ours are: what time it gives an object that is
@@ -98,10 +122,10 @@ fn clock(name: &WorkspaceName, skew: Duration) -> Finding {
     if skew >= SKEW_REFUSED {
         Finding::problem(
             "clock",
-            Failure::new(Code::KeysRefused, title).with_hint(next),
+            Failure::new(Code::ClockSkewed, title).with_hint(next),
         )
     } else if skew > SKEW_ALLOWED {
-        Finding::note("clock", title, next)
+        Finding::note("clock", "apart", title, next)
     } else {
         Finding::good("clock", title)
     }
@@ -111,5 +135,25 @@ fn of(name: &WorkspaceName, failure: Failure) -> Failure {
     Failure {
         message: format!("{name}: {}", failure.message),
         ..failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_wrong_by_degrees() {
+        let name: WorkspaceName = "work".parse().expect("a name");
+        for (seconds, code) in [
+            (0, "clock-good"),
+            (60, "clock-good"),
+            (61, "clock-apart"),
+            (899, "clock-apart"),
+            (900, "clock-skewed"),
+        ] {
+            let finding = clock(&name, Duration::from_secs(seconds));
+            assert_eq!(finding.code, code, "{seconds} s");
+        }
     }
 }

@@ -36,7 +36,7 @@ impl Progress {
             pending_changes: status.pending_changes,
             pending_files: status.pending_files,
             pending_bytes: status.pending_bytes,
-            last_error: None,
+            ..Outcome::default()
         });
         self.bar
             .set_message(format!("{}: {left} left{trouble}", self.verb));

@@ -4,25 +4,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucket::probe::Capabilities;
+use bucket::probe::{Capabilities, SCRATCH};
 use bucket::{Body, Bucket, Condition, Etag, Key, PutOptions};
 use credentials::Folder;
 use filesystem::{Filesystem, OpenError, Settings};
 use model::WorkspaceName;
 use mount::control::Outcome;
 use mount::supervise::Ready;
-use mount::{Claim, MountOptions, MountTable, Mounted};
+use mount::{Claim, Metered, MountOptions, MountTable, Mounted, Movement};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use super::settings::{Choices, Flags, unknown_keys};
+use crate::commands::wake_watchers;
+use crate::commands::workspace::view::shortcomings;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
-use crate::marker::Marker;
-use crate::variables;
+use crate::key_choice::Settled;
+use crate::marker::MARKER;
 use crate::workspace::{self, Opened};
 
-/// How long a mount waits to learn whether its keys may write.
+/// How long a mount waits to learn whether its workspace is there and its keys may write.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Everything that a mount needs, checked as far as the machine alone can tell.
@@ -39,6 +42,8 @@ pub(crate) struct Plan {
     cache: PathBuf,
     state: PathBuf,
     notes: Vec<String>,
+    /// Which keys were chosen.
+    pub(crate) keys: Settled,
 }
 
 /// A mount and what was found on the way to it.
@@ -54,18 +59,12 @@ impl Plan {
         name: &WorkspaceName,
         path: &Path,
         flags: &Flags,
+        keys: Settled,
         context: &Context,
     ) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| Failure::new(Code::InvalidValue, format!("{}: {e}", path.display())))?;
-        let mut opened = workspace::open(context, name)?;
-        let named = variables::text(variables::PROFILE).is_some();
-        if flags.key_profile.is_some() || named {
-            opened.config.profile = context.profile(flags.key_profile.as_ref())?;
-            opened.config.identity = None;
-            opened.config.aws_profile = None;
-            opened.bucket = workspace::connect(context, &opened.config)?;
-        }
+        let opened = workspace::open(context, name, &keys)?;
         let choices = flags.choose(&opened.config.mount)?;
         let notes = unknown_keys(&opened.config.mount)
             .into_iter()
@@ -89,6 +88,7 @@ impl Plan {
             cache: own(paths.cache())?,
             state: own(paths.state())?,
             notes,
+            keys,
             opened,
         })
     }
@@ -129,18 +129,25 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
             plan.path.display()
         ));
     }
-    let read_only = plan.choices.read_only || !may_write(plan, &mut notes).await?;
-    let settings = settings(plan, read_only);
+    let found = look(plan, &mut notes).await?;
+    let read_only = plan.choices.read_only || !found.writable;
+    notes.extend(warnings(&found, read_only));
+    let settings = settings(plan, &found, read_only);
     let (watcher, changes) = mount::watcher();
     allow_many_files();
-    let tree = Filesystem::open(plan.opened.bucket.clone(), settings, watcher)
+    let movement = Movement::default();
+    let bucket = Arc::new(Metered::new(plan.opened.bucket.clone(), movement.clone()));
+    let tree = Filesystem::open(bucket, settings, watcher)
         .await
         .map_err(not_opened)?;
+    notes.extend(tree.status().journal_set_aside.map(set_aside));
     let options = MountOptions {
         read_only,
         allow_other: plan.choices.allow_other || is_root(),
         passthrough: plan.choices.passthrough,
         log,
+        wake: Some(wake_watchers::program()),
+        movement,
     };
     let mounted = match Mounted::start(claim, tree.clone(), changes, options).await {
         Ok(mounted) => mounted,
@@ -205,14 +212,13 @@ fn allow_many_files() {
     }
 }
 
-fn settings(plan: &Plan, read_only: bool) -> Settings {
-    let capabilities = plan.opened.capabilities.unwrap_or(NOTHING);
+fn settings(plan: &Plan, capabilities: &Capabilities, read_only: bool) -> Settings {
     let profile = plan.choices.profile();
     let mut settings = Settings::new(
         profile,
         plan.cache.clone(),
         plan.state.clone(),
-        capabilities,
+        *capabilities,
     );
     settings.prefix = plan.opened.config.prefix.as_str().to_owned();
     settings.host = host_name();
@@ -233,32 +239,66 @@ const NOTHING: Capabilities = Capabilities {
     versions: false,
 };
 
-/// Whether the keys may write, in one request that changes nothing: a write of the marker
-/// on the condition that it is a version which cannot be. A store checks the right first.
-async fn may_write(plan: &Plan, notes: &mut Vec<String>) -> Result<bool> {
+/// Asks the store, at one time, whether the bucket still holds this workspace and whether
+/// the keys may write: what it and they can do, as far as this mount is concerned.
+async fn look(plan: &Plan, notes: &mut Vec<String>) -> Result<Capabilities> {
+    let known = plan.opened.capabilities.unwrap_or(NOTHING);
+    let asked = async { tokio::join!(is_still_there(plan), may_write(plan, known)) };
+    let Ok((there, writable)) = tokio::time::timeout(PROBE_PATIENCE, asked).await else {
+        let reason = format!("no answer in {} s", PROBE_PATIENCE.as_secs());
+        return offline(plan, known, reason, notes);
+    };
+    let writable = match writable {
+        Err(error) if error.is_temporary() => {
+            return offline(plan, known, error.to_string(), notes);
+        }
+        other => other?,
+    };
+    if let Some(silence) = there? {
+        return offline(plan, known, silence, notes);
+    }
+    match (known.writable, writable) {
+        // The keys could only read when the store was asked what it can do.
+        (false, true) => workspace::probe(plan.opened.bucket.as_ref(), &plan.opened.config).await,
+        (true, false) => Ok(NOTHING),
+        _ => Ok(known),
+    }
+}
+
+/// Refuses a bucket that was emptied or holds another workspace by now: its journal and
+/// cache are of this one. A store that does not answer keeps nobody from what is cached; then
+/// its words are given.
+async fn is_still_there(plan: &Plan) -> Result<Option<String>> {
+    match plan.opened.check_marker().await {
+        Ok(_) => Ok(None),
+        // Keys that may not read the marker may well read the files.
+        Err(failure) if failure.code == Code::PermissionDenied => Ok(None),
+        Err(failure) if failure.code.is_temporary() => Ok(Some(failure.message)),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether the keys may write. Where conditions are honoured that is asked in a request that
+/// changes nothing: a write of the marker on the condition that it is a version which cannot
+/// be; a store checks the right first. Elsewhere a scratch object is written.
+async fn may_write(plan: &Plan, known: Capabilities) -> bucket::Result<bool> {
     if plan.choices.read_only {
-        return Ok(false);
+        return Ok(known.writable);
     }
-    let honours = plan.opened.capabilities.is_some_and(|c| c.put_if_match);
-    if !honours {
-        // A store that ignores the condition would really write.
-        return Ok(plan.opened.capabilities.is_some_and(|c| c.writable));
-    }
-    let marker = Marker::key(&plan.opened.config.prefix)?;
-    let asked = impossible_write(plan.opened.bucket.as_ref(), &marker);
-    let answer = tokio::time::timeout(PROBE_PATIENCE, asked).await;
-    match answer {
-        Ok(Err(bucket::Error::PermissionDenied { .. })) => Ok(false),
-        Ok(Ok(()) | Err(bucket::Error::Precondition { .. } | bucket::Error::NotFound { .. })) => {
+    let bucket = plan.opened.bucket.as_ref();
+    let prefix = &plan.opened.config.prefix;
+    let asked = if known.put_if_match {
+        impossible_write(bucket, &key(prefix.join(MARKER))?).await
+    } else {
+        let name = Uuid::new_v4();
+        scratch_write(bucket, &key(prefix.join(&format!("{SCRATCH}{name}")))?).await
+    };
+    match asked {
+        Err(bucket::Error::PermissionDenied { .. }) => Ok(false),
+        Ok(()) | Err(bucket::Error::Precondition { .. } | bucket::Error::NotFound { .. }) => {
             Ok(true)
         }
-        Ok(Err(error)) if !error.is_temporary() => Err(error.into()),
-        Ok(Err(error)) => offline(plan, error.to_string(), notes),
-        Err(_) => offline(
-            plan,
-            format!("no answer in {} s", PROBE_PATIENCE.as_secs()),
-            notes,
-        ),
+        Err(error) => Err(error),
     }
 }
 
@@ -273,9 +313,48 @@ async fn impossible_write(bucket: &dyn Bucket, key: &Key) -> bucket::Result<()> 
         .map(drop)
 }
 
+async fn scratch_write(bucket: &dyn Bucket, key: &Key) -> bucket::Result<()> {
+    let empty = Body::Bytes(bytes::Bytes::new());
+    bucket.put(key, empty, PutOptions::default()).await?;
+    if let Err(error) = bucket.delete(key, Condition::None).await {
+        tracing::warn!(%key, %error, "a scratch object may be left");
+    }
+    Ok(())
+}
+
+fn key(text: String) -> bucket::Result<Key> {
+    Key::new(text).map_err(|error| bucket::Error::Invalid {
+        reason: error.to_string(),
+    })
+}
+
+/// What the user should know of a store that is written to.
+fn warnings(capabilities: &Capabilities, read_only: bool) -> Vec<String> {
+    if read_only {
+        return Vec::new();
+    }
+    let lacks = shortcomings(capabilities).into_iter();
+    lacks
+        .map(|(text, hint)| format!("warning: {text}\nhint: {hint}"))
+        .collect()
+}
+
+fn set_aside(path: String) -> String {
+    format!(
+        "warning: the journal could not be read and was kept as {path}\n\
+         hint: what waited in it for upload is not in the bucket; keep that file and the cache \
+         folder until you have what you need"
+    )
+}
+
 /// Without the store, what was mounted before can be used from its cache; what never was
 /// has nothing to show.
-fn offline(plan: &Plan, reason: String, notes: &mut Vec<String>) -> Result<bool> {
+fn offline(
+    plan: &Plan,
+    capabilities: Capabilities,
+    reason: String,
+    notes: &mut Vec<String>,
+) -> Result<Capabilities> {
     let known = std::fs::read_dir(&plan.cache).is_ok_and(|mut entries| entries.next().is_some());
     if !known {
         return Err(bucket::Error::Unreachable {
@@ -287,12 +366,15 @@ fn offline(plan: &Plan, reason: String, notes: &mut Vec<String>) -> Result<bool>
     notes.push(format!(
         "The store does not answer ({reason}): what is cached can be used, changes wait in the journal."
     ));
-    Ok(true)
+    Ok(capabilities)
 }
 
-fn not_opened(error: OpenError) -> Failure {
+pub(crate) fn not_opened(error: OpenError) -> Failure {
     let hint = match &error {
         OpenError::Folder { .. } => "is the disk full, or the folder another user's?",
+        OpenError::NewerJournal { .. } => {
+            "use the newer version here; nothing in the journal was changed"
+        }
         OpenError::Journal { .. } => {
             "the journal holds what is not in the bucket yet: keep it, and report what the message says"
         }

@@ -10,6 +10,7 @@ use toml::Table;
 
 use super::values::{Size, Span, Switch};
 use crate::failure::{Code, Failure, Result};
+use crate::key_choice::KeyChoice;
 use crate::variables;
 
 const PROFILE: &str = "ARTIFACTS_MOUNT_PROFILE";
@@ -78,9 +79,14 @@ pub(crate) struct Flags {
     /// Do not let the kernel read and write whole local files by itself.
     #[arg(long)]
     no_passthrough: bool,
-    /// Other keys than the workspace's own.
+    /// Use this set of keys in place of those that the workspace was made with. (Other
+    /// commands call it --profile, which here is the mount's.) [default: ARTIFACTS_PROFILE,
+    /// else the workspace's own]
     #[arg(long, value_name = "PROFILE")]
     pub(crate) key_profile: Option<KeyProfile>,
+    /// Use the keys of this profile of the AWS tools. Their files are only read.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "key_profile")]
+    pub(crate) aws_profile: Option<String>,
 }
 
 /// What was chosen, from wherever it came.
@@ -144,7 +150,16 @@ impl Flags {
         })
     }
 
-    /// The same options as words of a command line, for the background process.
+    /// Which keys are chosen, if any are.
+    pub(crate) fn keys(&self) -> KeyChoice {
+        KeyChoice {
+            profile: self.key_profile.clone(),
+            aws_profile: self.aws_profile.clone(),
+        }
+    }
+
+    /// The same options, but for the choice of keys, as words of a command line, for the
+    /// background process.
     pub(crate) fn to_words(&self) -> Vec<String> {
         let mut words = Vec::new();
         let mut option = |name: &str, value: Option<String>| {
@@ -157,10 +172,6 @@ impl Flags {
         option("attr-ttl", self.attr_ttl.map(|v| v.to_string()));
         option("write-back", self.write_back.map(|v| v.to_string()));
         option("attributes", self.attributes.map(|v| v.to_string()));
-        option(
-            "key-profile",
-            self.key_profile.as_ref().map(ToString::to_string),
-        );
         for (name, given) in [
             ("read-only", self.read_only),
             ("allow-other", self.allow_other),

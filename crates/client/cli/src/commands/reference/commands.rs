@@ -11,12 +11,13 @@ pub(super) fn page(mut root: Command) -> String {
     for arg in root.get_arguments().filter(|arg| arg.is_global_set()) {
         text.push_str(&item(arg));
     }
-    section(&mut text, &root, "");
+    section(&mut text, &root, "", &[]);
     text
 }
 
-/// The command's section and those of the commands below it.
-fn section(text: &mut String, command: &Command, above: &str) {
+/// The command's section and those of the commands below it. `groups` are the options that the
+/// groups above it give to all of their commands.
+fn section(text: &mut String, command: &Command, above: &str, groups: &[&Arg]) {
     let name = format!("{above}{}", command.get_name());
     if command.get_subcommands().next().is_none() {
         text.push_str(&format!("\n## `{name}`\n\n{}\n", about(command)));
@@ -25,16 +26,30 @@ fn section(text: &mut String, command: &Command, above: &str) {
             .get_arguments()
             .filter(|arg| !arg.is_global_set() && !arg.is_hide_set())
             .filter(|arg| !matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpLong))
+            .chain(groups.iter().copied())
             .map(item)
             .collect();
         if !own.is_empty() {
             text.push_str(&format!("\n{own}"));
         }
     }
+    let given = command.get_arguments().filter(|_| !above.is_empty());
+    let given = given.filter(|arg| arg.is_global_set() && !is_of_root(arg));
+    let mut groups = groups.to_vec();
+    groups.extend(
+        given
+            .filter(|arg| !groups.iter().any(|g| g.get_id() == arg.get_id()))
+            .collect::<Vec<_>>(),
+    );
     let below = command.get_subcommands();
     for inner in below.filter(|c| !c.is_hide_set() && c.get_name() != "help") {
-        section(text, inner, &format!("{name} "));
+        section(text, inner, &format!("{name} "), &groups);
     }
+}
+
+/// Whether every command has it; those are listed at the top.
+fn is_of_root(arg: &Arg) -> bool {
+    ["format", "no_input", "help", "version"].contains(&arg.get_id().as_str())
 }
 
 fn about(command: &Command) -> String {

@@ -10,7 +10,7 @@ use model::WorkspaceName;
 use super::target::{Target, check_free, nested};
 use super::view::{View, warn_of};
 use crate::commands::{mount, storage};
-use crate::context::Context;
+use crate::context::{Context, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::marker::{MARKER, Marker};
 use crate::workspace::{connect, first_page, place, probe};
@@ -169,6 +169,9 @@ fn try_cache(chain: &StorageKeys, context: &Context) -> Result<Option<String>> {
         .iter()
         .any(|(field, _)| *field == Field::SessionToken);
     let place = chain.saved_place()?;
+    if let Place::Keyring(keyring) = chain.place() {
+        check_lasting(keyring.as_ref())?;
+    }
     let saved = chain.update(&context.paths()?, |file, profile| {
         if temporary && has_lasting_keys(file, profile)? {
             return Ok(false);

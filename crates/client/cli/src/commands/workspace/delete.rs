@@ -4,11 +4,15 @@ use bucket::{Bucket, Condition, Key, ListRequest, ObjectMeta};
 use clap::Args;
 use credentials::Prefix;
 use model::WorkspaceName;
+use mount::control::Outcome;
+use mount::{Liveness, MountError, units};
 use serde::Serialize;
 
+use crate::commands::mount as mounting;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::input;
+use crate::key_choice::KeyChoice;
 use crate::marker::Marker;
 use crate::workspace::{Opened, open, place};
 
@@ -23,6 +27,11 @@ pub(crate) struct Delete {
     /// Do not ask before the purge.
     #[arg(long)]
     yes: bool,
+    /// Also when changes that are not in the bucket wait in the journal on this machine.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 /// What was done, for programs.
@@ -49,6 +58,10 @@ struct Counts {
 
 pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
     let name = &delete.name;
+    refuse_mounted(name, context)?;
+    if !delete.force {
+        refuse_pending(name, context)?;
+    }
     let purged = match delete.purge {
         true => Some(purge(delete, context)?),
         false => None,
@@ -70,8 +83,47 @@ pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
     Ok(())
 }
 
+/// A mount goes on with a workspace that this machine no longer knows, and nothing says how
+/// to mount it again.
+fn refuse_mounted(name: &WorkspaceName, context: &Context) -> Result<()> {
+    let mounts = mounting::table(context)?.list()?;
+    let served = mounts.into_iter().find(|(record, liveness)| {
+        record.workspace == name.as_str() && *liveness != Liveness::Stale
+    });
+    match served {
+        None => Ok(()),
+        Some((record, _)) => Err(MountError::WorkspaceBusy {
+            workspace: record.workspace,
+            at: Some(record.mountpoint),
+        }
+        .into()),
+    }
+}
+
+/// What was closed and is nowhere but here must not be forgotten by the way.
+fn refuse_pending(name: &WorkspaceName, context: &Context) -> Result<()> {
+    let id = context.workspaces()?.load(name)?.id;
+    let left = mounting::left(context, id)?;
+    if left.is_nothing() {
+        return Ok(());
+    }
+    let folder = context.paths()?.state().join(id.to_string());
+    let pending = units::pending(&Outcome::from(left));
+    Err(Failure::new(
+        Code::LeftUndone,
+        format!(
+            "{pending} of {name} are only in the journal on this machine, in {}",
+            folder.display()
+        ),
+    )
+    .with_hint(format!(
+        "upload them: artifacts mount {name} FOLDER, then artifacts unmount {name}; to forget \
+         the workspace without them: artifacts workspace delete --force {name}"
+    )))
+}
+
 fn purge(delete: &Delete, context: &Context) -> Result<Counts> {
-    let opened = open(context, &delete.name)?;
+    let opened = open(context, &delete.name, &delete.keys.settled(context)?)?;
     let (count, bytes) = context.block_on(async {
         opened.check_marker().await?;
         survey(opened.bucket.as_ref(), &opened.config.prefix).await

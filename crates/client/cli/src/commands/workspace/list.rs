@@ -22,8 +22,12 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     let views: Vec<View<'_>> = known.iter().map(|(n, c)| View::new(n, c)).collect();
     context.output.data(&json!({ "workspaces": views }), || {
         let rows = known.iter().map(|(name, config)| {
-            let profile = config.profile.to_string();
-            vec![name.to_string(), place(config), endpoint(config), profile]
+            let keys = match (&config.identity, &config.aws_profile) {
+                (Some(identity), _) => format!("identity {identity}"),
+                (None, Some(name)) => format!("aws {name}"),
+                (None, None) => config.profile.to_string(),
+            };
+            vec![name.to_string(), place(config), endpoint(config), keys]
         });
         match known.len() {
             0 => String::new(),

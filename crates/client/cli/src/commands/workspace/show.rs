@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::view::{View, shortcomings};
 use crate::context::Context;
 use crate::failure::Result;
+use crate::key_choice::KeyChoice;
 use crate::output::pairs;
 use crate::workspace::{endpoint, place, region};
 
@@ -16,6 +17,8 @@ use crate::workspace::{endpoint, place, region};
 pub(crate) struct Show {
     /// The workspace.
     name: WorkspaceName,
+    #[command(flatten)]
+    keys: KeyChoice,
 }
 
 /// The view, and what the key chain adds.
@@ -31,7 +34,7 @@ struct Shown<'a> {
 
 pub(crate) fn run(show: &Show, context: &Context) -> Result<()> {
     let workspaces = context.workspaces()?;
-    let config = workspaces.load(&show.name)?;
+    let config = context.workspace(&show.name, &show.keys.settled(context)?)?;
     let chain = context.workspace_keys(&config)?;
     let path = workspaces.path(&show.name).display().to_string();
     let shown = Shown::new(View::new(&show.name, &config), path, &chain, &config);

@@ -19,6 +19,8 @@ pub(crate) struct View<'a> {
     pub(crate) endpoint: Option<&'a str>,
     pub(crate) region: Option<&'a str>,
     pub(crate) profile: &'a str,
+    pub(crate) identity: Option<&'a str>,
+    pub(crate) aws_profile: Option<&'a str>,
     pub(crate) capabilities: Option<&'a Capabilities>,
 }
 
@@ -33,6 +35,8 @@ impl<'a> View<'a> {
             endpoint: config.endpoint.as_ref().map(|e| e.as_str()),
             region: config.region.as_deref(),
             profile: config.profile.as_str(),
+            identity: config.identity.as_ref().map(|name| name.as_str()),
+            aws_profile: config.aws_profile.as_deref(),
             capabilities: config.capabilities.as_ref(),
         }
     }

@@ -62,9 +62,9 @@ const HEADER: usize = 54;
 const VERIFIER: usize = 28;
 
 /// What is written; what is read must be at least that, and no more than a small machine
-/// can do within seconds.
-const MEMORY: (u32, u32) = (64 << 10, 1 << 20);
-const PASSES: (u32, u32) = (3, 16);
+/// can do within seconds, three times where a person mistypes.
+const MEMORY: (u32, u32) = (64 << 10, 256 << 10);
+const PASSES: (u32, u32) = (3, 8);
 const LANES: (u32, u32) = (1, 4);
 
 impl Header {
@@ -151,18 +151,10 @@ impl Head {
 
     /// The bytes of a head with this index.
     pub(super) fn render(header: &Header, key: &Key, index: &Index) -> Result<Vec<u8>> {
-        let mut text = Zeroizing::new(Vec::new());
-        for (name, id) in index {
-            let name = name.as_str().as_bytes();
-            let length = u16::try_from(name.len()).expect("names have at most 128 bytes");
-            text.extend_from_slice(&length.to_be_bytes());
-            text.extend_from_slice(name);
-            text.extend_from_slice(id);
-        }
         Ok([
             header.to_bytes(),
             key.seal(b"", &header.context("verifier"))?,
-            key.seal(&text, &header.context("index"))?,
+            key.seal(&render_index(index), &header.context("index"))?,
         ]
         .concat())
     }
@@ -200,7 +192,19 @@ fn bounded(path: &Path, name: &'static str, value: u32, (least, most): (u32, u32
     .into())
 }
 
-fn parse_index(mut text: &[u8]) -> Option<Index> {
+pub(super) fn render_index(index: &Index) -> Zeroizing<Vec<u8>> {
+    let mut text = Zeroizing::new(Vec::new());
+    for (name, id) in index {
+        let name = name.as_str().as_bytes();
+        let length = u16::try_from(name.len()).expect("names have at most 128 bytes");
+        text.extend_from_slice(&length.to_be_bytes());
+        text.extend_from_slice(name);
+        text.extend_from_slice(id);
+    }
+    text
+}
+
+pub(super) fn parse_index(mut text: &[u8]) -> Option<Index> {
     let mut index = Index::new();
     while !text.is_empty() {
         let (length, rest) = text.split_first_chunk::<2>()?;

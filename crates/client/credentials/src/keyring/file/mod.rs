@@ -5,20 +5,30 @@
 //! its own, named after a random id: `artkring`, the format's number, and the sealed secret,
 //! bound to realm, name and id.
 //!
-//! The rename of `head` is what makes a change so. A new value goes into a new file first,
-//! the old file goes last; the same with all files when the password changes. Whatever dies
-//! in between leaves either the old state or the new one, and a file that no index names,
-//! which the next write takes away. Writers hold the folder's lock.
+//! The rename of `head` is what makes a change so, from the first one on, which writes a head
+//! with an empty index. A new value goes into a new file first, the old file goes last; the
+//! same with all files when the password changes. Whatever dies in between leaves either the
+//! old state or the new one, and a file that no index names, which the next write takes away.
+//! So entries without a head, or a head without its entries, are never what a crash has left
+//! but what is missing of a copy: then nothing is taken away, and the first is an error.
+//!
+//! Writers hold the folder's lock, and only once the key is known: nobody waits for what a
+//! person types.
 //!
 //! Compatibility: what this version has written, every later version reads.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 mod header;
 mod seal;
 mod unlock;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,7 +37,8 @@ use zeroize::Zeroizing;
 
 use self::header::{Head, Header, Id, Index};
 use self::seal::{Context, Key};
-use super::{EntryName, Keyring, KeyringError, KeyringKind, Secret, check_kept, check_size};
+use super::{EntryName, Keyring, KeyringError, KeyringKind, Secret};
+use crate::lock::Lock;
 use crate::{Error, Folder, Privacy, Result};
 
 /// The file keyring in one folder. The key is derived at most once in its life.
@@ -37,6 +48,8 @@ pub struct FileKeyring {
     /// How long a password, once typed, opens the keyring for this login session.
     unlocked_for: Duration,
     key: Mutex<Option<(Header, Key)>>,
+    /// Held while the password is asked for, so that threads of one process ask once.
+    asking: Mutex<()>,
 }
 
 /// Where passwords come from: a variable, a person.
@@ -72,7 +85,7 @@ const SUFFIX: &str = ".entry";
 const LEAST: usize = 8;
 /// How often a person may mistype.
 const ATTEMPTS: usize = 3;
-/// How often a reader looks anew when a writer was at work meanwhile.
+/// How often who reads or writes begins anew when a writer was at work meanwhile.
 const LOOKS: usize = 5;
 
 impl FileKeyring {
@@ -84,6 +97,7 @@ impl FileKeyring {
             passwords,
             unlocked_for,
             key: Mutex::new(None),
+            asking: Mutex::new(()),
         }
     }
 
@@ -114,16 +128,21 @@ impl FileKeyring {
         Ok(self.open()?.map(|(_, head)| hex::encode(head.header.realm)))
     }
 
-    /// Gives the keyring another password: everything is sealed anew under a new key.
+    /// Gives the keyring another password: everything is sealed anew under a new key. The
+    /// present password is asked for, whoever has unlocked the keyring.
     pub fn change_password(&self) -> Result<()> {
         let missing = || Error::io("open", &self.path, rustix::io::Errno::NOENT);
-        let (folder, _) = self.open()?.ok_or_else(missing)?;
+        let (folder, before) = self.open()?.ok_or_else(missing)?;
+        let key = self.prove(&before)?;
+        let fresh = Header::new(before.header.realm)?;
+        let fresh_key = self.new_key(&fresh, Purpose::Change)?;
         let _lock = folder.lock()?;
         let (_, head) = self.open()?.ok_or_else(missing)?;
-        let key = self.key(&head)?;
+        if head.header != before.header {
+            // Somebody was faster: what was typed is the password no more.
+            return Err(self.wrong_password());
+        }
         let index = head.index(&key, &self.head_path())?;
-        let fresh = Header::new(head.header.realm)?;
-        let fresh_key = self.new_key(&fresh, Purpose::Change)?;
         let mut moved = Index::new();
         for (name, id) in &index {
             let secret = self.read_entry(&folder, &head.header, &key, name, id)?;
@@ -132,8 +151,7 @@ impl FileKeyring {
             moved.insert(name.clone(), id);
         }
         folder.replace(HEAD, &Head::render(&fresh, &fresh_key, &moved)?)?;
-        let was_unlocked = unlock::forget(&head.header);
-        if was_unlocked {
+        if unlock::forget(&head.header) {
             unlock::keep(&fresh, &fresh_key, self.unlocked_for);
         }
         *self.cached() = Some((fresh, fresh_key));
@@ -145,46 +163,105 @@ impl FileKeyring {
         let Some(folder) = Folder::open(&self.path)? else {
             return Ok(None);
         };
-        let Some(bytes) = folder.read(HEAD, Privacy::Secret)? else {
+        let mut bytes = folder.read(HEAD, Privacy::Secret)?;
+        if bytes.is_none() && folder.names()?.iter().any(|name| name.ends_with(SUFFIX)) {
+            // Made between the two looks, it has a head now.
+            bytes = folder.read(HEAD, Privacy::Secret)?;
+            if bytes.is_none() {
+                return Err(self.damaged(HEAD, "it is not there, but entries are"));
+            }
+        }
+        let head = bytes.map(|bytes| Head::parse(&bytes, &self.head_path()));
+        Ok(head.transpose()?.map(|head| (folder, head)))
+    }
+
+    /// Takes the lock once the key is known, and makes the keyring where there is none.
+    fn hold(&self) -> Result<Lock> {
+        for _ in 0..LOOKS {
+            let Some((folder, head)) = self.open()? else {
+                match self.make()? {
+                    Some(lock) => return Ok(lock),
+                    None => continue,
+                }
+            };
+            self.key(&head)?;
+            let lock = folder.lock()?;
+            let now = self.open()?;
+            if now.is_some_and(|(_, now)| now.header == head.header) {
+                return Ok(lock);
+            }
+        }
+        Err(Error::Locked {
+            path: self.path.clone(),
+        })
+    }
+
+    /// Makes an empty keyring and keeps its lock; `None` where another process was faster.
+    fn make(&self) -> Result<Option<Lock>> {
+        let header = Header::new(seal::random()?)?;
+        let key = self.new_key(&header, Purpose::Create)?;
+        let folder = Folder::create(&self.path)?;
+        let lock = folder.lock()?;
+        if self.open()?.is_some() {
             return Ok(None);
-        };
-        let head = Head::parse(&bytes, &self.head_path())?;
-        Ok(Some((folder, head)))
+        }
+        folder.replace(HEAD, &Head::render(&header, &key, &Index::new())?)?;
+        unlock::keep(&header, &key, self.unlocked_for);
+        *self.cached() = Some((header, key));
+        Ok(Some(lock))
+    }
+
+    /// What is there for a holder of the lock.
+    fn held(&self) -> Result<(Folder, Header, Key, Index)> {
+        let missing = || self.damaged(HEAD, "it went away");
+        let (folder, head) = self.open()?.ok_or_else(missing)?;
+        let key = self.key(&head)?;
+        let index = head.index(&key, &self.head_path())?;
+        Ok((folder, head.header, key, index))
     }
 
     /// The head's key: known to this process, unlocked in this session, or derived from the
     /// password, in this order.
     fn key(&self, head: &Head) -> Result<Key> {
-        if let Some((header, key)) = &*self.cached()
-            && *header == head.header
-        {
-            return copy(key);
+        if let Some(key) = self.known_key(head)? {
+            return Ok(key);
         }
-        let kept = unlock::find(&head.header);
-        let key = match kept {
+        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have asked meanwhile.
+        if let Some(key) = self.known_key(head)? {
+            return Ok(key);
+        }
+        let key = match unlock::find(&head.header) {
             Some(key) if head.verifies(&key)? => key,
-            _ => self.ask_for_key(head)?,
+            _ => {
+                let key = self.prove(head)?;
+                unlock::keep(&head.header, &key, self.unlocked_for);
+                key
+            }
         };
         *self.cached() = Some((head.header.clone(), copy(&key)?));
         Ok(key)
     }
 
-    fn ask_for_key(&self, head: &Head) -> Result<Key> {
+    fn known_key(&self, head: &Head) -> Result<Option<Key>> {
+        let cached = self.cached();
+        let known = cached.as_ref().filter(|(header, _)| *header == head.header);
+        known.map(|(_, key)| copy(key)).transpose()
+    }
+
+    /// The key as the password gives it, whoever knows it already.
+    fn prove(&self, head: &Head) -> Result<Key> {
         for _ in 0..ATTEMPTS {
             let password = self.passwords.password(&self.path, Purpose::Open)?;
             let key = Key::derive(&password.text, &head.header)?;
             if head.verifies(&key)? {
-                unlock::keep(&head.header, &key, self.unlocked_for);
                 return Ok(key);
             }
             if !password.typed {
                 break;
             }
         }
-        Err(KeyringError::WrongPassword {
-            path: self.path.clone(),
-        }
-        .into())
+        Err(self.wrong_password())
     }
 
     fn new_key(&self, header: &Header, purpose: Purpose) -> Result<Key> {
@@ -193,34 +270,6 @@ impl FileKeyring {
             return Err(KeyringError::ShortPassword { least: LEAST }.into());
         }
         Key::derive(&password.text, header)
-    }
-
-    /// Changes the index under the lock. `change` may write entry files; what the new index
-    /// does not name is swept away afterwards.
-    fn change<T>(
-        &self,
-        work: impl FnOnce(&Folder, &Header, &Key, &mut Index) -> Result<T>,
-    ) -> Result<T> {
-        let folder = Folder::create(&self.path)?;
-        let _lock = folder.lock()?;
-        let (header, key, mut index) = match self.open()? {
-            Some((_, head)) => {
-                let key = self.key(&head)?;
-                let index = head.index(&key, &self.head_path())?;
-                (head.header, key, index)
-            }
-            None => {
-                let header = Header::new(seal::random()?)?;
-                let key = self.new_key(&header, Purpose::Create)?;
-                unlock::keep(&header, &key, self.unlocked_for);
-                (header, key, Index::new())
-            }
-        };
-        let answer = work(&folder, &header, &key, &mut index)?;
-        folder.replace(HEAD, &Head::render(&header, &key, &index)?)?;
-        *self.cached() = Some((header, key));
-        sweep(&folder, &index)?;
-        Ok(answer)
     }
 
     fn write_entry(
@@ -251,22 +300,30 @@ impl FileKeyring {
             return Ok(None);
         };
         let path = self.path.join(file_name(id));
-        header::check_magic(&bytes, &path)?;
-        let sealed = &bytes[header::MAGIC.len() + 1..];
-        match key.open(sealed, &entry_context(header, name, id))? {
+        match open_entry(&bytes, &path, key, &entry_context(header, name, id))? {
             Some(text) => Ok(Some(text.into())),
-            None => Err(KeyringError::Damaged {
-                path,
-                what: "it was changed, or belongs to another keyring",
+            None => {
+                let what = "it was changed, or belongs to another keyring";
+                Err(self.damaged(&file_name(id), what))
             }
-            .into()),
         }
     }
 
     fn entry_missing(&self, id: &Id) -> Error {
+        self.damaged(&file_name(id), "the index names it, but it is not there")
+    }
+
+    fn damaged(&self, file: &str, what: &'static str) -> Error {
         KeyringError::Damaged {
-            path: self.path.join(file_name(id)),
-            what: "the index names it, but it is not there",
+            path: self.path.join(file),
+            what,
+        }
+        .into()
+    }
+
+    fn wrong_password(&self) -> Error {
+        KeyringError::WrongPassword {
+            path: self.path.clone(),
         }
         .into()
     }
@@ -311,25 +368,6 @@ impl Keyring for FileKeyring {
         Err(self.entry_missing(&missing.unwrap_or_default()))
     }
 
-    fn store(&self, name: &EntryName, secret: &Secret) -> Result<()> {
-        check_size(secret)?;
-        self.change(|folder, header, key, index| {
-            let id = self.write_entry(folder, header, key, name, secret.expose())?;
-            let kept = self.read_entry(folder, header, key, name, &id)?;
-            check_kept(name, secret, kept.as_ref())?;
-            index.insert(name.clone(), id);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    fn remove(&self, name: &EntryName) -> Result<bool> {
-        if !self.names()?.contains(name) {
-            return Ok(false);
-        }
-        self.change(|_, _, _, index| Ok(index.remove(name).is_some()))
-    }
-
     fn names(&self) -> Result<Vec<EntryName>> {
         let Some((_, head)) = self.open()? else {
             return Ok(Vec::new());
@@ -338,6 +376,33 @@ impl Keyring for FileKeyring {
         let index = head.index(&key, &self.head_path())?;
         Ok(index.into_keys().collect())
     }
+
+    fn alone(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let _lock = self.hold()?;
+        work()
+    }
+
+    fn put(&self, name: &EntryName, secret: &Secret) -> Result<()> {
+        let (folder, header, key, mut index) = self.held()?;
+        let id = self.write_entry(&folder, &header, &key, name, secret.expose())?;
+        let old = index.insert(name.clone(), id);
+        folder.replace(HEAD, &Head::render(&header, &key, &index)?)?;
+        if let Some(old) = old {
+            folder.remove(&file_name(&old))?;
+        }
+        sweep(&folder, &index)
+    }
+
+    fn delete(&self, name: &EntryName) -> Result<bool> {
+        let (folder, header, key, mut index) = self.held()?;
+        let Some(old) = index.remove(name) else {
+            return Ok(false);
+        };
+        folder.replace(HEAD, &Head::render(&header, &key, &index)?)?;
+        folder.remove(&file_name(&old))?;
+        sweep(&folder, &index)?;
+        Ok(true)
+    }
 }
 
 fn entry_context(header: &Header, name: &EntryName, id: &Id) -> Context {
@@ -345,17 +410,33 @@ fn entry_context(header: &Header, name: &EntryName, id: &Id) -> Context {
     Context::new(&[b"artifacts.keyring.1", b"entry", &header.realm, name, id])
 }
 
+/// What an entry's file holds; `None` where it is not what was sealed in this context.
+fn open_entry(
+    bytes: &[u8],
+    path: &Path,
+    key: &Key,
+    context: &Context,
+) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    header::check_magic(bytes, path)?;
+    key.open(&bytes[header::MAGIC.len() + 1..], context)
+}
+
 fn file_name(id: &Id) -> String {
     hex::encode(id) + SUFFIX
 }
 
 /// Takes away what crashes have left: entry files that the index does not name, and
-/// temporary files. Only for holders of the lock.
+/// temporary files. Only for holders of the lock. Where a file of the index is missing, it was
+/// no crash, and what is there may be all that is left of it: then entries stay.
 fn sweep(folder: &Folder, index: &Index) -> Result<()> {
-    let named: Vec<String> = index.values().map(file_name).collect();
-    for name in folder.names()? {
-        let entry = name.ends_with(SUFFIX) && !named.contains(&name);
-        if entry || Folder::is_temporary(&name) {
+    folder.sweep()?;
+    let named: BTreeSet<String> = index.values().map(file_name).collect();
+    let files = folder.names()?;
+    if !named.iter().all(|name| files.contains(name)) {
+        return Ok(());
+    }
+    for name in files {
+        if name.ends_with(SUFFIX) && !named.contains(&name) {
             folder.remove(&name)?;
         }
     }

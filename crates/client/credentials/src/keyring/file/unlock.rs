@@ -28,6 +28,7 @@ mod kernel {
     use zeroize::Zeroizing;
 
     use super::{Duration, Header, Key, description};
+    use crate::steps::step;
 
     /// The key, where this session has it.
     pub(in super::super) fn find(header: &Header) -> Option<Key> {
@@ -44,14 +45,25 @@ mod kernel {
         if seconds == 0 {
             return;
         }
-        let kept = session().and_then(|session| {
-            let added = session.add_key(&description(header), key.expose()).ok()?;
-            // Without its time limit it must not stay.
-            added.set_timeout(seconds).or_else(|_| added.revoke()).ok()
-        });
-        if kept.is_none() {
+        if put(header, key, seconds).is_none() {
             tracing::debug!("the kernel's keyring is not available: nothing is unlocked");
         }
+    }
+
+    /// Made where it ends with this process, given its time limit, and only then handed to the
+    /// session: whatever kills us in between, it is never there without a limit.
+    fn put(header: &Header, key: &Key, seconds: usize) -> Option<()> {
+        let session = session()?;
+        let own = KeyRing::from_special_id(KeyRingIdentifier::Process, true).ok()?;
+        let added = own.add_key(&description(header), key.expose()).ok()?;
+        step();
+        let handed = added.set_timeout(seconds).and_then(|()| {
+            step();
+            session.link_key(added)
+        });
+        // Gone at exit in any case.
+        let _ = own.unlink_key(added);
+        handed.ok()
     }
 
     /// Forgets the key; whether it was there.

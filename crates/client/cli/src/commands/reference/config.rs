@@ -1,0 +1,164 @@
+//! The page of `config.toml`.
+
+use super::tables::NOTICE;
+
+/// A table of the file, and what can stand in it.
+struct Section {
+    heading: &'static str,
+    about: &'static str,
+    keys: &'static [Key],
+}
+
+struct Key {
+    name: &'static str,
+    /// The form of its value.
+    form: &'static str,
+    meaning: &'static str,
+    /// What counts without it.
+    otherwise: &'static str,
+}
+
+const ABOUT: &str = "`~/.config/artifacts/config.toml` says which keyring keeps the keys, which identities \
+there are, and what a profile means. It never holds a secret. `ARTIFACTS_CONFIG` names another file. \
+Commands change single values in it and leave comments as they are; other users must not be able to \
+write to it or to its folder. A setting of a keyring that is not known is an error, because it was \
+meant to protect keys; others that are not known are named in a warning.";
+
+#[rustfmt::skip]
+const SECTIONS: &[Section] = &[
+    Section {
+        heading: "auth.keyring",
+        about: "The keyring of storage keys and identities. Without this table storage keys are in `byo-credentials`, and identities in the system keyring.",
+        keys: &[
+            Key { name: "type", form: "`\"system\"`, `\"file\"`, `\"memory\"`", meaning: "The backend: the desktop's keyring, a folder of encrypted files, or nothing that lasts. `ARTIFACTS_KEYRING_TYPE` wins over it. Written by `artifacts auth keyring migrate`.", otherwise: "must be there" },
+        ],
+    },
+    Section {
+        heading: "auth.keyring.spec",
+        about: "What only the file keyring needs.",
+        keys: &[
+            Key { name: "path", form: "a path, absolute or `~/…`", meaning: "The keyring's folder.", otherwise: "`~/.local/share/artifacts/keyring`" },
+            Key { name: "password_env", form: "a variable's name", meaning: "The variable that has the password.", otherwise: "`ARTIFACTS_KEYRING_PASSWORD`" },
+            Key { name: "unlock_for", form: "a time: `45s`, `30m`, `12h`, `7d`", meaning: "How long a password that was given once opens the keyring for the commands that follow; `0s` for not at all. Only where the kernel has a session keyring.", otherwise: "`1h`" },
+        ],
+    },
+    Section {
+        heading: "auth.identities.NAME",
+        about: "An identity, as `artifacts auth user configure --identity NAME` writes it. With `web_identity_token_file` it logs in with a provider's token; else with `role_arn` it assumes a role; else it gets a session of its own keys.",
+        keys: &[
+            Key { name: "endpoint", form: "`https://HOST`; `http://…` on this machine only", meaning: "The STS's address.", otherwise: "that of AWS in the region" },
+            Key { name: "region", form: "text", meaning: "The region that requests to the STS are signed for; handed on as `AWS_REGION`.", otherwise: "`us-east-1`, and nothing is handed on" },
+            Key { name: "mfa_device", form: "a serial number or ARN", meaning: "The device whose code each login asks for.", otherwise: "no code is asked for" },
+            Key { name: "session_length", form: "a time: `45m`, `12h`", meaning: "How long a session lasts.", otherwise: "the STS's own: at AWS 12 h, for a role 1 h" },
+            Key { name: "role_arn", form: "an ARN", meaning: "The role to assume.", otherwise: "a session of the keys' own user" },
+            Key { name: "external_id", form: "text", meaning: "What the role's owner has agreed on as a further condition.", otherwise: "none is sent" },
+            Key { name: "web_identity_token_file", form: "a path", meaning: "A file with an identity provider's token, read at each login.", otherwise: "long-lived keys, from the keyring" },
+        ],
+    },
+    Section {
+        heading: "profiles.NAME",
+        about: "What `--profile NAME` and `ARTIFACTS_PROFILE=NAME` mean; `default` is the profile without a name. A profile needs no table: its keys are then under its name in the usual place.",
+        keys: &[
+            Key { name: "keyring", form: "a table as `auth.keyring`, with its `spec`", meaning: "Another keyring for this profile's storage keys and identities.", otherwise: "the usual one" },
+            Key { name: "identity", form: "an identity's name", meaning: "The profile's keys are those of this identity's session.", otherwise: "storage keys of its own" },
+            Key { name: "aws_profile", form: "a name", meaning: "The profile's keys are those of this profile of the AWS tools, whose files are only read.", otherwise: "storage keys of its own" },
+        ],
+    },
+];
+
+const EXAMPLE: &str = r#"[auth.keyring]
+type = "system"
+
+[auth.identities.ada]
+endpoint = "https://sts.example.com"
+role_arn = "arn:aws:iam::123456789012:role/Files"
+session_length = "8h"
+
+# A server without a desktop: --profile server
+[profiles.server.keyring]
+type = "file"
+spec = { path = "~/keys", password_env = "VAULT_PASSWORD", unlock_for = "12h" }
+
+# The keys of ada's session: --profile work
+[profiles.work]
+identity = "ada"
+"#;
+
+pub(super) fn page() -> String {
+    let sections: String = SECTIONS.iter().map(section).collect();
+    format!("{NOTICE}\n# config.toml\n\n{ABOUT}\n\n```toml\n{EXAMPLE}```\n{sections}")
+}
+
+fn section(section: &Section) -> String {
+    let rows: String = section
+        .keys
+        .iter()
+        .map(|key| {
+            let Key {
+                name,
+                form,
+                meaning,
+                otherwise,
+            } = key;
+            format!("| `{name}` | {form} | {meaning} | {otherwise} |\n")
+        })
+        .collect();
+    format!(
+        "\n## `[{}]`\n\n{}\n\n| key | value | what it does | without it |\n|---|---|---|---|\n{rows}",
+        section.heading, section.about
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use credentials::{Config, KeyProfile, Paths};
+
+    use super::*;
+
+    /// The configuration that a text is read as.
+    fn read(text: &str) -> credentials::Result<Config> {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let paths = Paths::under(home.path());
+        let folder = credentials::Folder::create(paths.config()).expect("made");
+        folder
+            .replace("config.toml", text.as_bytes())
+            .expect("written");
+        Config::load(&paths)
+    }
+
+    #[test]
+    fn the_example_is_read_as_it_says() {
+        let config = read(EXAMPLE).expect("good");
+        let ada = "ada".parse().expect("a name");
+        assert!(config.identities().contains_key(&ada));
+        let server: KeyProfile = "server".parse().expect("a name");
+        let keyring = config.keyring(&server, None).expect("one");
+        assert_eq!(keyring.password_variable(), "VAULT_PASSWORD");
+        let work = config.profile(&"work".parse().expect("a name"));
+        assert_eq!(work.identity, Some(ada));
+    }
+
+    /// Every key that the code reads is on the page: its fields are taken from what it says of
+    /// a key that it does not know.
+    #[test]
+    fn identities_have_just_the_keys_of_the_page() {
+        let full = credentials::Identity {
+            endpoint: "https://sts.example.com".parse().ok(),
+            region: Some("r".into()),
+            mfa_device: Some("d".into()),
+            session_length: "1h".parse().ok(),
+            role_arn: Some("a".into()),
+            external_id: Some("e".into()),
+            web_identity_token_file: Some("t".into()),
+        };
+        let table = toml::Table::try_from(full).expect("a table");
+        let written: BTreeSet<&str> = table.keys().map(String::as_str).collect();
+        let section = SECTIONS
+            .iter()
+            .find(|s| s.heading == "auth.identities.NAME");
+        let told = section.expect("a section").keys.iter().map(|key| key.name);
+        assert_eq!(told.collect::<BTreeSet<_>>(), written);
+    }
+}

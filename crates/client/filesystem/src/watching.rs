@@ -1,0 +1,239 @@
+//! Lists again, unasked, the directories that programs watch, and those in which somebody
+//! says that something changed: a watcher asks for nothing, it waits to be told.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::Stamp;
+use crate::core::{Core, State};
+use crate::listing;
+use crate::{Filesystem, Ino, Kind, ROOT};
+
+/// How exactly the time of a listing is kept.
+const TICK: Duration = Duration::from_millis(500);
+/// Directories listed in one period of the profile's time, so that a watcher of a huge tree
+/// costs no more than this. More than these take turns.
+const PER_PERIOD: usize = 32;
+/// A directory in which nothing happens is skipped for up to two to the power of this many
+/// periods, where there are too many to list them all.
+const MOST_QUIET: u32 = 5;
+/// Keys that are told one after the other are looked after together.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// What is to be listed without anybody asking for names.
+#[derive(Default)]
+pub(crate) struct Watching {
+    /// Directories that programs watch, with the number of listings in a row that showed
+    /// nothing new.
+    watched: HashMap<Ino, u32>,
+    /// Directories in which something changed, as somebody said.
+    told: HashSet<Ino>,
+    /// When directories were listed for their watchers, within the last period.
+    begun: VecDeque<Stamp>,
+    /// Wakes the task that lists.
+    pub(crate) more: Arc<Notify>,
+}
+
+impl Filesystem {
+    /// Says which inodes programs watch at present. Their directories (a file's own
+    /// directory) are from now on listed often enough that a change from elsewhere is told
+    /// to the [`Watcher`](crate::Watcher) within the profile's time, at most 32 of them in
+    /// that time. With `lazy` nothing is listed.
+    pub fn watch(&self, watched: &HashSet<Ino>) {
+        if self.core.settings.lazy {
+            return;
+        }
+        let mut state = self.core.state();
+        let directories: HashSet<Ino> = watched
+            .iter()
+            .filter_map(|ino| state.directory_of(*ino))
+            .collect();
+        let watching = &mut state.watching;
+        watching.watched.retain(|ino, _| directories.contains(ino));
+        for directory in directories {
+            watching.watched.entry(directory).or_default();
+        }
+        watching.more.notify_one();
+    }
+
+    /// Says that these objects changed in the bucket: the directories that show them are
+    /// listed at once, and what differs is told to the [`Watcher`](crate::Watcher). Keys of
+    /// directories that nobody has read cost nothing.
+    pub fn refresh(&self, keys: &[String]) {
+        let mut state = self.core.state();
+        for key in keys {
+            let directory = state.tree.listed_above(key);
+            state.watching.told.extend(directory);
+        }
+        state.watching.more.notify_one();
+    }
+}
+
+/// Runs until the workspace is closed; sleeps while nothing is watched.
+pub(crate) async fn run(core: Arc<Core>) {
+    let more = Arc::clone(&core.state().watching.more);
+    loop {
+        let idle = core.state().watching.is_idle();
+        let wait = async {
+            if !idle {
+                let _ = tokio::time::timeout(TICK, more.notified()).await;
+                return;
+            }
+            more.notified().await;
+            tokio::time::sleep(GATHER).await;
+        };
+        tokio::select! {
+            () = wait => {}
+            () = core.stop.cancelled() => return,
+        }
+        let due = core.state().due(core.settings.attr_ttl);
+        for directory in due {
+            // A directory that is gone by now needs no listing.
+            let _ = listing::again(&core, directory);
+        }
+    }
+}
+
+impl Watching {
+    fn is_idle(&self) -> bool {
+        self.watched.is_empty() && self.told.is_empty()
+    }
+
+    /// Notes what a listing of a directory brought.
+    pub(crate) fn listed(&mut self, directory: Ino, news: bool) {
+        if let Some(quiet) = self.watched.get_mut(&directory) {
+            *quiet = if news { 0 } else { *quiet + 1 };
+        }
+    }
+
+    /// How old a directory's names may become.
+    fn patience(&self, quiet: u32, period: Duration) -> Duration {
+        let few = self.watched.len() <= PER_PERIOD;
+        let periods = if few { 0 } else { quiet.min(MOST_QUIET) };
+        // A tick early, so that it is done within the period.
+        (period * (1 << periods)).saturating_sub(TICK.min(period / 4))
+    }
+
+    /// How many more may be listed for watchers now.
+    fn allowance(&mut self, period: Duration) -> usize {
+        // Shorter than the period, or the last of one would be late in the next.
+        let window = period * 3 / 4;
+        while self.begun.front().is_some_and(|begun| begun.age() > window) {
+            self.begun.pop_front();
+        }
+        PER_PERIOD.saturating_sub(self.begun.len())
+    }
+}
+
+impl State {
+    /// The directory whose listing shows what happens to an inode.
+    fn directory_of(&self, ino: Ino) -> Option<Ino> {
+        let node = self.tree.node(ino).ok().filter(|node| !node.unlinked)?;
+        Some(match node.kind() {
+            Kind::Directory => ino,
+            _ => node.parent,
+        })
+    }
+
+    /// Directories to list now: all that somebody spoke of, and watched ones whose names are
+    /// old enough. Those in which something happened lately go first, then the oldest.
+    fn due(&mut self, period: Duration) -> Vec<Ino> {
+        // A listing that is under way may have begun before the change: it does not count.
+        let listings = &self.listings;
+        let told = &mut self.watching.told;
+        let mut due: Vec<Ino> = told.extract_if(|ino| !listings.is_running(*ino)).collect();
+        if self.listings.is_offline() {
+            return due;
+        }
+        let mut old: Vec<(u32, Option<Stamp>, Ino)> = self
+            .watching
+            .watched
+            .iter()
+            .filter_map(|(ino, quiet)| {
+                let listed = self.tree.directory(*ino).ok()?.listed;
+                let patience = self.watching.patience(*quiet, period);
+                let late = listed.is_none_or(|listed| listed.age() >= patience);
+                let turn = ((*quiet).min(MOST_QUIET), listed, *ino);
+                (late && !self.listings.is_running(*ino)).then_some(turn)
+            })
+            .collect();
+        old.sort_unstable();
+        old.truncate(self.watching.allowance(period));
+        let now = Stamp::now();
+        self.watching.begun.extend(old.iter().map(|_| now));
+        due.extend(old.into_iter().map(|(_, _, ino)| ino));
+        due
+    }
+}
+
+impl crate::tree::Tree {
+    /// The deepest directory on the way to a key whose names are known: what happened to
+    /// the key shows there. `None` where the key's own directory was never read.
+    fn listed_above(&self, key: &str) -> Option<Ino> {
+        let (mut at, mut shown) = (ROOT, None);
+        let mut prefix = self.prefix_of(ROOT).ok()?;
+        loop {
+            if self.directory(at).ok()?.listed.is_some() {
+                shown = Some(at);
+            }
+            let rest = key.strip_prefix(prefix.as_str())?;
+            let Some((segment, _)) = rest.split_once('/') else {
+                return shown;
+            };
+            let Some(next) = self.child_directory(at, segment) else {
+                return shown;
+            };
+            prefix = format!("{prefix}{segment}/");
+            at = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watching(count: u64) -> Watching {
+        Watching {
+            watched: (0..count).map(|ino| (ino, 9)).collect(),
+            ..Watching::default()
+        }
+    }
+
+    #[test]
+    fn few_directories_are_listed_each_period_however_quiet_they_are() {
+        let period = Duration::from_secs(10);
+        let few = watching(PER_PERIOD as u64);
+        assert_eq!(few.patience(9, period), period - TICK);
+        let many = watching(PER_PERIOD as u64 + 1);
+        assert_eq!(many.patience(0, period), period - TICK);
+        assert_eq!(many.patience(2, period), period * 4 - TICK);
+        assert_eq!(many.patience(99, period), period * 32 - TICK);
+    }
+
+    #[test]
+    fn no_more_than_the_bound_is_listed_in_a_period() {
+        let mut many = watching(1000);
+        let period = Duration::from_secs(10);
+        assert_eq!(many.allowance(period), PER_PERIOD);
+        many.begun.extend([Stamp::now(); 30]);
+        assert_eq!(many.allowance(period), 2);
+        let long_ago = Stamp::now().before(period);
+        many.begun = VecDeque::from([long_ago; 30]);
+        assert_eq!(many.allowance(period), PER_PERIOD);
+    }
+
+    #[test]
+    fn news_end_the_quiet() {
+        let mut few = watching(1);
+        few.listed(0, false);
+        assert_eq!(few.watched[&0], 10);
+        few.listed(0, true);
+        assert_eq!(few.watched[&0], 0);
+        few.listed(7, true);
+        assert_eq!(few.watched.len(), 1, "nobody watches that");
+    }
+}

@@ -1,0 +1,7 @@
+//! The head of a file keyring.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| credentials::fuzzing::head(data));
