@@ -136,8 +136,9 @@ impl Asked<'_> {
                 action: self.action.into(),
                 retry_after: wait,
             },
-            // What another call just did is not settled yet.
+            // What another call just did is not settled yet: what is deleted here was emptied.
             "ConcurrentModification"
+            | "DeleteConflict"
             | "OperationAborted"
             | "EntityTemporarilyUnmodifiable"
             | "RequestTimeout" => self.unavailable(code.into(), wait),
@@ -281,6 +282,10 @@ mod tests {
         assert_eq!(
             refused(409, "ConcurrentModification"),
             unavailable("ConcurrentModification")
+        );
+        assert_eq!(
+            refused(409, "DeleteConflict"),
+            unavailable("DeleteConflict")
         );
         assert_eq!(
             refused(501, "NotImplemented"),

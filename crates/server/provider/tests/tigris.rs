@@ -265,7 +265,7 @@ async fn a_bucket_is_looked_for_and_made() {
         .iter()
         .map(|seen| (seen.method.as_str(), seen.uri.as_str()))
         .collect();
-    assert_eq!(lines, [("HEAD", "/cases"), ("PUT", "/cases/")]);
+    assert_eq!(lines, [("HEAD", "/cases/"), ("PUT", "/cases/")]);
     assert!(
         seen.iter()
             .all(|seen| seen.authorization.contains("/auto/s3/aws4_request"))
