@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::verify::{Finding, Holder, Reach, Surroundings};
+use crate::verify::{Finding, Holder, MAKE_A_BUCKET, Reach, Surroundings, Verdict};
 use crate::{
     Access, BucketName, Error, Grant, KeyHandle, NewKey, Page, Prefix, Provider, Result, Scope,
     Setting, issue, patiently,
@@ -266,7 +266,10 @@ impl Bench<'_> {
         let issued = &self.issued[issued];
         let subject = issued.subject;
         let findings = issued.holder.try_everything(around).await;
+        let spare: Result<BucketName> = issued.holder.spare_bucket().parse();
         for finding in findings {
+            let made = finding.request == MAKE_A_BUCKET && finding.seen == Verdict::Allowed;
+            self.buckets.extend(spare.clone().ok().filter(|_| made));
             self.found(subject, finding);
         }
     }
@@ -409,8 +412,7 @@ impl Bench<'_> {
     }
 }
 
-fn word(verdict: &crate::verify::Verdict) -> String {
-    use crate::verify::Verdict;
+fn word(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Allowed => "allowed".into(),
         Verdict::Refused => "refused".into(),

@@ -14,6 +14,9 @@ use serde::Serialize;
 
 use crate::{Access, BucketName, NewKey, Place, Prefix, Scope, sdk};
 
+/// The request whose success leaves a bucket behind.
+pub const MAKE_A_BUCKET: &str = "make a bucket";
+
 /// How to reach a store with a key of somebody.
 #[derive(Clone)]
 pub struct Reach {
@@ -109,6 +112,12 @@ impl Holder {
         found.extend(self.try_other_bucket(around).await);
         found.extend(self.try_bucket_itself().await);
         found
+    }
+
+    /// The name of the bucket that [`try_everything`](Self::try_everything) tries to make.
+    pub fn spare_bucket(&self) -> String {
+        let name = format!("{}-more", self.bucket());
+        name.get(..63).unwrap_or(&name).to_owned()
     }
 
     async fn try_own(&self, around: &Surroundings) -> Vec<Finding> {
@@ -215,18 +224,14 @@ impl Holder {
         let grown = grown.policy(public_policy(bucket)).send().await;
         let acl = self.client.put_bucket_acl().bucket(bucket);
         let acl = acl.acl(BucketCannedAcl::PublicRead).send().await;
-        let made = format!("{bucket}-more");
-        let made = self
-            .client
-            .create_bucket()
-            .bucket(made.get(..63).unwrap_or(&made));
+        let made = self.client.create_bucket().bucket(self.spare_bucket());
         let made = made.send().await;
         let deleted = self.client.delete_bucket().bucket(bucket).send().await;
         vec![
             refused("read the bucket's policy", verdict(policy)),
             refused("change the bucket's policy", verdict(grown)),
             refused("make the bucket public", verdict(acl)),
-            refused("make a bucket", verdict(made)),
+            refused(MAKE_A_BUCKET, verdict(made)),
             refused("delete the bucket", verdict(deleted)),
         ]
     }

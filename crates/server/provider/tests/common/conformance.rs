@@ -22,6 +22,7 @@ pub(crate) async fn all(provider: &dyn Provider, known: &Known) {
     settings_are_what_the_store_knows(provider, known).await;
     keys_open_what_they_should_and_nothing_else(provider).await;
     every_step_may_be_taken_twice(provider).await;
+    one_id_is_one_key_however_often_it_is_asked_for(provider).await;
     a_key_whose_secret_was_lost_is_replaced(provider).await;
     revoking_needs_no_more_than_the_id(provider).await;
     a_handle_of_somebody_else_is_refused(provider).await;
@@ -167,6 +168,26 @@ async fn every_step_may_be_taken_twice(provider: &dyn Provider) {
     assert_eq!(listed[0].access_key_ids, live);
     provider.revoke(&handle).await.unwrap();
     nothing_is_left(provider).await;
+}
+
+async fn one_id_is_one_key_however_often_it_is_asked_for(provider: &dyn Provider) {
+    let grant = grant(25, "conformance-again", None, Access::ReadOnly);
+    let (mut last, mut seen) = (None, Vec::new());
+    for _ in 0..3 {
+        let (handle, key) = issue(provider, &grant).await.unwrap();
+        assert_eq!(handle.access_key_id.as_ref(), Some(&key.access_key_id));
+        assert!(!seen.contains(&key.access_key_id), "a new secret, a new id");
+        seen.push(key.access_key_id);
+        last = Some(handle);
+    }
+    let listed = all_issued(provider).await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0].access_key_ids, seen[2..]);
+    let last = last.unwrap();
+    for _ in 0..2 {
+        provider.revoke(&last).await.unwrap();
+        nothing_is_left(provider).await;
+    }
 }
 
 async fn a_key_whose_secret_was_lost_is_replaced(provider: &dyn Provider) {
