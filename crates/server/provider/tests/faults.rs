@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifacts_provider::verify::Holder;
-use artifacts_provider::{Error, Issuing, Kind, NewKey, Provider, Result, issue};
+use artifacts_provider::{BucketName, Error, Issuing, Kind, NewKey, Provider, Result, issue};
 use common::conformance::{all_issued, any_grant, nothing_is_left, right};
 use common::gate::{Fate, Gate};
 use common::{Embedded, bucket, provider, provider_with, reach, seaweedfs};
@@ -20,6 +20,8 @@ use uuid::Uuid;
 struct Lab {
     gate: Gate,
     through: Arc<dyn Provider>,
+    /// Through the gate too, and soon tired of waiting.
+    hasty: Arc<dyn Provider>,
     past: Arc<dyn Provider>,
     /// The store, which goes last.
     _store: Box<dyn std::any::Any>,
@@ -43,12 +45,14 @@ impl Lab {
         let address = endpoint.trim_start_matches("http://").parse().unwrap();
         let gate = Gate::before(address).await;
         let through = provider(kind, &gate.endpoint());
+        let hasty = provider_with(kind, &gate.endpoint(), Duration::from_secs(1));
         past.create_bucket(&bucket("conformance-any"))
             .await
             .unwrap();
         Self {
             gate,
             through,
+            hasty,
             past,
             _store: Box::new(store),
         }
@@ -62,6 +66,14 @@ impl Lab {
             .count()
     }
 
+    /// Who shall ask when this is what comes of it.
+    fn asking(&self, way: &Fate) -> &dyn Provider {
+        match way {
+            Fate::DoAndHang => &*self.hasty,
+            _ => &*self.through,
+        }
+    }
+
     fn pass(&self) {
         self.gate.judge(|_| Fate::Pass);
     }
@@ -73,7 +85,7 @@ impl Lab {
     }
 }
 
-/// Every way in which a call can fail that may pass.
+/// The ways in which a call can fail that may pass; that of `DoAndHang` takes a second each.
 fn ways() -> Vec<Fate> {
     vec![
         Fate::refusal(500, "ServiceFailure"),
@@ -93,18 +105,18 @@ async fn issue_again(provider: &dyn Provider, credential: u128) -> Result<NewKey
     Ok(issuing.finish().1.unwrap())
 }
 
-async fn issuing_fails_at_every_call(lab: &Lab) {
+async fn issuing_fails_at_every_call(lab: &Lab, ways: &[Fate]) {
     issue_again(&*lab.through, 1).await.unwrap();
     let calls = lab.calls();
     assert!(calls >= 5, "{calls}");
     lab.past.revoke(&handle(1)).await.unwrap();
     let mut id = 100;
     for call in 0..calls {
-        for way in ways() {
+        for way in ways {
             // Crash, and begin again with nothing but the id.
             id += 1;
             lab.gate.at_call(call, way.clone());
-            let failed = issue_again(&*lab.through, id).await;
+            let failed = issue_again(lab.asking(way), id).await;
             assert!(
                 failed.as_ref().is_err_and(Error::may_pass),
                 "{call} {way:?}"
@@ -113,7 +125,7 @@ async fn issuing_fails_at_every_call(lab: &Lab) {
             let key = issue_again(&*lab.through, id).await.unwrap();
             let listed = all_issued(&*lab.past).await;
             assert_eq!(listed.len(), 1, "{call} {way:?}: {listed:?}");
-            assert_eq!(listed[0].access_key_ids, [key.access_key_id.clone()]);
+            assert_eq!(listed[0].access_key_ids, [key.access_key_id.as_str()]);
             lab.works(&key, id).await;
             lab.past.revoke(&handle(id)).await.unwrap();
             nothing_is_left(&*lab.past).await;
@@ -121,7 +133,7 @@ async fn issuing_fails_at_every_call(lab: &Lab) {
             // Crash, and take everything back with nothing but the id.
             id += 1;
             lab.gate.at_call(call, way.clone());
-            assert!(issue_again(&*lab.through, id).await.is_err());
+            assert!(issue_again(lab.asking(way), id).await.is_err());
             lab.pass();
             lab.through.revoke(&handle(id)).await.unwrap();
             nothing_is_left(&*lab.past).await;
@@ -130,7 +142,7 @@ async fn issuing_fails_at_every_call(lab: &Lab) {
     }
 }
 
-async fn revoking_fails_at_every_call(lab: &Lab) {
+async fn revoking_fails_at_every_call(lab: &Lab, ways: &[Fate]) {
     issue_again(&*lab.past, 1).await.unwrap();
     lab.gate.take_seen();
     lab.through.revoke(&handle(1)).await.unwrap();
@@ -138,11 +150,11 @@ async fn revoking_fails_at_every_call(lab: &Lab) {
     assert!(calls >= 6, "{calls}");
     let mut id = 500;
     for call in 0..calls {
-        for way in ways() {
+        for way in ways {
             id += 1;
             let key = issue_again(&*lab.past, id).await.unwrap();
             lab.gate.at_call(call, way.clone());
-            let failed = lab.through.revoke(&handle(id)).await;
+            let failed = lab.asking(way).revoke(&handle(id)).await;
             assert!(
                 failed.is_err_and(|error| error.may_pass()),
                 "{call} {way:?}"
@@ -181,47 +193,107 @@ fn handle(id: u128) -> artifacts_provider::KeyHandle {
     artifacts_provider::KeyHandle::new(Uuid::from_u128(id))
 }
 
+/// A bucket from nothing to nothing; what is there or gone already counts as done.
+async fn a_bucket_comes_and_goes(provider: &dyn Provider, name: &BucketName) -> Result<()> {
+    provider.create_bucket(name).await?;
+    provider.settle_bucket(name).await?;
+    take_bucket_back(provider, name).await
+}
+
+async fn take_bucket_back(provider: &dyn Provider, name: &BucketName) -> Result<()> {
+    let emptied = async {
+        while provider.empty_bucket(name).await?.more {}
+        provider.delete_bucket(name).await
+    };
+    match emptied.await {
+        Err(Error::NotFound { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+async fn buckets_fail_at_every_call(lab: &Lab) {
+    let name = bucket("faults-bucket");
+    lab.gate.take_seen();
+    a_bucket_comes_and_goes(&*lab.through, &name).await.unwrap();
+    let calls = lab.gate.take_seen().len();
+    assert!(calls >= 8, "{calls}");
+    for call in 0..calls {
+        for way in [
+            Fate::s3_refusal(500, "InternalError"),
+            Fate::s3_refusal(503, "SlowDown").wait(0),
+            Fate::DoAndBreak,
+        ] {
+            // Begun again with nothing but the name, or taken back with nothing else.
+            for goes_on in [true, false] {
+                lab.gate.at_request(call, way.clone());
+                let failed = a_bucket_comes_and_goes(&*lab.through, &name).await;
+                assert!(
+                    failed.as_ref().is_err_and(Error::may_pass),
+                    "{call} {way:?}: {failed:?}"
+                );
+                lab.pass();
+                match goes_on {
+                    true => a_bucket_comes_and_goes(&*lab.through, &name).await,
+                    false => take_bucket_back(&*lab.through, &name).await,
+                }
+                .unwrap();
+                let left = lab.past.list_buckets(None).await.unwrap().items;
+                let left: Vec<_> = left.iter().map(|info| info.name.as_str()).collect();
+                assert_eq!(left, ["conformance-any"], "{call} {way:?}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_fails_at_every_call_of_issuing() {
-    issuing_fails_at_every_call(&Lab::embedded().await).await;
+    issuing_fails_at_every_call(&Lab::embedded().await, &ways()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_fails_at_every_call_of_revoking() {
-    revoking_fails_at_every_call(&Lab::embedded().await).await;
+    revoking_fails_at_every_call(&Lab::embedded().await, &ways()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_does_every_call_and_never_answers() {
+    let lab = Lab::embedded().await;
+    issuing_fails_at_every_call(&lab, &[Fate::DoAndHang]).await;
+    revoking_fails_at_every_call(&lab, &[Fate::DoAndHang]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_fails_at_every_call_about_a_bucket() {
+    buckets_fail_at_every_call(&Lab::embedded().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seaweedfs_fails_at_every_call() {
     testkit::require!(Tool::Weed);
     let lab = Lab::seaweedfs().await;
-    issuing_fails_at_every_call(&lab).await;
-    revoking_fails_at_every_call(&lab).await;
+    issuing_fails_at_every_call(&lab, &ways()).await;
+    revoking_fails_at_every_call(&lab, &ways()).await;
+    buckets_fail_at_every_call(&lab).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_hangs_after_its_work_is_given_up_and_done_again() {
     let lab = Lab::embedded().await;
-    let hasty = provider_with(
-        Kind::Embedded,
-        &lab.gate.endpoint(),
-        Duration::from_millis(400),
-    );
     // The call that makes the key is the last one.
     lab.gate.judge(|seen| match seen.action().as_str() {
         "CreateAccessKey" => Fate::DoAndHang,
         _ => Fate::Pass,
     });
     let begun = Instant::now();
-    let failed = issue_again(&*hasty, 1).await;
+    let failed = issue_again(&*lab.hasty, 1).await;
     assert!(failed.is_err_and(|error| error.may_pass()));
     assert!(begun.elapsed() < Duration::from_secs(5));
     let unknown = all_issued(&*lab.past).await;
     assert_eq!(unknown[0].access_key_ids.len(), 1, "the store did it");
     lab.pass();
-    let key = issue_again(&*hasty, 1).await.unwrap();
+    let key = issue_again(&*lab.hasty, 1).await.unwrap();
     let listed = all_issued(&*lab.past).await;
-    assert_eq!(listed[0].access_key_ids, [key.access_key_id.clone()]);
+    assert_eq!(listed[0].access_key_ids, [key.access_key_id.as_str()]);
     lab.works(&key, 1).await;
 }
 

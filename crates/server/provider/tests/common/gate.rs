@@ -84,6 +84,15 @@ impl Fate {
         }
     }
 
+    /// S3's XML for a refusal.
+    pub(crate) fn s3_refusal(status: u16, code: &str) -> Self {
+        Self::Answer {
+            status,
+            retry_after: None,
+            body: format!("<Error><Code>{code}</Code><Message>said the gate</Message></Error>"),
+        }
+    }
+
     pub(crate) fn wait(self, seconds: u32) -> Self {
         match self {
             Self::Answer { status, body, .. } => Self::Answer {
@@ -129,6 +138,16 @@ impl Gate {
             if !seen.form().contains_key("Action") {
                 return Fate::Pass;
             }
+            let hit = left == 0;
+            left = left.wrapping_sub(1);
+            if hit { fate.clone() } else { Fate::Pass }
+        });
+    }
+
+    /// Does this to the request with this number (from 0) after now, whatever it is.
+    pub(crate) fn at_request(&self, number: usize, fate: Fate) {
+        let mut left = number;
+        self.judge(move |_| {
             let hit = left == 0;
             left = left.wrapping_sub(1);
             if hit { fate.clone() } else { Fate::Pass }
