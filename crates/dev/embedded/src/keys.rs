@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::iam::{Directory, Held};
 use crate::policy::{Policy, PolicyError};
 
 /// The file's name in the data folder.
@@ -34,8 +35,19 @@ pub struct AccessKey {
 pub struct KeySummary {
     /// The public half.
     pub id: String,
-    /// The policy as JSON; `None` for the root key, which may do everything.
-    pub policy: Option<String>,
+    /// Whose it is, and with that, what it may do.
+    pub holder: Holder,
+}
+
+/// Whose a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// The owner of the store, who may do everything.
+    Root,
+    /// Nobody in particular; the key has this policy (JSON) of its own.
+    Policy(String),
+    /// This IAM user, who may do what the user's policies say.
+    User(String),
 }
 
 /// Why the keys cannot be used.
@@ -104,12 +116,15 @@ pub(crate) struct Identity {
     pub(crate) secret: SecretString,
     /// `None` may do everything.
     pub(crate) policy: Option<Policy>,
+    /// The IAM user whose key it is.
+    pub(crate) user: Option<String>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Loaded {
     stamp: Option<Stamp>,
     by_id: Arc<HashMap<String, Arc<Identity>>>,
+    directory: Arc<Directory>,
 }
 
 /// What changes when the file changes: device, inode, size, time of change.
@@ -121,6 +136,9 @@ struct Stamp(u64, u64, u64, i64, i64);
 struct Document {
     version: u32,
     keys: Vec<Entry>,
+    /// IAM's users, their keys, and policies.
+    #[serde(default, skip_serializing_if = "Directory::is_empty")]
+    iam: Directory,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -172,22 +190,35 @@ impl Keys {
             .ok_or_else(|| self.malformed("there is no root key"))
     }
 
-    /// The keys, without secrets, in the file's order.
+    /// The keys, without secrets, in the file's order; those of IAM's users come last.
     pub fn list(&self) -> Result<Vec<KeySummary>> {
+        let document = self.read()?;
         let summary = |key: Entry| KeySummary {
             id: key.access_key_id,
-            policy: key.policy.map(|policy| policy.to_string()),
+            holder: match key.policy {
+                None => Holder::Root,
+                Some(policy) => Holder::Policy(policy.to_string()),
+            },
         };
-        Ok(self.read()?.keys.into_iter().map(summary).collect())
+        let of_user = |held: Held<'_>| KeySummary {
+            id: held.id.to_owned(),
+            holder: Holder::User(held.user.to_owned()),
+        };
+        let plain = document.keys.into_iter().map(summary);
+        Ok(plain.chain(document.iam.keys().map(of_user)).collect())
     }
 
     /// A key with its secret.
     pub fn show(&self, id: &str) -> Result<AccessKey> {
-        let found = self
-            .read()?
-            .keys
-            .into_iter()
-            .find(|key| key.access_key_id == id);
+        let document = self.read()?;
+        if let Some(held) = document.iam.keys().find(|held| held.id == id) {
+            return Ok(AccessKey {
+                id: held.id.to_owned(),
+                secret: held.secret.to_owned().into(),
+            });
+        }
+        let mut plain = document.keys.into_iter();
+        let found = plain.find(|key| key.access_key_id == id);
         found
             .map(Entry::into_key)
             .ok_or_else(|| KeysError::Unknown { id: id.to_owned() })
@@ -217,6 +248,9 @@ impl Keys {
     pub fn revoke(&self, id: &str) -> Result<()> {
         let _alone = self.lock()?;
         let mut document = self.read()?;
+        if document.iam.end_key(id) {
+            return self.write(&document);
+        }
         let place = document.keys.iter().position(|key| key.access_key_id == id);
         let place = place.ok_or_else(|| KeysError::Unknown { id: id.to_owned() })?;
         if document.keys[place].policy.is_none() {
@@ -228,25 +262,42 @@ impl Keys {
 
     /// Who has this access key now.
     pub(crate) fn identity(&self, id: &str) -> Result<Option<Arc<Identity>>> {
-        Ok(self.current()?.get(id).cloned())
+        Ok(self.current()?.by_id.get(id).cloned())
     }
 
-    fn current(&self) -> Result<Arc<HashMap<String, Arc<Identity>>>> {
+    /// IAM's users and policies as they are now.
+    pub(crate) fn directory(&self) -> Result<Arc<Directory>> {
+        Ok(self.current()?.directory)
+    }
+
+    /// Changes IAM's users and policies; what is refused changes nothing. Waits for the
+    /// disk, so it is not for a thread that serves connections.
+    pub(crate) fn change_directory<T, E: From<KeysError>>(
+        &self,
+        change: impl FnOnce(&mut Directory) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let _alone = self.lock()?;
+        let mut document = self.read()?;
+        let changed = change(&mut document.iam)?;
+        self.write(&document)?;
+        Ok(changed)
+    }
+
+    fn current(&self) -> Result<Loaded> {
         let stamp = Stamp::of(&fs::metadata(&self.path).map_err(|source| self.io(source))?);
         let mut loaded = self.loaded.lock();
         if loaded.stamp != Some(stamp) {
-            let by_id = self
-                .read()?
-                .keys
-                .into_iter()
-                .map(Entry::into_identity)
-                .collect::<Result<_>>()?;
+            let document = self.read()?;
+            let plain = document.keys.into_iter().map(Entry::into_identity);
+            let active = document.iam.keys().filter(|held| held.active);
+            let of_users = active.map(|held| held.identity(&document.iam));
             *loaded = Loaded {
                 stamp: Some(stamp),
-                by_id: Arc::new(by_id),
+                by_id: Arc::new(plain.chain(of_users).collect::<Result<_>>()?),
+                directory: Arc::new(document.iam),
             };
         }
-        Ok(Arc::clone(&loaded.by_id))
+        Ok(loaded.clone())
     }
 
     fn read_or_new(&self) -> Result<Document> {
@@ -255,6 +306,7 @@ impl Keys {
                 Ok(Document {
                     version: 1,
                     keys: Vec::new(),
+                    iam: Directory::default(),
                 })
             }
             other => other,
@@ -384,8 +436,25 @@ impl Entry {
         let identity = Identity {
             secret: self.secret_access_key.into(),
             policy,
+            user: None,
         };
         Ok((self.access_key_id, Arc::new(identity)))
+    }
+}
+
+impl Held<'_> {
+    fn identity(&self, directory: &Directory) -> Result<(String, Arc<Identity>)> {
+        let policy = directory.rights(self.user);
+        let policy = policy.map_err(|source| KeysError::Policy {
+            id: self.id.to_owned(),
+            source,
+        })?;
+        let identity = Identity {
+            secret: self.secret.to_owned().into(),
+            policy: Some(policy),
+            user: Some(self.user.to_owned()),
+        };
+        Ok((self.id.to_owned(), Arc::new(identity)))
     }
 }
 

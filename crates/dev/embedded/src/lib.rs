@@ -6,9 +6,11 @@
 //!
 //! How it is built: `server` takes connections and gives them to the crate s3s, which
 //! checks signatures with `keys` and asks `access` and `policy`; `s3` translates each
-//! operation for `store`, which keeps bodies and the index.
+//! operation for `store`, which keeps bodies and the index. `iam` and `sts` are AWS's other
+//! two services of the same address.
 
 mod access;
+mod iam;
 mod keys;
 mod policy;
 mod s3;
@@ -16,7 +18,7 @@ mod server;
 mod store;
 mod sts;
 
-pub use keys::{AccessKey, FILE as KEYS_FILE, KeySummary, Keys, KeysError};
+pub use keys::{AccessKey, FILE as KEYS_FILE, Holder, KeySummary, Keys, KeysError};
 pub use policy::{Policy, PolicyError};
 pub use s3::REGION;
 pub use server::{Options, Server, StartError};

@@ -15,12 +15,14 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::config::{S3Config, S3ConfigProvider, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
+use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Auth};
+use crate::iam;
 use crate::keys::{AccessKey, Keys, KeysError};
 use crate::s3::Backend;
 use crate::store::{self, Durability, Store};
@@ -223,11 +225,20 @@ struct Started {
     root: AccessKey,
 }
 
+/// What answers requests.
+#[derive(Clone)]
+struct Services {
+    /// S3 and STS.
+    s3: S3Service,
+    /// For IAM.
+    keys: Arc<Keys>,
+}
+
 /// What a server holds while it runs.
 struct Ready {
     store: Arc<Store>,
     listener: std::net::TcpListener,
-    service: S3Service,
+    services: Services,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -260,7 +271,7 @@ fn run(
         match TcpListener::from_std(ready.listener) {
             Ok(listener) => {
                 let _ = tell.send(Ok(started));
-                serve(listener, ready.service, stop, abort).await;
+                serve(listener, ready.services, stop, abort).await;
             }
             Err(source) => {
                 let _ = tell.send(Err(StartError::Listen {
@@ -299,7 +310,10 @@ fn prepare(options: &Options) -> Result<(Ready, Started), StartError> {
     let ready = Ready {
         store,
         listener,
-        service: builder.build(),
+        services: Services {
+            s3: builder.build(),
+            keys: Arc::clone(&keys),
+        },
         _lock: lock,
     };
     Ok((
@@ -386,7 +400,7 @@ fn bind(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
 
 async fn serve(
     listener: TcpListener,
-    service: S3Service,
+    services: Services,
     stop: &CancellationToken,
     abort: &CancellationToken,
 ) {
@@ -398,7 +412,7 @@ async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(converse(stream, service.clone(), stop.clone()));
+                connections.spawn(converse(stream, services.clone(), stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -416,7 +430,7 @@ async fn serve(
     }
 }
 
-async fn converse(stream: TcpStream, service: S3Service, stop: CancellationToken) {
+async fn converse(stream: TcpStream, services: Services, stop: CancellationToken) {
     // Small answers must not wait for a client's acknowledgement.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
@@ -424,7 +438,7 @@ async fn converse(stream: TcpStream, service: S3Service, stop: CancellationToken
     http.timer(TokioTimer::new()).header_read_timeout(IDLE);
     let connection = http.serve_connection(
         TokioIo::new(stream),
-        service_fn(|request| answer(&service, request)),
+        service_fn(|request| answer(&services, request)),
     );
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -443,7 +457,7 @@ async fn converse(stream: TcpStream, service: S3Service, stop: CancellationToken
 /// which hyper sends no 100 (RFC 9110 §10.1.1 leaves it free), and then takes the next
 /// answer on the connection for this one's: so the connection ends with such an answer.
 fn answer(
-    service: &S3Service,
+    services: &Services,
     request: hyper::Request<hyper::body::Incoming>,
 ) -> impl Future<Output = Result<s3s::HttpResponse, s3s::HttpError>> + use<> {
     let said = |name, value| {
@@ -453,9 +467,13 @@ fn answer(
             .is_some_and(|found| found == value)
     };
     let ends = said(header::EXPECT, "100-continue") && said(header::CONTENT_LENGTH, "0");
-    let answer = Service::call(service, request);
+    let services = services.clone();
     async move {
-        let mut answer = answer.await?;
+        let mut answer = if iam::is_meant(&request) {
+            iam::answer(services.keys, request, OffsetDateTime::now_utc()).await
+        } else {
+            Service::call(&services.s3, request).await?
+        };
         if ends {
             answer.headers_mut().insert(
                 header::CONNECTION,

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{BUCKET, Lab};
+use common::{BUCKET, Lab, refusal};
 use testkit::tools::Tool;
 
 /// Runs a client with the store's keys in its environment, and shows what it said if it
@@ -120,6 +120,72 @@ async fn boto3() {
     );
     let output = run(&lab, &python, &[script, BUCKET]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "all well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_aws_command_line_manages_users() {
+    let aws = testkit::require!(Tool::Aws);
+    let lab = Lab::start().await;
+    let here = tempfile::tempdir().unwrap();
+    let policy = here.path().join("policy.json");
+    let read = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::lab-bucket/*"}]}"#;
+    std::fs::write(&policy, read).unwrap();
+    let document = format!("file://{}", policy.display());
+    let iam = |arguments: &[&str]| {
+        let mut all = vec!["iam", "--output", "json"];
+        all.extend(arguments);
+        let said = run(&lab, &aws, &all).stdout;
+        serde_json::from_slice::<serde_json::Value>(&said).unwrap_or_default()
+    };
+    iam(&["create-user", "--user-name", "ann", "--path", "/team/"]);
+    let made = iam(&[
+        "create-policy",
+        "--policy-name",
+        "read",
+        "--policy-document",
+        &document,
+    ]);
+    let arn = made["Policy"]["Arn"].as_str().unwrap();
+    let both = ["--user-name", "ann", "--policy-arn", arn];
+    iam(&[&["attach-user-policy"], &both[..]].concat());
+    let version = iam(&[
+        "get-policy-version",
+        "--policy-arn",
+        arn,
+        "--version-id",
+        "v1",
+    ]);
+    let sid = &version["PolicyVersion"]["Document"]["Statement"][0]["Action"];
+    assert_eq!(sid, "s3:GetObject");
+    let key = iam(&["create-access-key", "--user-name", "ann"]);
+    let key = &key["AccessKey"];
+    let (id, secret) = (&key["AccessKeyId"], &key["SecretAccessKey"]);
+    let client = lab.client_of(id.as_str().unwrap(), secret.as_str().unwrap());
+    lab.put("k", b"x").await;
+    assert!(
+        client
+            .get_object()
+            .bucket(BUCKET)
+            .key("k")
+            .send()
+            .await
+            .is_ok()
+    );
+    let put = client.put_object().bucket(BUCKET).key("k").send().await;
+    assert_eq!(refusal(put), ("AccessDenied".into(), 403));
+
+    let id = id.as_str().unwrap();
+    iam(&[
+        "delete-access-key",
+        "--user-name",
+        "ann",
+        "--access-key-id",
+        id,
+    ]);
+    iam(&[&["detach-user-policy"], &both[..]].concat());
+    iam(&["delete-policy", "--policy-arn", arn]);
+    iam(&["delete-user", "--user-name", "ann"]);
+    assert_eq!(iam(&["list-users"])["Users"], serde_json::json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

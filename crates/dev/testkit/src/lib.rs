@@ -16,6 +16,7 @@
 pub mod error;
 pub mod fake;
 pub mod juicefs;
+pub mod moto;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -20,6 +20,8 @@ pub enum Tool {
     Python,
     /// JuiceFS.
     Juicefs,
+    /// moto, AWS's answers without AWS.
+    MotoServer,
     /// s5cmd.
     S5cmd,
     /// fusermount3, which lets an ordinary user mount.
@@ -47,6 +49,7 @@ impl Tool {
             Self::Aws => "ARTIFACTS_AWS",
             Self::Python => "ARTIFACTS_PYTHON",
             Self::Juicefs => "ARTIFACTS_JUICEFS",
+            Self::MotoServer => "ARTIFACTS_MOTO_SERVER",
             Self::S5cmd => "ARTIFACTS_S5CMD",
             Self::Fusermount3 => "ARTIFACTS_FUSERMOUNT3",
             Self::Git => "ARTIFACTS_GIT",
@@ -66,6 +69,7 @@ impl Tool {
             Self::Aws => "aws",
             Self::Python => "python3",
             Self::Juicefs => "juicefs",
+            Self::MotoServer => "moto_server",
             Self::S5cmd => "s5cmd",
             Self::Fusermount3 => "fusermount3",
             Self::Git => "git",

@@ -33,6 +33,11 @@ const RULES: &[Rule] = &[
         reason: "the orchestrator issues keys and shows them once; it reads nobody's",
     },
     Rule {
+        from: "server/provider",
+        never: &["dev/", "lib:sqlx", "lib:rusqlite", "lib:axum"],
+        reason: "it holds the administrator's keys: no test store and no database beside them",
+    },
+    Rule {
         from: "server/signer",
         never: &["core/bucket", "core/registry"],
         reason: "the signer holds the master secret: the less it links the less can leak it",

@@ -2,9 +2,12 @@
 //!
 //! Roles are cargo features, so that a production image is built without what it must not
 //! have: `dev` (an S3 store on a local folder, for development and tests) is one of these.
+//! `provider` makes buckets and keys at a store.
 
 #[cfg(feature = "dev")]
 mod dev;
+#[cfg(feature = "provider")]
+mod provider;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,9 @@ enum Role {
     /// Run an S3 store on a local folder, for development and tests.
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
+    /// Make buckets and keys at a store.
+    #[cfg(feature = "provider")]
+    Provider(provider::ProviderArguments),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +37,8 @@ fn main() -> ExitCode {
     match arguments.role {
         #[cfg(feature = "dev")]
         Role::Dev(dev) => dev::run(dev),
+        #[cfg(feature = "provider")]
+        Role::Provider(arguments) => provider::run(arguments),
     }
 }
 

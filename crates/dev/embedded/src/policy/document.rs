@@ -142,6 +142,15 @@ impl Policy {
             .collect::<Result<_, _>>()?;
         Ok(Self { statements })
     }
+
+    /// All of these as one: where a deny stands does not matter. Of none, a policy that
+    /// allows nothing.
+    pub(crate) fn joined(policies: impl IntoIterator<Item = Self>) -> Self {
+        let statements = policies.into_iter().flat_map(|policy| policy.statements);
+        Self {
+            statements: statements.collect(),
+        }
+    }
 }
 
 impl Statement {

@@ -41,17 +41,35 @@ impl Lab {
         }
     }
 
+    /// Stops the store and starts it on the same folder.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { server, folder, .. } = self;
+        server.stop().await;
+        let server = Server::start(Options::new(folder.path())).await.unwrap();
+        let client = testkit::s3::client(&server.endpoint());
+        Self {
+            server,
+            client,
+            folder,
+        }
+    }
+
     /// A client of a new key with this policy, and the key's id.
     pub(crate) fn client_with(&self, policy: &str) -> (Client, String) {
         let key = self.server.keys().add(policy).unwrap();
-        let credentials = Credentials::new(&key.id, key.secret.expose_secret(), None, None, "test");
+        (self.client_of(&key.id, key.secret.expose_secret()), key.id)
+    }
+
+    /// A client with this key.
+    pub(crate) fn client_of(&self, id: &str, secret: &str) -> Client {
+        let credentials = Credentials::new(id, secret, None, None, "test");
         let config = self
             .client
             .config()
             .to_builder()
             .credentials_provider(credentials)
             .build();
-        (Client::from_conf(config), key.id)
+        Client::from_conf(config)
     }
 
     /// Puts a small object and answers its ETag.
@@ -94,14 +112,29 @@ pub(crate) fn refusal<T: std::fmt::Debug, E: ProvideErrorMetadata>(
 
 /// A GET by hand, with no client that could add anything; answers the whole response.
 pub(crate) async fn plain_get(url: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (host, path) = url
         .strip_prefix("http://")
         .unwrap()
         .split_once('/')
         .unwrap();
-    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
     let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    converse(host, &request).await
+}
+
+/// A form posted by hand to `/`; each header ends its line.
+pub(crate) async fn plain_post(endpoint: &str, headers: &str, form: &str) -> String {
+    let host = endpoint.strip_prefix("http://").unwrap();
+    let length = form.len();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\
+         Content-Length: {length}\r\n\r\n{form}"
+    );
+    converse(host, &request).await
+}
+
+async fn converse(host: &str, request: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

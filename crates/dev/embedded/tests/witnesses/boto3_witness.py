@@ -71,6 +71,38 @@ urllib.request.urlopen(urllib.request.Request(url, data=b"by url", method="PUT")
 url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "signed"}, ExpiresIn=60)
 assert urllib.request.urlopen(url).read() == b"by url"
 
+# Users: in pages, with keys that the next request knows.
+iam = boto3.client("iam")
+for n in range(5):
+    iam.create_user(UserName=f"user-{n}", Path="/witness/")
+pages = iam.get_paginator("list_users").paginate(PathPrefix="/witness/", PaginationConfig={"PageSize": 2})
+names = [user["UserName"] for page in pages for user in page["Users"]]
+assert names == [f"user-{n}" for n in range(5)], names
+document = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}'
+policy = iam.create_policy(PolicyName="read", PolicyDocument=document)["Policy"]
+assert policy["DefaultVersionId"] == "v1" and policy["AttachmentCount"] == 0, policy
+iam.attach_user_policy(UserName="user-0", PolicyArn=policy["Arn"])
+assert iam.get_policy(PolicyArn=policy["Arn"])["Policy"]["AttachmentCount"] == 1
+key = iam.create_access_key(UserName="user-0")["AccessKey"]
+assert iam.list_access_keys(UserName="user-0")["AccessKeyMetadata"][0]["Status"] == "Active"
+theirs = boto3.client("s3", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+assert theirs.get_object(Bucket=bucket, Key="signed")["Body"].read() == b"by url"
+try:
+    iam.delete_user(UserName="user-0")
+    raise AssertionError("a user with a key was deleted")
+except iam.exceptions.DeleteConflictException:
+    pass
+try:
+    iam.get_user(UserName="nobody")
+    raise AssertionError("nobody is there")
+except iam.exceptions.NoSuchEntityException:
+    pass
+iam.delete_access_key(UserName="user-0", AccessKeyId=key["AccessKeyId"])
+iam.detach_user_policy(UserName="user-0", PolicyArn=policy["Arn"])
+iam.delete_policy(PolicyArn=policy["Arn"])
+for name in names:
+    iam.delete_user(UserName=name)
+
 # Away with it.
 for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
     keys = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]

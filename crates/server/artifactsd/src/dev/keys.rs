@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use embedded::{AccessKey, Keys};
+use embedded::{AccessKey, Holder, Keys};
 use secrecy::ExposeSecret;
 
 /// Which folder, and what to do.
@@ -19,7 +19,8 @@ pub(super) struct KeysArguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show the keys as JSON, one per line: root first, then the others with their policies.
+    /// Show the keys as JSON, one per line: root first, then those with a policy of their
+    /// own, then those of IAM users.
     List {
         /// Show the secrets too.
         #[arg(long)]
@@ -61,10 +62,12 @@ pub(super) fn run(arguments: KeysArguments) -> super::Result {
 
 fn list(keys: &Keys, secrets: bool) -> super::Result {
     for summary in keys.list()? {
-        let mut line =
-            serde_json::json!({ "access_key_id": summary.id, "root": summary.policy.is_none() });
-        if let Some(policy) = &summary.policy {
-            line["policy"] = serde_json::from_str(policy)?;
+        let is_root = summary.holder == Holder::Root;
+        let mut line = serde_json::json!({ "access_key_id": summary.id, "root": is_root });
+        match &summary.holder {
+            Holder::Root => {}
+            Holder::Policy(policy) => line["policy"] = serde_json::from_str(policy)?,
+            Holder::User(user) => line["user"] = user.as_str().into(),
         }
         if secrets {
             line["secret_access_key"] = keys.show(&summary.id)?.secret.expose_secret().into();
