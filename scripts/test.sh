@@ -12,7 +12,8 @@ passed=0 failed=0 skipped=0
 
 main() {
     require_packages git=git fusermount3=fuse3 age=age dbus-daemon=dbus-daemon \
-        gnome-keyring-daemon=gnome-keyring secret-tool=libsecret-tools mkfs.ext4=e2fsprogs npm=npm
+        gnome-keyring-daemon=gnome-keyring secret-tool=libsecret-tools mkfs.ext4=e2fsprogs npm=npm \
+        pg_ctlcluster=postgresql
     require_rust
     require_tools
     build

@@ -18,6 +18,7 @@ pub mod fake;
 pub mod juicefs;
 pub mod moto;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod s3;

@@ -38,6 +38,8 @@ pub enum Tool {
     SecretTool,
     /// age, which encrypts files.
     Age,
+    /// PostgreSQL's server; its other programs are looked for beside it.
+    Postgres,
 }
 
 impl Tool {
@@ -58,6 +60,7 @@ impl Tool {
             Self::GnomeKeyringDaemon => "ARTIFACTS_GNOME_KEYRING_DAEMON",
             Self::SecretTool => "ARTIFACTS_SECRET_TOOL",
             Self::Age => "ARTIFACTS_AGE",
+            Self::Postgres => "ARTIFACTS_POSTGRES",
         }
     }
 
@@ -78,6 +81,7 @@ impl Tool {
             Self::GnomeKeyringDaemon => "gnome-keyring-daemon",
             Self::SecretTool => "secret-tool",
             Self::Age => "age",
+            Self::Postgres => "postgres",
         }
     }
 }

@@ -33,6 +33,17 @@ const RULES: &[Rule] = &[
         reason: "the orchestrator issues keys and shows them once; it reads nobody's",
     },
     Rule {
+        from: "core/api",
+        never: &[
+            "core/bucket",
+            "lib:tokio",
+            "lib:axum",
+            "lib:reqwest",
+            "lib:sqlx",
+        ],
+        reason: "the wire is types: both sides take them without taking a server or a client",
+    },
+    Rule {
         from: "server/provider",
         never: &["dev/", "lib:sqlx", "lib:rusqlite", "lib:axum"],
         reason: "it holds the administrator's keys: no test store and no database beside them",
@@ -131,6 +142,7 @@ const SINGLE: &[&str] = &[
     "s3s",
     "serde",
     "serde_json",
+    "sqlx",
     "time",
     "tokio",
     "tokio-rustls",
@@ -146,6 +158,7 @@ const LICENCES: &[&str] = &[
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-3-Clause",
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "Unicode-3.0",

@@ -4,10 +4,19 @@
 //! have: `dev` (an S3 store on a local folder, for development and tests) is one of these.
 //! `provider` makes buckets and keys at a store.
 
+#[cfg(feature = "orchestrator")]
+mod audit;
+#[cfg(feature = "orchestrator")]
+mod database;
 #[cfg(feature = "dev")]
 mod dev;
+#[cfg(feature = "orchestrator")]
+mod orchestrator;
 #[cfg(feature = "provider")]
 mod provider;
+mod reference;
+#[cfg(feature = "provider")]
+mod store_flags;
 
 use std::process::ExitCode;
 
@@ -26,9 +35,18 @@ enum Role {
     /// Run an S3 store on a local folder, for development and tests.
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
+    /// Run the server of tenants, buckets, storage keys and workspaces.
+    #[cfg(feature = "orchestrator")]
+    Orchestrator(Box<orchestrator::Orchestrator>),
+    /// Check or export the orchestrator's audit.
+    #[cfg(feature = "orchestrator")]
+    Audit(audit::Audit),
     /// Make buckets and keys at a store.
     #[cfg(feature = "provider")]
     Provider(provider::ProviderArguments),
+    /// Print a page of the reference documentation.
+    #[command(hide = true)]
+    Reference(reference::Reference),
 }
 
 fn main() -> ExitCode {
@@ -37,8 +55,13 @@ fn main() -> ExitCode {
     match arguments.role {
         #[cfg(feature = "dev")]
         Role::Dev(dev) => dev::run(dev),
+        #[cfg(feature = "orchestrator")]
+        Role::Orchestrator(role) => orchestrator::run(*role),
+        #[cfg(feature = "orchestrator")]
+        Role::Audit(audit) => audit::run(audit),
         #[cfg(feature = "provider")]
         Role::Provider(arguments) => provider::run(arguments),
+        Role::Reference(reference) => reference::run(&reference),
     }
 }
 
@@ -46,7 +69,7 @@ fn main() -> ExitCode {
 /// s3s calls every answered refusal an error and prints whole requests when asked for
 /// more, so it stays silent unless it is named.
 fn start_logs() {
-    let filter = std::env::var("ARTIFACTS_LOG").unwrap_or_else(|_| "info,s3s=off".into());
+    let filter = std::env::var("ARTIFACTS_LOG").unwrap_or_else(|_| "info,s3s=off,sqlx=warn".into());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)

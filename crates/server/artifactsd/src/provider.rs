@@ -1,17 +1,18 @@
 //! `artifactsd provider`: the store behind the service, seen by its operator.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
+use provider::Kind;
 use provider::check::{Limits, Outcome, Report, check};
 use provider::verify::Reach;
-use provider::{AdminKeys, Config, Kind};
 use uuid::Uuid;
+
+use crate::store_flags::StoreFlags;
 
 /// Make buckets and keys at a store.
 #[derive(Args)]
@@ -37,25 +38,8 @@ struct CheckArguments {
     /// The kind of store: aws, tigris, seaweedfs, embedded or generic.
     #[arg(long, value_name = "KIND")]
     provider: Kind,
-    /// Where its S3 is; needed but for aws and tigris.
-    #[arg(long, value_name = "URL")]
-    endpoint: Option<String>,
-    /// Where its IAM is, if that is somewhere else.
-    #[arg(long, value_name = "URL")]
-    iam_endpoint: Option<String>,
-    /// The region to sign for.
-    #[arg(long, value_name = "NAME")]
-    region: Option<String>,
-    /// Take the administrator's keys from this file (TOML, mode 0600) instead of the
-    /// environment.
-    #[arg(long, value_name = "FILE")]
-    admin_keys: Option<PathBuf>,
-    /// Trust these certificates (PEM) instead of the machine's.
-    #[arg(long, value_name = "FILE")]
-    ca_certificate: Option<PathBuf>,
-    /// What names of users and policies begin with.
-    #[arg(long, value_name = "NAME", default_value = "artifacts")]
-    namespace: String,
+    #[command(flatten)]
+    store: StoreFlags,
     /// How many seconds a new key may take until it works.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     alive_within: u64,
@@ -91,7 +75,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[tokio::main(flavor = "current_thread")]
 async fn run_check(arguments: CheckArguments) -> Result<bool> {
     let (format, limits) = (arguments.format, arguments.limits());
-    let config = arguments.config()?;
+    let config = arguments.store.config(arguments.provider)?;
     let (ca_pem, patience) = (config.ca_pem.clone(), config.patience);
     let provider = provider::open(config)?;
     let reach = Reach {
@@ -110,24 +94,6 @@ impl CheckArguments {
             alive: Duration::from_secs(self.alive_within),
             dead: Duration::from_secs(self.dead_within),
         }
-    }
-
-    fn config(self) -> Result<Config> {
-        let admin = match &self.admin_keys {
-            Some(path) => AdminKeys::from_file(path)?,
-            None => AdminKeys::from_environment(|name| std::env::var(name).ok())?,
-        };
-        let certificates = |path: PathBuf| {
-            std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
-        };
-        Ok(Config {
-            endpoint: self.endpoint.map(|text| text.parse()).transpose()?,
-            iam_endpoint: self.iam_endpoint.map(|text| text.parse()).transpose()?,
-            region: self.region,
-            namespace: self.namespace.parse()?,
-            ca_pem: self.ca_certificate.map(certificates).transpose()?,
-            ..Config::new(self.provider, admin)
-        })
     }
 }
 

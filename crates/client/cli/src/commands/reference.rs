@@ -1,6 +1,5 @@
 //! `artifacts reference`: the pages of `docs/reference`, from the code.
 
-mod commands;
 mod config;
 mod tables;
 
@@ -41,17 +40,17 @@ pub(crate) fn run(reference: &Reference, context: &Context) -> Result<()> {
 impl Page {
     fn text(self) -> Result<String> {
         Ok(match self {
-            Self::Commands => commands::page(Cli::command()),
+            Self::Commands => manual::page(Cli::command(), "Commands", tables::NOTICE),
             Self::Config => config::page(),
             Self::Environment => tables::environment(),
             Self::ExitCodes => tables::exit_codes(),
             Self::ErrorCodes => tables::error_codes(),
-            Self::Man => manual()?,
+            Self::Man => roff()?,
         })
     }
 }
 
-fn manual() -> Result<String> {
+fn roff() -> Result<String> {
     let mut roff = Vec::new();
     clap_mangen::Man::new(Cli::command())
         .render(&mut roff)

@@ -1,12 +1,12 @@
-//! The page of all commands, from their definition.
+//! The reference page of a program's commands, from their definition.
 
 use clap::{Arg, ArgAction, Command};
 
-use super::tables::NOTICE;
-
-pub(super) fn page(mut root: Command) -> String {
+/// The page in Markdown: every command with its options. `notice` stands at the top and says
+/// where the page comes from.
+pub fn page(mut root: Command, title: &str, notice: &str) -> String {
     root.build();
-    let mut text = format!("{NOTICE}\n# Commands\n\n");
+    let mut text = format!("{notice}\n# {title}\n\n");
     text.push_str("Options of every command:\n\n");
     for arg in root.get_arguments().filter(|arg| arg.is_global_set()) {
         text.push_str(&item(arg));
@@ -16,16 +16,17 @@ pub(super) fn page(mut root: Command) -> String {
 }
 
 /// The command's section and those of the commands below it. `groups` are the options that the
-/// groups above it give to all of their commands.
+/// groups above it give to all of their commands. A group that can also be run by itself has
+/// options of its own.
 fn section(text: &mut String, command: &Command, above: &str, groups: &[&Arg]) {
     let name = format!("{above}{}", command.get_name());
-    if command.get_subcommands().next().is_none() {
+    let is_group = command.get_subcommands().next().is_some();
+    if !is_group || command.get_arguments().any(is_own) {
         text.push_str(&format!("\n## `{name}`\n\n{}\n", about(command)));
         text.push_str(&format!("\n```\n{}\n```\n", usage(command, &name)));
         let own: String = command
             .get_arguments()
-            .filter(|arg| !arg.is_global_set() && !arg.is_hide_set())
-            .filter(|arg| !matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpLong))
+            .filter(|arg| is_own(arg))
             .chain(groups.iter().copied())
             .map(item)
             .collect();
@@ -45,6 +46,15 @@ fn section(text: &mut String, command: &Command, above: &str, groups: &[&Arg]) {
     for inner in below.filter(|c| !c.is_hide_set() && c.get_name() != "help") {
         section(text, inner, &format!("{name} "), &groups);
     }
+}
+
+/// Whether it is this command's alone, and to be shown.
+fn is_own(arg: &Arg) -> bool {
+    let asks_for_help = matches!(
+        arg.get_action(),
+        ArgAction::Help | ArgAction::HelpLong | ArgAction::HelpShort | ArgAction::Version
+    );
+    !arg.is_global_set() && !arg.is_hide_set() && !asks_for_help
 }
 
 /// Whether every command has it; those are listed at the top.
@@ -102,8 +112,11 @@ fn item(arg: &Arg) -> String {
         0 => String::new(),
         _ => format!(" Default: {}.", default.join(", ")),
     };
+    let variable = arg.get_env().map(|name| name.to_string_lossy());
+    let variable = variable.map_or_else(String::new, |name| format!(" Variable: `{name}`."));
     let stop = if help.ends_with('.') { "" } else { "." };
-    format!("- `{}`: {help}{stop}{values}{default}\n", spelling(arg))
+    let name = spelling(arg);
+    format!("- `{name}`: {help}{stop}{values}{default}{variable}\n")
 }
 
 fn spelling(arg: &Arg) -> String {
@@ -129,4 +142,50 @@ fn placeholder(arg: &Arg) -> String {
 
 fn takes_value(arg: &Arg) -> bool {
     arg.get_action().takes_values()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program() -> Command {
+        let listen = Arg::new("listen")
+            .long("listen")
+            .value_name("IP:PORT")
+            .help("Where to listen")
+            .env("LISTEN")
+            .default_value("127.0.0.1:1");
+        let database = Arg::new("database")
+            .long("database")
+            .value_name("URL")
+            .help("The database")
+            .global(true);
+        let serve = Command::new("serve").about("Serve").arg(listen);
+        let serve = serve.subcommand(Command::new("once").about("Serve once"));
+        let audit = Command::new("audit").about("Look back").arg(database);
+        let audit = audit.subcommand(Command::new("verify").about("Verify"));
+        Command::new("program").subcommand(serve).subcommand(audit)
+    }
+
+    #[test]
+    fn every_command_that_can_be_run_has_a_section_with_its_options() {
+        let page = page(program(), "Commands", "notice");
+        let sections: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("## "))
+            .collect();
+        assert_eq!(
+            sections,
+            [
+                "## `program serve`",
+                "## `program serve once`",
+                "## `program audit verify`"
+            ]
+        );
+        let listen =
+            "- `--listen IP:PORT`: Where to listen. Default: `127.0.0.1:1`. Variable: `LISTEN`.";
+        assert!(page.contains(listen), "{page}");
+        let database = "- `--database URL`: The database.\n";
+        assert_eq!(page.matches(database).count(), 1, "{page}");
+    }
 }

@@ -1,0 +1,53 @@
+//! `/tokens`: service tokens, for programs that no person is logged in for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Description, Lifetime, Mode, Secret, ServiceTokenId, Timestamp, WorkspaceId};
+
+/// The body of `POST /tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateServiceToken {
+    /// What it is for.
+    pub description: Description,
+    /// What it may do.
+    pub mode: Mode,
+    /// The workspace that it is for; otherwise the whole tenant's bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_id: Option<WorkspaceId>,
+    /// For how long; otherwise until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<Lifetime>,
+}
+
+/// A service token as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceToken {
+    /// Its number.
+    pub token_id: ServiceTokenId,
+    /// What it is for.
+    pub description: Description,
+    /// What it may do.
+    pub mode: Mode,
+    /// The workspace that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_id: Option<WorkspaceId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// The answer of `POST /tokens`: the one time that the token is shown. The server keeps its
+/// hash only.
+#[derive(Serialize, Deserialize)]
+pub struct IssuedServiceToken {
+    /// `art_` and 43 characters.
+    pub token: Secret,
+    /// What it is.
+    #[serde(flatten)]
+    pub about: ServiceToken,
+}

@@ -1,0 +1,211 @@
+//! `artifactsd orchestrator`: tenants, buckets, storage keys, workspaces.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use orchestrator::provision::{Supply, upkeep};
+use orchestrator::store::Entry;
+use orchestrator::{
+    App, Clock, File, Issuers, Listener, Parts, SigningKey, SystemClock, SystemRandom, Tls,
+};
+use provider::Kind;
+use secrecy::ExposeSecret;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::database::Database;
+use crate::store_flags::StoreFlags;
+
+/// Run the server of tenants, buckets, storage keys and workspaces.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Orchestrator {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the one-time token of the first operator, and print it.
+    Bootstrap(Bootstrap),
+}
+
+#[derive(Args)]
+struct Bootstrap {
+    #[command(flatten)]
+    database: Database,
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    database: Database,
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "ARTIFACTS_ORCHESTRATOR_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "ARTIFACTS_ORCHESTRATOR_LISTEN",
+        default_value = "127.0.0.1:8100"
+    )]
+    listen: SocketAddr,
+    /// Where clients reach the server, if that is not where it listens.
+    #[arg(long, value_name = "URL", env = "ARTIFACTS_ORCHESTRATOR_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// The key that signs sessions and tickets; made when missing. With SQLite it is beside
+    /// the database unless named; servers that share a database share the key.
+    #[arg(long, value_name = "FILE", env = "ARTIFACTS_ORCHESTRATOR_SIGNING_KEY")]
+    signing_key: Option<PathBuf>,
+    /// The certificate chain (PEM), for TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Accept an address that other machines can reach without TLS: a proxy in front has it.
+    #[arg(long)]
+    allow_remote: bool,
+    /// The kind of store that makes buckets and keys: aws, tigris, seaweedfs, embedded or
+    /// generic. Without one there are bring-your-own tenants only.
+    #[arg(long, value_name = "KIND", env = "ARTIFACTS_PROVIDER")]
+    provider: Option<Kind>,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Write the JSON line that says "ready" into this file instead of to stdout.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Runs the role, and prints what went wrong.
+pub(crate) fn run(role: Orchestrator) -> ExitCode {
+    let result = match role.command {
+        Some(Command::Bootstrap(arguments)) => bootstrap(arguments),
+        None => serve(role.serve),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The token goes to stdout and nowhere else; the database keeps its hash.
+#[tokio::main(flavor = "current_thread")]
+async fn bootstrap(arguments: Bootstrap) -> Result {
+    let store = arguments.database.open().await?;
+    if store.has_operator().await? {
+        let text = "there is an operator already\nhint: operators are people of a configured issuer; ask one of them";
+        return Err(text.into());
+    }
+    let now = SystemClock.now();
+    let (token, hash) = orchestrator::new_bootstrap(&SystemRandom::default());
+    let entry = Entry {
+        at: now,
+        action: "BootstrapTokenCreated",
+        actor: None,
+        tenant: None,
+        subject: None,
+        reason: None,
+        request_id: None,
+    };
+    let ends = now.plus(orchestrator::BOOTSTRAP_LIFETIME);
+    store.put_bootstrap(&hash, ends, &entry).await?;
+    store.close().await;
+    writeln!(io::stdout(), "{}", token.expose_secret())?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn serve(arguments: Serve) -> Result {
+    // Before the server is up, so that no signal finds nobody listening.
+    let (terminate, interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let file = arguments.config.as_deref().map(File::read).transpose()?;
+    let file = file.unwrap_or_default();
+    let tls = arguments
+        .tls_certificate
+        .clone()
+        .zip(arguments.tls_key.clone());
+    let tls = tls.map(|(certificate, key)| Tls { certificate, key });
+    // Before the database: a server that may not listen changes nothing.
+    let listener = Listener::bind(arguments.listen, tls.as_ref(), arguments.allow_remote).await?;
+    let here = format!("{}://{}", listener.scheme(), listener.address());
+    let public_url = arguments.public_url.clone().or(file.public_url.clone());
+    let key = signing_key(&arguments, &file)?;
+    let supply = supply(arguments.provider, arguments.store)?;
+    let store = arguments.database.open().await?;
+    let app = App::new(Parts {
+        settings: file.settings(public_url.unwrap_or_else(|| here.clone())),
+        store: Arc::clone(&store),
+        supply,
+        key: SigningKey::open(&key)?,
+        issuers: Issuers::new(file.issuers.clone())?,
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom::default()),
+    });
+    let stop = CancellationToken::new();
+    let background = tokio::spawn(upkeep::run(Arc::clone(&app), stop.clone()));
+    tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
+    tracing::info!(endpoint = here, "ready");
+    announce(&here, arguments.ready_file.as_deref())?;
+    orchestrator::serve(listener, orchestrator::router(app), stop).await;
+    background.await?;
+    store.close().await;
+    Ok(())
+}
+
+async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+}
+
+fn supply(kind: Option<Kind>, store: StoreFlags) -> Result<Option<Supply>> {
+    let Some(kind) = kind else {
+        return Ok(None);
+    };
+    let provider = provider::open(store.config(kind)?)?;
+    Ok(Some(Supply::new(provider)?))
+}
+
+/// The flag, the file, or beside an SQLite database.
+fn signing_key(arguments: &Serve, file: &File) -> Result<PathBuf> {
+    let named = arguments.signing_key.clone().or(file.signing_key.clone());
+    let beside = || {
+        let path = arguments.database.sqlite_path()?;
+        Some(path.with_extension("session-key.pem"))
+    };
+    let text = "with PostgreSQL the signing key must be named\nhint: --signing-key FILE, the same for every server of the database";
+    named.or_else(beside).ok_or_else(|| text.into())
+}
+
+/// Says that the server takes requests: one JSON line.
+fn announce(endpoint: &str, file: Option<&std::path::Path>) -> io::Result<()> {
+    let line = serde_json::json!({ "endpoint": endpoint, "pid": std::process::id() });
+    match file {
+        None => writeln!(io::stdout(), "{line}"),
+        // Whole or not there: a reader that waits for the file never sees half of it.
+        Some(file) => {
+            let partial = file.with_extension("partial");
+            std::fs::write(&partial, format!("{line}\n"))?;
+            std::fs::rename(&partial, file)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `GET /audit`: for operators, and for a tenant's owners what concerns it.
+
+use api::{AuditQuery, AuditRow, Page, PageToken};
+use axum::Json;
+use axum::extract::State;
+use uuid::Uuid;
+
+use super::{Answer, Shared};
+use crate::auth::Caller;
+use crate::extract::Parameters;
+use crate::failure::Failure;
+
+/// Oldest first.
+pub(crate) async fn list(
+    State(app): Shared,
+    caller: Caller,
+    Parameters(query): Parameters<AuditQuery>,
+) -> Answer<Page<AuditRow>> {
+    if caller.operator().is_err() {
+        let own = caller.owned()?.tenant_id;
+        if query.tenant_id != Some(own) {
+            return Err(Failure::forbidden(
+                "only an operator may do this\nhint: an owner asks for their tenant_id",
+            ));
+        }
+    }
+    let after = query.page_token.map_or(0, number);
+    let limit = i64::from(u32::from(query.limit));
+    let mut rows = match query.tenant_id {
+        Some(tenant) => app.store.recorded_of(tenant, after, limit + 1).await?,
+        None => app.store.recorded(after, limit + 1).await?,
+    };
+    let more = i64::try_from(rows.len()).is_ok_and(|count| count > limit);
+    if more {
+        rows.pop();
+    }
+    let last = rows.last().filter(|_| more);
+    let next_page_token = last.map(|row| token(row.seq));
+    Ok(Json(Page {
+        items: rows.into_iter().map(AuditRow::from).collect(),
+        next_page_token,
+    }))
+}
+
+/// Rows are numbered; a token has room for a UUID.
+fn token(seq: i64) -> PageToken {
+    PageToken::after(Uuid::from_u128(u128::try_from(seq).unwrap_or(0)))
+}
+
+/// One that no page had leads to the end.
+fn number(token: PageToken) -> i64 {
+    i64::try_from(token.last().as_u128()).unwrap_or(i64::MAX)
+}

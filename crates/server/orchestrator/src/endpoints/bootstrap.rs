@@ -1,0 +1,43 @@
+//! `POST /bootstrap`: the first operator, by a token that counts once.
+
+use api::{Bootstrap, Scope, SessionToken};
+use axum::Json;
+use axum::extract::State;
+use model::Actor;
+
+use super::{Answer, Shared};
+use crate::auth::hash;
+use crate::extract::Body;
+use crate::failure::Failure;
+use crate::layers::RequestId;
+use crate::store::Entry;
+
+/// Uses the token up. Its bearer becomes an operator of this server's own making: later ones
+/// come from a provider of people.
+pub(crate) async fn begin(
+    State(app): Shared,
+    RequestId(request_id): RequestId,
+    Body(request): Body<Bootstrap>,
+) -> Answer<SessionToken> {
+    app.limits.login()?;
+    let subject = app.new_id().to_string();
+    let actor = Actor::from_oidc(&app.settings.public_url, &subject);
+    let actor = actor.map_err(|_| Failure::internal())?;
+    let session = app.new_session(actor.clone(), None, Scope::Operator, "bootstrap");
+    let entry = Entry {
+        at: session.created_at,
+        action: "OperatorBootstrapped",
+        actor: Some(actor.to_string()),
+        tenant: None,
+        subject: Some(session.id.to_string()),
+        reason: None,
+        request_id,
+    };
+    let hash = hash(request.token.expose());
+    if !app.store.use_bootstrap(&hash, &session, &entry).await? {
+        return Err(Failure::unauthenticated(
+            "the bootstrap token does not count\nhint: artifactsd orchestrator bootstrap makes a new one while there is no operator",
+        ));
+    }
+    super::sessions::handed_over(&app, &session).map(Json)
+}

@@ -1,0 +1,201 @@
+//! `/workspaces`: names, and where they lie.
+
+use api::{
+    Backend, CreateWorkspace, ErrorCode, Page, PageQuery, Place, Prefix, Tenant, Workspace,
+    WorkspaceConflict, WorkspaceId, WorkspaceState,
+};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use model::{Handle, WorkspaceName};
+
+use super::{Answer, Shared, page};
+use crate::app::App;
+use crate::auth::{Caller, Who};
+use crate::extract::{Body, Named, Parameters};
+use crate::failure::Failure;
+use crate::store::{NewWorkspace, Part, StoreError};
+
+/// Reserves a name: 201, or 409 with what has it.
+pub(crate) async fn create(
+    State(app): Shared,
+    caller: Caller,
+    Body(request): Body<CreateWorkspace>,
+) -> Result<Response, Failure> {
+    let tenant = caller.owned()?;
+    let place = place(&app, tenant, &request)?;
+    let id = WorkspaceId::from(app.new_id());
+    let entry = caller.entry(&app, "WorkspaceCreated", id);
+    let new = NewWorkspace {
+        id,
+        tenant: tenant.tenant_id,
+        name: request.name.clone(),
+        backend: request.backend,
+        place,
+        created_by: caller.name(),
+        created_at: entry.at,
+    };
+    match app.store.add_workspace(&new, &entry).await {
+        Ok(()) => {
+            let made = app
+                .store
+                .workspace(id)
+                .await?
+                .ok_or_else(Failure::internal)?;
+            Ok((StatusCode::CREATED, Json(made)).into_response())
+        }
+        Err(StoreError::Exists) => exists(&app, tenant, &request.name).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A managed workspace is a folder in its tenant's bucket. Of a place that the tenant brings,
+/// names are kept and nothing is asked.
+fn place(app: &App, tenant: &Tenant, request: &CreateWorkspace) -> Result<Place, Failure> {
+    match (request.backend, &request.place) {
+        (Backend::Byo, Some(place)) => Ok(place.clone()),
+        (Backend::Byo, None) => Err(Failure::invalid("a byo workspace needs its place")),
+        (Backend::Managed, Some(_)) => Err(Failure::invalid(
+            "the server chooses the place of a managed workspace",
+        )),
+        (Backend::Managed, None) => {
+            let bucket = tenant.bucket_name.clone();
+            let no_bucket = || {
+                Failure::conflict("the tenant has no bucket of this server\nhint: --backend byo")
+            };
+            let supply = app.supply()?;
+            Ok(Place {
+                bucket: bucket.ok_or_else(no_bucket)?,
+                endpoint_url: supply.endpoint.clone(),
+                region: supply.region.clone(),
+                prefix: folder(&request.name)?,
+            })
+        }
+    }
+}
+
+fn folder(name: &WorkspaceName) -> Result<Prefix, Failure> {
+    format!("{name}/").parse().map_err(|_| Failure::internal())
+}
+
+async fn exists(app: &App, tenant: &Tenant, name: &WorkspaceName) -> Result<Response, Failure> {
+    let existing = app.store.workspace_by_name(&tenant.handle, name).await?;
+    // It went between the two questions.
+    let existing = existing.ok_or_else(|| Failure::unavailable("try again"))?;
+    let body = WorkspaceConflict {
+        code: ErrorCode::Conflict,
+        message: format!("there is a workspace {}/{name}", tenant.handle),
+        existing,
+    };
+    Ok((StatusCode::CONFLICT, Json(body)).into_response())
+}
+
+/// The tenant's workspaces, also those that are gone.
+pub(crate) async fn list(
+    State(app): Shared,
+    caller: Caller,
+    Parameters(query): Parameters<PageQuery>,
+) -> Answer<Page<Workspace>> {
+    let tenant = caller.member_of()?.tenant_id;
+    let all = app.store.workspaces(tenant, Part::of(&query)).await?;
+    Ok(Json(page(all, &query, |workspace| {
+        workspace.workspace_id.uuid()
+    })))
+}
+
+/// One, by name: the tenant's own, or one that was granted to it.
+pub(crate) async fn show(
+    State(app): Shared,
+    caller: Caller,
+    Named((handle, name)): Named<(Handle, WorkspaceName)>,
+) -> Answer<Workspace> {
+    visible(&app, &caller, &handle, &name).await.map(Json)
+}
+
+/// Its keys die first. 200 when they have, 202 while they do. The objects stay.
+pub(crate) async fn remove(
+    State(app): Shared,
+    caller: Caller,
+    Named((handle, name)): Named<(Handle, WorkspaceName)>,
+) -> Result<(StatusCode, Json<Workspace>), Failure> {
+    let workspace = own(&app, &caller, &handle, &name).await?;
+    let id = workspace.workspace_id;
+    let entry = caller.entry(&app, "WorkspaceDeletionBegun", id);
+    app.store.begin_workspace_end(id, entry.at, &entry).await?;
+    app.tend_workspace(&workspace).await?;
+    let now = app
+        .store
+        .workspace(id)
+        .await?
+        .ok_or_else(Failure::internal)?;
+    let done = now.state == WorkspaceState::Deleted;
+    let status = if done {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    Ok((status, Json(now)))
+}
+
+/// Its marker is in the bucket. Asked twice, it is so.
+pub(crate) async fn format_completed(
+    State(app): Shared,
+    caller: Caller,
+    Named((handle, name)): Named<(Handle, WorkspaceName)>,
+) -> Answer<Workspace> {
+    let workspace = own(&app, &caller, &handle, &name).await?;
+    let id = workspace.workspace_id;
+    let entry = caller.entry(&app, "WorkspaceFormatted", id);
+    app.store.format_workspace(id, entry.at, &entry).await?;
+    let now = app
+        .store
+        .workspace(id)
+        .await?
+        .ok_or_else(Failure::internal)?;
+    match now.state {
+        WorkspaceState::Active => Ok(Json(now)),
+        _ => Err(Failure::conflict("the workspace is being deleted")),
+    }
+}
+
+/// One of the tenant's, for an owner.
+async fn own(
+    app: &App,
+    caller: &Caller,
+    handle: &Handle,
+    name: &WorkspaceName,
+) -> Result<Workspace, Failure> {
+    let tenant = caller.owned()?.tenant_id;
+    let found = visible(app, caller, handle, name).await?;
+    match found.tenant_id == tenant {
+        true => Ok(found),
+        false => Err(Failure::forbidden("the workspace is another tenant's")),
+    }
+}
+
+/// What is not there and what may not be known of get the same answer.
+async fn visible(
+    app: &App,
+    caller: &Caller,
+    handle: &Handle,
+    name: &WorkspaceName,
+) -> Result<Workspace, Failure> {
+    let hidden = || Failure::not_found("workspace");
+    let tenant = caller.tenant()?.tenant_id;
+    let found = app.store.workspace_by_name(handle, name).await?;
+    let found = found.ok_or_else(hidden)?;
+    if let Who::Service(service) = &caller.who {
+        let bound = service.workspace.is_some_and(|id| id != found.workspace_id);
+        if bound {
+            return Err(hidden());
+        }
+    }
+    if found.tenant_id == tenant {
+        return Ok(found);
+    }
+    let grant = app.store.grant_for(found.workspace_id, tenant).await?;
+    let now = app.now();
+    let counts = grant.is_some_and(|grant| grant.expires_at.is_none_or(|end| end > now));
+    counts.then_some(found).ok_or_else(hidden)
+}

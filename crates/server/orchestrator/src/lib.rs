@@ -1,0 +1,41 @@
+//! The orchestrator: tenants, each with a bucket of its own; storage keys that open only that
+//! bucket and can be taken back at any moment; workspaces by name, grants and tickets.
+//!
+//! A request passes through [`layers`] (its number, time limit, log and audit of refusals),
+//! finds out who asks (`auth`), and reaches its endpoint (`endpoints`, one file each). What
+//! has to be made or taken back at the store is a row in the database ([`store`]) before the
+//! provider ([`provision`]) is asked, so that a crash leaves something to go on from.
+//!
+//! What is never kept: the secret of a storage key (it is in one answer), a token (its hash
+//! is), a bring-your-own tenant's anything but names and places. What is never called: an
+//! address that a tenant chose.
+
+mod app;
+mod auth;
+mod clock;
+mod endpoints;
+mod extract;
+mod failure;
+mod layers;
+mod limits;
+pub mod provision;
+mod random;
+mod router;
+mod server;
+pub mod settings;
+pub mod store;
+pub mod verify;
+
+pub use app::{App, Parts};
+pub use auth::{
+    BOOTSTRAP_LIFETIME, IssuerConfig, IssuerKind, Issuers, KeyError, PinnedAlgorithm, SigningKey,
+    new_bootstrap,
+};
+pub use clock::{Clock, SystemClock};
+pub use random::{Random, SystemRandom};
+pub use router::router;
+pub use server::{ListenError, Listener, Tls, serve};
+pub use settings::{File, Settings, SettingsError};
+
+#[cfg(feature = "testing")]
+pub use clock::ManualClock;

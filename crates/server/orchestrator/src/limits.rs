@@ -1,0 +1,71 @@
+//! How often something may be done.
+
+use std::hash::Hash;
+use std::num::NonZeroU32;
+
+use api::TenantId;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::failure::Failure;
+use crate::settings::Settings;
+
+/// The limits of one server.
+pub(crate) struct Limits {
+    /// Storage keys, by tenant.
+    keys: DefaultKeyedRateLimiter<TenantId>,
+    /// Logins that begin, whoever asks: nobody is known yet.
+    logins: DefaultDirectRateLimiter,
+    /// Codes that a person types, by actor: eight letters could be guessed otherwise.
+    codes: DefaultKeyedRateLimiter<String>,
+    /// Refusals that are written into the audit; more are in the log only.
+    refusals: DefaultDirectRateLimiter,
+}
+
+impl Limits {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let per_minute =
+            |count: u32| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
+        Self {
+            keys: RateLimiter::keyed(per_minute(settings.keys_per_minute)),
+            logins: RateLimiter::direct(per_minute(settings.logins_per_minute)),
+            codes: RateLimiter::keyed(per_minute(10)),
+            refusals: RateLimiter::direct(per_minute(600)),
+        }
+    }
+
+    /// One more storage key of a tenant.
+    pub(crate) fn key(&self, tenant: TenantId) -> Result<(), Failure> {
+        keyed(&self.keys, &tenant)
+    }
+
+    /// One more login.
+    pub(crate) fn login(&self) -> Result<(), Failure> {
+        self.logins.check().map_err(|wait| too_many(&wait))
+    }
+
+    /// One more typed code of an actor.
+    pub(crate) fn code(&self, actor: &str) -> Result<(), Failure> {
+        keyed(&self.codes, &actor.to_owned())
+    }
+
+    /// Whether one more refusal is written into the audit.
+    pub(crate) fn refusal(&self) -> bool {
+        self.refusals.check().is_ok()
+    }
+
+    /// Forgets those who have not come for long.
+    pub(crate) fn tidy(&self) {
+        self.keys.retain_recent();
+        self.codes.retain_recent();
+    }
+}
+
+fn keyed<K: Hash + Eq + Clone>(limit: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), Failure> {
+    limit.check_key(key).map_err(|wait| too_many(&wait))
+}
+
+fn too_many(until: &governor::NotUntil<<DefaultClock as Clock>::Instant>) -> Failure {
+    let wait = until.wait_time_from(DefaultClock::default().now());
+    Failure::rate_limited(wait.as_secs() + 1)
+}

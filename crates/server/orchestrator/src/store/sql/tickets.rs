@@ -1,0 +1,104 @@
+//! The rows of tickets.
+
+use api::{TenantId, Ticket, TicketId, Timestamp};
+use async_trait::async_trait;
+
+use super::audit::append;
+use super::columns::{id, some_time, some_value, time, value};
+use super::tenants::tenant_row;
+use super::{Adapter, DbRow};
+use crate::store::decode::word;
+use crate::store::{Entry, NewTicket, Part, Result, TicketRow, Tickets};
+
+statements! {
+    ADD = "INSERT INTO tickets (id, tenant_id, workspace_id, mode, description, created_by,
+               created_at, expires_at, revoked_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)";
+    BY_ID = "SELECT t.*, k.id AS ticket_id, k.workspace_id, k.mode, k.description,
+                 k.created_at AS made_at, k.expires_at, k.revoked_at
+             FROM tickets k JOIN tenants t ON t.id = k.tenant_id
+             WHERE k.id = $1";
+    PART = "SELECT id AS ticket_id, workspace_id, mode, description, created_at AS made_at,
+                expires_at, revoked_at
+            FROM tickets WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    REVOKE = "UPDATE tickets SET revoked_at = $3
+              WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
+}
+
+#[async_trait]
+impl Tickets for Adapter {
+    async fn add_ticket(&self, ticket: &NewTicket, entry: &Entry) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(ADD)
+            .bind(ticket.id.uuid())
+            .bind(ticket.tenant.uuid())
+            .bind(ticket.workspace.uuid())
+            .bind(word(&ticket.mode)?)
+            .bind(ticket.description.as_ref().map(|text| text.as_str()))
+            .bind(&ticket.created_by)
+            .bind(ticket.created_at.micros())
+            .bind(ticket.expires_at.micros())
+            .execute(&mut *transaction)
+            .await?;
+        append(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn ticket(&self, id: TicketId) -> Result<Option<TicketRow>> {
+        let row = sqlx::query(BY_ID).bind(id.uuid());
+        let Some(row) = row.fetch_optional(&self.pool).await? else {
+            return Ok(None);
+        };
+        Ok(Some(TicketRow {
+            ticket: ticket(&row)?,
+            tenant: tenant_row(&row)?,
+        }))
+    }
+
+    async fn tickets(&self, tenant: TenantId, part: Part) -> Result<Vec<Ticket>> {
+        let rows = sqlx::query(PART)
+            .bind(tenant.uuid())
+            .bind(part.after)
+            .bind(part.limit);
+        rows.fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(ticket)
+            .collect()
+    }
+
+    async fn revoke_ticket(
+        &self,
+        tenant: TenantId,
+        id: TicketId,
+        now: Timestamp,
+        entry: &Entry,
+    ) -> Result<bool> {
+        let mut transaction = self.begin().await?;
+        let revoked = sqlx::query(REVOKE)
+            .bind(id.uuid())
+            .bind(tenant.uuid())
+            .bind(now.micros())
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected()
+            > 0;
+        if revoked {
+            append(&mut transaction, entry).await?;
+        }
+        transaction.commit().await?;
+        Ok(revoked)
+    }
+}
+
+fn ticket(row: &DbRow) -> Result<Ticket> {
+    Ok(Ticket {
+        ticket_id: id(row, "ticket_id")?,
+        workspace_id: id(row, "workspace_id")?,
+        mode: value(row, "mode")?,
+        description: some_value(row, "description")?,
+        created_at: time(row, "made_at")?,
+        expires_at: time(row, "expires_at")?,
+        revoked_at: some_time(row, "revoked_at")?,
+    })
+}

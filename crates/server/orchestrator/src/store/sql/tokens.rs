@@ -1,0 +1,105 @@
+//! The rows of service tokens.
+
+use api::{ServiceToken, ServiceTokenId, TenantId, Timestamp, WorkspaceId};
+use async_trait::async_trait;
+
+use super::audit::append;
+use super::columns::{id, some_id, some_time, time, value};
+use super::tenants::tenant_row;
+use super::{Adapter, DbRow};
+use crate::store::decode::word;
+use crate::store::{Entry, NewServiceToken, Part, Result, ServiceTokenRow, ServiceTokens};
+
+statements! {
+    ADD = "INSERT INTO service_tokens (id, tenant_id, hash, description, mode, workspace_id,
+               created_by, created_at, expires_at, revoked_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL)";
+    BY_HASH = "SELECT t.*, k.id AS token_id, k.workspace_id, k.mode, k.description,
+                   k.created_at AS made_at, k.expires_at, k.revoked_at
+               FROM service_tokens k JOIN tenants t ON t.id = k.tenant_id
+               WHERE k.hash = $1";
+    PART = "SELECT id AS token_id, workspace_id, mode, description, created_at AS made_at,
+                expires_at, revoked_at
+            FROM service_tokens WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    REVOKE = "UPDATE service_tokens SET revoked_at = $3
+              WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
+}
+
+#[async_trait]
+impl ServiceTokens for Adapter {
+    async fn add_service_token(&self, token: &NewServiceToken, entry: &Entry) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(ADD)
+            .bind(token.id.uuid())
+            .bind(token.tenant.uuid())
+            .bind(&token.hash)
+            .bind(token.description.as_str())
+            .bind(word(&token.mode)?)
+            .bind(token.workspace.map(WorkspaceId::uuid))
+            .bind(&token.created_by)
+            .bind(token.created_at.micros())
+            .bind(token.expires_at.map(Timestamp::micros))
+            .execute(&mut *transaction)
+            .await?;
+        append(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn service_token(&self, hash: &[u8]) -> Result<Option<ServiceTokenRow>> {
+        let row = sqlx::query(BY_HASH).bind(hash);
+        let Some(row) = row.fetch_optional(&self.pool).await? else {
+            return Ok(None);
+        };
+        Ok(Some(ServiceTokenRow {
+            token: token(&row)?,
+            tenant: tenant_row(&row)?,
+        }))
+    }
+
+    async fn service_tokens(&self, tenant: TenantId, part: Part) -> Result<Vec<ServiceToken>> {
+        let rows = sqlx::query(PART)
+            .bind(tenant.uuid())
+            .bind(part.after)
+            .bind(part.limit);
+        rows.fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(token)
+            .collect()
+    }
+
+    async fn revoke_service_token(
+        &self,
+        tenant: TenantId,
+        id: ServiceTokenId,
+        now: Timestamp,
+        entry: &Entry,
+    ) -> Result<bool> {
+        let mut transaction = self.begin().await?;
+        let revoked = sqlx::query(REVOKE)
+            .bind(id.uuid())
+            .bind(tenant.uuid())
+            .bind(now.micros())
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected()
+            > 0;
+        if revoked {
+            append(&mut transaction, entry).await?;
+        }
+        transaction.commit().await?;
+        Ok(revoked)
+    }
+}
+
+fn token(row: &DbRow) -> Result<ServiceToken> {
+    Ok(ServiceToken {
+        token_id: id(row, "token_id")?,
+        description: value(row, "description")?,
+        mode: value(row, "mode")?,
+        workspace_id: some_id(row, "workspace_id")?,
+        created_at: time(row, "made_at")?,
+        expires_at: some_time(row, "expires_at")?,
+        revoked_at: some_time(row, "revoked_at")?,
+    })
+}
