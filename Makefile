@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-long check bench docs tools build
+.PHONY: help demo test test-long fuzz check bench docs tools build
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -15,6 +15,9 @@ test: ## Runs all tests, real servers included, and the short forms of the long 
 
 test-long: ## Runs all tests and the long forms of the suites (hours on a small machine)
 	@scripts/test.sh long
+
+fuzz: ## Looks for ten minutes with each fuzz target; FUZZ=head chooses one
+	@RESULT=/dev/stdout bash scripts/suites/fuzz.sh long $(FUZZ)
 
 check: ## Format, clippy with warnings as errors, arrows between crates, licences
 	@scripts/check.sh

@@ -1,5 +1,5 @@
-//! What the targets in `fuzz/` do with bytes, and what must hold then. The tests run them for
-//! a short while, on the seeds in `fuzz/corpus` and on what chance makes of these.
+//! What the targets in `crates/dev/fuzz` do with bytes, and what must hold then. The tests run
+//! them for a moment, on the seeds there and on what chance makes of these.
 
 use std::path::Path;
 
@@ -80,7 +80,7 @@ mod tests {
 
     /// The seeds of a target.
     fn corpus(target: &str) -> Vec<Vec<u8>> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/fuzz/corpus");
         let folder = std::fs::read_dir(root.join(target)).expect("a folder of seeds");
         let paths = folder.map(|seed| seed.expect("readable").path());
         let seeds: Vec<_> = paths
