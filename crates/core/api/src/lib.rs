@@ -11,6 +11,7 @@ mod audit;
 mod credential;
 mod device;
 mod error;
+mod event;
 mod grant;
 mod id;
 mod page;
@@ -34,6 +35,10 @@ pub use device::{
     DeviceTokenRequest, InvalidUserCode, OAuthError, PendingDevice, UserCode,
 };
 pub use error::{ErrorBody, ErrorCode};
+pub use event::{
+    Announced, Announcement, Change, Changes, Event, EventId, InvalidObjectKey, ObjectKey,
+    RevokedKey, Source,
+};
 pub use grant::{CreateGrant, Grant};
 pub use id::{
     CredentialId, GrantId, InvalidId, ServiceTokenId, SessionId, TenantId, TicketId, WorkspaceId,

@@ -22,6 +22,7 @@ mod credentials;
 mod decode;
 mod devices;
 mod error;
+mod events;
 mod grants;
 mod migrate;
 mod open;
@@ -40,6 +41,7 @@ pub use audit::{Audit, Entry, Recorded};
 pub use credentials::{CredentialRow, Credentials, KeysOf, NewCredential};
 pub use devices::{DevicePoll, DeviceRequest, DeviceState, Devices, NewDevice};
 pub use error::StoreError;
+pub use events::{Events, Happened, Heard, Missed, Situated};
 pub use grants::{GrantRow, Grants, NewGrant};
 pub use open::{open, sqlite_path};
 pub use people::{Membership, NewSession, People, SessionRow};
@@ -59,6 +61,7 @@ pub trait Store:
     Audit
     + Credentials
     + Devices
+    + Events
     + Grants
     + People
     + ServiceTokens

@@ -11,12 +11,15 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use api::WorkspaceId;
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
 
-use super::{Result, Store, StoreError, migrate};
+use super::{Heard, Result, Store, StoreError, migrate};
 
 #[path = "sql/audit.rs"]
 mod audit;
@@ -26,6 +29,8 @@ mod columns;
 mod credentials;
 #[path = "sql/devices.rs"]
 mod devices;
+#[path = "sql/events.rs"]
+mod events;
 #[path = "sql/grants.rs"]
 mod grants;
 #[path = "sql/people.rs"]
@@ -51,6 +56,9 @@ const CONNECTIONS: u32 = 20;
 
 /// Any number that nothing else in the database locks: "artaudit" as bytes.
 const AUDIT_LOCK: i64 = 0x6172_7461_7564_6974;
+
+/// Where servers of one database tell each other what happened.
+const CHANNEL: &str = "artifacts_events";
 
 /// The store in a PostgreSQL database.
 #[derive(Debug)]
@@ -91,6 +99,44 @@ impl PostgresStore {
     async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
         Ok(self.pool.begin().await?)
     }
+}
+
+impl PostgresStore {
+    /// The database tells everybody, this server too.
+    fn committed(&self, _: WorkspaceId) {}
+
+    async fn hear(&self) -> Result<BoxStream<'static, Heard>> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(futures::stream::unfold(listener, next_heard).boxed())
+    }
+}
+
+/// A connection that was lost is made anew; what was said meanwhile is not repeated.
+async fn next_heard(mut listener: PgListener) -> Option<(Heard, PgListener)> {
+    let heard = match listener.try_recv().await {
+        Ok(Some(notice)) => match notice.payload().parse() {
+            Ok(workspace) => Heard::Workspace(workspace),
+            Err(_) => Heard::Perhaps,
+        },
+        // The connection was lost and is there again.
+        Ok(None) => Heard::Perhaps,
+        Err(error) => {
+            tracing::warn!(%error, "the database is not heard any more");
+            return None;
+        }
+    };
+    Some((heard, listener))
+}
+
+/// Said when the transaction is committed, and only then.
+async fn announce(connection: &mut Connection, workspace: WorkspaceId) -> Result<()> {
+    sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(CHANNEL)
+        .bind(workspace.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// One writer of the audit at a time, until the transaction ends: the chain has one end.
@@ -172,6 +218,7 @@ fn all_statements() -> Vec<(&'static str, &'static str)> {
         audit::ALL,
         credentials::ALL,
         devices::ALL,
+        events::ALL,
         grants::ALL,
         people::ALL,
         tenants::ALL,

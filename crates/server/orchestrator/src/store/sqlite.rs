@@ -13,13 +13,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use api::WorkspaceId;
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
-use super::{Result, Store, StoreError, migrate};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Heard, Result, Store, StoreError, migrate};
 
 #[path = "sql/audit.rs"]
 mod audit;
@@ -29,6 +35,8 @@ mod columns;
 mod credentials;
 #[path = "sql/devices.rs"]
 mod devices;
+#[path = "sql/events.rs"]
+mod events;
 #[path = "sql/grants.rs"]
 mod grants;
 #[path = "sql/people.rs"]
@@ -52,10 +60,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Readers do not block each other; one writer at a time is SQLite's rule.
 const CONNECTIONS: u32 = 8;
 
+/// Events that may wait to be heard; after more the listener looks everywhere.
+const UNHEARD: usize = 1_024;
+
 /// The store in one file.
 #[derive(Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    happened: broadcast::Sender<WorkspaceId>,
 }
 
 impl SqliteStore {
@@ -88,13 +100,36 @@ impl SqliteStore {
             .map_err(|error| wrong(error.to_string()))?;
         let migrated = migrate::sqlite().run(&pool).await;
         migrated.map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { pool })
+        let (happened, _) = broadcast::channel(UNHEARD);
+        Ok(Self { pool, happened })
     }
 
     /// Writers begin as writers: one that begins as a reader and is overtaken would fail.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+impl SqliteStore {
+    /// This server is the only one, and tells itself.
+    fn committed(&self, workspace: WorkspaceId) {
+        // Nobody need be listening.
+        let _ = self.happened.send(workspace);
+    }
+
+    async fn hear(&self) -> Result<BoxStream<'static, Heard>> {
+        let heard = self.happened.subscribe();
+        let stream = futures::stream::unfold(heard, async |mut heard| match heard.recv().await {
+            Ok(workspace) => Some((Heard::Workspace(workspace), heard)),
+            Err(RecvError::Lagged(_)) => Some((Heard::Perhaps, heard)),
+            Err(RecvError::Closed) => None,
+        });
+        Ok(stream.boxed())
+    }
+}
+
+async fn announce(_: &mut Connection, _: WorkspaceId) -> Result<()> {
+    Ok(())
 }
 
 /// A writer in SQLite is alone already.
@@ -156,6 +191,7 @@ fn all_statements() -> Vec<(&'static str, &'static str)> {
         audit::ALL,
         credentials::ALL,
         devices::ALL,
+        events::ALL,
         grants::ALL,
         people::ALL,
         tenants::ALL,

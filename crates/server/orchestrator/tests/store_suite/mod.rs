@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use api::{
-    Backend, BucketName, CredentialId, CredentialState, Deletion, GrantId, Mode, Place, Role,
-    Scope, ServiceTokenId, SessionId, TenantId, TenantState, TicketId, Timestamp, UserCode,
-    WorkspaceId, WorkspaceState,
+    Backend, BucketName, Change, Changes, CredentialId, CredentialState, Deletion, Event, EventId,
+    GrantId, Mode, Place, Role, Scope, ServiceTokenId, SessionId, Source, TenantId, TenantState,
+    TicketId, Timestamp, UserCode, WorkspaceId, WorkspaceState,
 };
 use artifacts_orchestrator::store::{
-    DeviceState, Due, Entry, KeysOf, NewCredential, NewDevice, NewGrant, NewMember,
-    NewServiceToken, NewSession, NewTenant, NewTicket, NewWorkspace, Part, Store, StoreError,
-    TenantChange,
+    DeviceState, Due, Entry, Happened, Heard, KeysOf, NewCredential, NewDevice, NewGrant,
+    NewMember, NewServiceToken, NewSession, NewTenant, NewTicket, NewWorkspace, Part, Store,
+    StoreError, TenantChange,
 };
 use artifacts_orchestrator::verify::{Verdict, verify};
+use futures::StreamExt;
 use model::Actor;
 use uuid::Uuid;
 
@@ -32,6 +33,7 @@ pub(crate) async fn all(store: Shared) {
     revocations_reach_exactly_the_chosen(&store).await;
     due_rows_are_taken_once(&store).await;
     workspaces_grants_tickets_tokens(&store).await;
+    events_are_counted_without_gaps(&store).await;
     the_audit_is_one_chain(&store).await;
 }
 
@@ -751,6 +753,66 @@ async fn tickets_and_tokens(store: &Shared, tenant: TenantId, workspace: Workspa
     assert_eq!(
         store.service_tokens(tenant, first(9)).await.unwrap().len(),
         1
+    );
+}
+
+async fn events_are_counted_without_gaps(store: &Shared) {
+    let owner = tenant(store, "eventful").await;
+    let id = add_workspace(store, owner, "cases", workspace_place()).await;
+    let mut heard = store.listen().await.unwrap();
+    let event = |key: &str| {
+        Event::Changed(Changes {
+            objects: vec![Change {
+                key: key.parse().unwrap(),
+                etag: None,
+            }],
+            source: Source::Client,
+            origin: None,
+        })
+    };
+    // Many at the same time, two events each: a pair stays together.
+    let writers = (0..20).map(|number| {
+        let store = Arc::clone(store);
+        let pair = [event(&format!("{number}a")), event(&format!("{number}b"))];
+        tokio::spawn(async move { store.add_events(id, at(1), &pair).await.unwrap().unwrap() })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert_eq!(heard.next().await, Some(Heard::Workspace(id)));
+    let all = store.events(id, EventId(0), 1_000).await.unwrap();
+    let numbers: Vec<i64> = all.events.iter().map(|happened| happened.id.0).collect();
+    assert_eq!(numbers, (1..=40).collect::<Vec<_>>());
+    assert_eq!((all.newest, all.gap), (EventId(40), false));
+    for pair in all.events.chunks(2) {
+        let key = |happened: &Happened| match &happened.event {
+            Event::Changed(changes) => changes.objects[0].key.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            key(&pair[0]).trim_end_matches('a'),
+            key(&pair[1]).trim_end_matches('b')
+        );
+    }
+    let rest = store.events(id, EventId(38), 1).await.unwrap();
+    assert_eq!((rest.events.len(), rest.gap), (1, false));
+    let none = store.events(id, EventId(40), 9).await.unwrap();
+    assert!(none.events.is_empty() && !none.gap);
+    assert!(store.events(id, EventId(41), 9).await.unwrap().gap);
+    store.add_events(id, at(5), &[event("late")]).await.unwrap();
+    store.forget_events(at(5)).await.unwrap();
+    assert!(store.events(id, EventId(39), 9).await.unwrap().gap);
+    let kept = store.events(id, EventId(40), 9).await.unwrap();
+    assert_eq!((kept.events.len(), kept.gap), (1, false));
+    assert_eq!(store.newest_event(id).await.unwrap(), EventId(41));
+    let found = store
+        .workspaces_in(&workspace_place().bucket)
+        .await
+        .unwrap();
+    assert!(
+        found
+            .iter()
+            .any(|place| place.workspace == id && place.managed)
     );
 }
 

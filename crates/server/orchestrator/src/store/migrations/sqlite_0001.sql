@@ -81,10 +81,12 @@ CREATE TABLE workspaces (
     created_by TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     formatted_at INTEGER,
+    last_event INTEGER NOT NULL,
     due_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX workspaces_name ON workspaces (tenant_id, name) WHERE state <> 'deleted';
 CREATE INDEX workspaces_tenant ON workspaces (tenant_id, id);
+CREATE INDEX workspaces_bucket ON workspaces (bucket);
 CREATE INDEX workspaces_due ON workspaces (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE grants (
@@ -163,6 +165,16 @@ CREATE INDEX credentials_workspace ON credentials (workspace_id) WHERE state <> 
 CREATE INDEX credentials_grant ON credentials (grant_id) WHERE state <> 'revoked';
 CREATE INDEX credentials_via ON credentials (via) WHERE state <> 'revoked';
 CREATE INDEX credentials_due ON credentials (due_at) WHERE due_at IS NOT NULL;
+
+-- `seq` counts within a workspace, without gaps: see the module `events`.
+CREATE TABLE events (
+    workspace_id BLOB NOT NULL REFERENCES workspaces (id),
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    PRIMARY KEY (workspace_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX events_at ON events (at);
 
 -- Append-only and hash-chained: see the module `audit`.
 CREATE TABLE audit (

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 
 use super::audit::append;
 use super::columns::{id, number, some_id, some_text, some_time, some_value, text, time, value};
+use super::events::tell_of_revocations;
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
 use crate::store::{CredentialRow, Credentials, Due, Entry, KeysOf, NewCredential, Part, Result};
@@ -177,6 +178,7 @@ impl Credentials for Adapter {
         now: Timestamp,
         entry: &Entry,
     ) -> Result<Vec<CredentialRow>> {
+        let moment = now;
         let now = now.micros();
         let query = match keys {
             KeysOf::One(tenant, key) => {
@@ -196,6 +198,7 @@ impl Credentials for Adapter {
         let rows = query.fetch_all(&mut *transaction).await?;
         let rows: Result<Vec<CredentialRow>> = rows.iter().map(credential_row).collect();
         let rows = rows?;
+        let told = tell_of_revocations(&mut transaction, moment, &rows).await?;
         for row in &rows {
             let subject = Some(row.credential.credential_id.to_string());
             let entry = Entry {
@@ -206,6 +209,9 @@ impl Credentials for Adapter {
             append(&mut transaction, &entry).await?;
         }
         transaction.commit().await?;
+        for workspace in told {
+            self.committed(workspace);
+        }
         Ok(rows)
     }
 

@@ -21,8 +21,8 @@ macro_rules! select {
 
 statements! {
     ADD = "INSERT INTO workspaces (id, tenant_id, name, backend, bucket, endpoint, region, prefix,
-               state, created_by, created_at, formatted_at, due_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'pending_format', $9, $10, NULL, NULL)";
+               state, created_by, created_at, formatted_at, last_event, due_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'pending_format', $9, $10, NULL, 0, NULL)";
     BY_ID = select!("WHERE w.id = $1");
     BY_NAME = select!("WHERE t.handle = $1 AND t.state NOT IN ('deleted', 'failed')
                        AND w.name = $2 AND w.state <> 'deleted'");
