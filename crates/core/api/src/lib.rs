@@ -54,5 +54,5 @@ pub use tenant::{
 pub use text::{Description, InvalidText};
 pub use ticket::{CreateTicket, IssuedTicket, Ticket};
 pub use timestamp::{InvalidLifetime, Lifetime, Timestamp};
-pub use token::{CreateServiceToken, IssuedServiceToken, ServiceToken};
+pub use token::{CreateServiceToken, IssuedServiceToken, Purpose, ServiceToken};
 pub use workspace::{CreateWorkspace, Workspace, WorkspaceConflict, WorkspaceState};

@@ -86,6 +86,8 @@ pub enum Identity {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session_id: Option<SessionId>,
     },
+    /// A store that says what changed in its buckets, and may do nothing else.
+    Store,
     /// A program with a service token or a ticket.
     Service {
         /// What it may do.

@@ -14,9 +14,23 @@ pub struct CreateServiceToken {
     /// The workspace that it is for; otherwise the whole tenant's bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<WorkspaceId>,
+    /// What it is used for.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// For how long; otherwise until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<Lifetime>,
+}
+
+/// What a service token is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// To mount: it gets storage keys, announces and follows changes.
+    #[default]
+    Mount,
+    /// A store's, for `POST /webhooks/…`: it says what changed, and nothing is told to it.
+    Webhook,
 }
 
 /// A service token as lists show it.
@@ -31,6 +45,8 @@ pub struct ServiceToken {
     /// The workspace that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<WorkspaceId>,
+    /// What it is used for.
+    pub purpose: Purpose,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself.

@@ -36,6 +36,9 @@ enum Role {
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
     /// Run the server of tenants, buckets, storage keys and workspaces.
+    ///
+    /// ARTIFACTS_ORCHESTRATOR_WEBHOOK_TOKEN (32 characters or more) is what the operator's own
+    /// stores announce changes with, at /webhooks/STORE/all; without it they cannot.
     #[cfg(feature = "orchestrator")]
     Orchestrator(Box<orchestrator::Orchestrator>),
     /// Check or export the orchestrator's audit.

@@ -13,7 +13,7 @@ use orchestrator::{
     App, Clock, File, Issuers, Listener, Parts, SigningKey, SystemClock, SystemRandom, Tls,
 };
 use provider::Kind;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -148,22 +148,27 @@ async fn serve(arguments: Serve) -> Result {
     let key = signing_key(&arguments, &file)?;
     let supply = supply(arguments.provider, arguments.store)?;
     let store = arguments.database.open().await?;
+    let stop = CancellationToken::new();
+    let mut settings = file.settings(public_url.unwrap_or_else(|| here.clone()));
+    settings.webhook_token = webhook_token()?;
     let app = App::new(Parts {
-        settings: file.settings(public_url.unwrap_or_else(|| here.clone())),
+        settings,
         store: Arc::clone(&store),
         supply,
         key: SigningKey::open(&key)?,
         issuers: Issuers::new(file.issuers.clone())?,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom::default()),
+        stop: stop.clone(),
     });
-    let stop = CancellationToken::new();
+    let hearing = tokio::spawn(orchestrator::hub::run(Arc::clone(&app), stop.clone()));
     let background = tokio::spawn(upkeep::run(Arc::clone(&app), stop.clone()));
     tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
     tracing::info!(endpoint = here, "ready");
     announce(&here, arguments.ready_file.as_deref())?;
     orchestrator::serve(listener, orchestrator::router(app), stop).await;
     background.await?;
+    hearing.await?;
     store.close().await;
     Ok(())
 }
@@ -175,6 +180,20 @@ async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: Canc
     }
     tracing::info!("stopping");
     stop.cancel();
+}
+
+/// Only its hash is kept.
+fn webhook_token() -> Result<Option<Vec<u8>>> {
+    const VARIABLE: &str = "ARTIFACTS_ORCHESTRATOR_WEBHOOK_TOKEN";
+    let token = std::env::var(VARIABLE)
+        .ok()
+        .filter(|token| !token.is_empty());
+    match token.map(SecretString::from) {
+        Some(token) if token.expose_secret().len() < 32 => {
+            Err(format!("{VARIABLE} can be guessed\nhint: 32 characters or more").into())
+        }
+        token => Ok(token.map(|token| orchestrator::token_hash(token.expose_secret()))),
+    }
 }
 
 fn supply(kind: Option<Kind>, store: StoreFlags) -> Result<Option<Supply>> {

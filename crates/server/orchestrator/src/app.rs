@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use api::Timestamp;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::auth::{Issuers, SigningKey};
 use crate::clock::Clock;
 use crate::failure::Failure;
+use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::provision::Supply;
 use crate::random::Random;
@@ -30,6 +32,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
     pub random: Arc<dyn Random>,
+    /// Ends the streams of events when the server stops.
+    pub stop: CancellationToken,
 }
 
 /// An orchestrator.
@@ -40,6 +44,8 @@ pub struct App {
     pub(crate) key: SigningKey,
     pub(crate) issuers: Issuers,
     pub(crate) limits: Limits,
+    pub(crate) hub: Hub,
+    pub(crate) stop: CancellationToken,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -49,6 +55,8 @@ impl App {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             limits: Limits::new(&parts.settings),
+            hub: Hub::default(),
+            stop: parts.stop,
             settings: parts.settings,
             store: parts.store,
             supply: parts.supply,
@@ -62,6 +70,12 @@ impl App {
     /// What it remembers.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// How many streams of events there are.
+    #[cfg(feature = "testing")]
+    pub fn streams(&self) -> usize {
+        self.hub.streams()
     }
 
     pub(crate) fn now(&self) -> Timestamp {

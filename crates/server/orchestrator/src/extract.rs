@@ -102,7 +102,10 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Fail
 }
 
 fn too_large() -> Failure {
-    Failure::other(ErrorCode::TooLarge, "the body is larger than 64 KiB")
+    Failure::other(
+        ErrorCode::TooLarge,
+        "the body is larger than this endpoint takes",
+    )
 }
 
 /// The parser's words name the field and the rule; a value that it repeats goes back to the

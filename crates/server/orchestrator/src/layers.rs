@@ -48,10 +48,15 @@ impl RequestContext {
         })
     }
 
+    /// Of what is not a request: a stream that asks again whether it may go on.
+    pub(crate) fn unnumbered() -> Arc<Self> {
+        Self::new(String::new())
+    }
+
     /// The context of the request with these extensions.
     pub(crate) fn of(extensions: &Extensions) -> Arc<Self> {
         let context = extensions.get::<Arc<Self>>().cloned();
-        context.unwrap_or_else(|| Self::new(String::new()))
+        context.unwrap_or_else(Self::unnumbered)
     }
 
     pub(crate) fn note_caller(&self, caller: String, tenant: Option<TenantId>) {
@@ -73,6 +78,17 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self(Some(RequestContext::of(&parts.extensions).id.clone())))
+    }
+}
+
+/// What is known of the request, for an endpoint that finds out by itself who asks.
+pub(crate) struct Context(pub(crate) Arc<RequestContext>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Context {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(RequestContext::of(&parts.extensions)))
     }
 }
 

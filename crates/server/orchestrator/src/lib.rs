@@ -16,6 +16,7 @@ mod clock;
 mod endpoints;
 mod extract;
 mod failure;
+pub mod hub;
 mod layers;
 mod limits;
 pub mod provision;
@@ -25,8 +26,10 @@ mod server;
 pub mod settings;
 pub mod store;
 pub mod verify;
+mod webhooks;
 
 pub use app::{App, Parts};
+pub use auth::token_hash;
 pub use auth::{
     BOOTSTRAP_LIFETIME, IssuerConfig, IssuerKind, Issuers, KeyError, PinnedAlgorithm, SigningKey,
     new_bootstrap,

@@ -14,6 +14,8 @@ use crate::settings::Settings;
 pub(crate) struct Limits {
     /// Storage keys, by tenant.
     keys: DefaultKeyedRateLimiter<TenantId>,
+    /// Announcements of changes, by tenant.
+    announcements: DefaultKeyedRateLimiter<TenantId>,
     /// Logins that begin, whoever asks: nobody is known yet.
     logins: DefaultDirectRateLimiter,
     /// Codes that a person types, by actor: eight letters could be guessed otherwise.
@@ -28,6 +30,7 @@ impl Limits {
             |count: u32| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
         Self {
             keys: RateLimiter::keyed(per_minute(settings.keys_per_minute)),
+            announcements: RateLimiter::keyed(per_minute(settings.announcements_per_minute)),
             logins: RateLimiter::direct(per_minute(settings.logins_per_minute)),
             codes: RateLimiter::keyed(per_minute(10)),
             refusals: RateLimiter::direct(per_minute(600)),
@@ -37,6 +40,11 @@ impl Limits {
     /// One more storage key of a tenant.
     pub(crate) fn key(&self, tenant: TenantId) -> Result<(), Failure> {
         keyed(&self.keys, &tenant)
+    }
+
+    /// One more announcement of a tenant.
+    pub(crate) fn announcement(&self, tenant: TenantId) -> Result<(), Failure> {
+        keyed(&self.announcements, &tenant)
     }
 
     /// One more login.
@@ -57,6 +65,7 @@ impl Limits {
     /// Forgets those who have not come for long.
     pub(crate) fn tidy(&self) {
         self.keys.retain_recent();
+        self.announcements.retain_recent();
         self.codes.retain_recent();
     }
 }

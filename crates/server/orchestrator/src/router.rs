@@ -10,14 +10,18 @@ use axum::routing::{delete, get, post};
 
 use crate::app::App;
 use crate::endpoints::{
-    audit, bootstrap, credentials, device, grants, health, jwks, members, mount_info, sessions,
-    tenants, tickets, tokens, workspaces,
+    audit, bootstrap, credentials, device, events, grants, health, jwks, members, mount_info,
+    sessions, sync, tenants, tickets, tokens, webhooks, workspaces,
 };
 use crate::failure::Failure;
 use crate::layers;
 
-/// No request of ours is larger.
+/// No request of ours is larger, but for announcements.
 const BODY_LIMIT: usize = 64 * 1024;
+
+/// A thousand objects in one announcement; and stores put many events, or long lists of an
+/// object's parts, into one.
+const ANNOUNCEMENT_LIMIT: usize = 1024 * 1024;
 
 /// All endpoints, with the layers around them.
 pub fn router(app: Arc<App>) -> Router {
@@ -27,6 +31,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(operators())
         .merge(mounts())
         .merge(sharing())
+        .merge(changes())
         .fallback(async || Failure::not_found("path"))
         .method_not_allowed_fallback(async || {
             let text = "the path is not for this method";
@@ -90,6 +95,15 @@ fn mounts() -> Router<Arc<App>> {
             "/tenant/mount/credentials/{credential_id}/used",
             post(credentials::used),
         )
+}
+
+fn changes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/sync", post(sync::announce))
+        .route("/webhooks/{sender}/{tenant}", post(webhooks::receive))
+        .layer(DefaultBodyLimit::max(ANNOUNCEMENT_LIMIT))
+        // The number of a workspace; the router wants one name for one place in a path.
+        .route("/workspaces/{handle}/events", get(events::follow))
 }
 
 fn sharing() -> Router<Arc<App>> {

@@ -28,6 +28,16 @@ pub struct Settings {
     pub provider_patience: Duration,
     /// Storage keys that a tenant may ask for.
     pub keys_per_minute: u32,
+    /// Announcements of changes that a tenant may make.
+    pub announcements_per_minute: u32,
+    /// Streams of events that a tenant may have at this server.
+    pub streams_per_tenant: usize,
+    /// How often a stream that has nothing to say says so, and looks whether its token counts.
+    pub heartbeat: Duration,
+    /// How long events are kept for those who were away.
+    pub events_kept: Duration,
+    /// SHA-256 of the token with which the operator's own stores announce changes.
+    pub webhook_token: Option<Vec<u8>>,
     /// Logins that may begin, of all together.
     pub logins_per_minute: u32,
 }
@@ -58,6 +68,12 @@ pub struct File {
     pub revoke_unconfirmed_after_hours: Option<u32>,
     /// Storage keys that a tenant may ask for in a minute (60).
     pub keys_per_minute: Option<u32>,
+    /// Announcements of changes that a tenant may make in a minute (6000).
+    pub announcements_per_minute: Option<u32>,
+    /// Streams of events that a tenant may have at one server (1000).
+    pub streams_per_tenant: Option<u32>,
+    /// For how many hours events are kept for those who were away (24).
+    pub events_kept_hours: Option<u32>,
     /// Logins that may begin in a minute, of all together (300).
     pub logins_per_minute: Option<u32>,
     /// Where people come from.
@@ -140,6 +156,13 @@ impl File {
                 .map(|count| hours(count.max(1))),
             provider_patience: Duration::from_secs(15),
             keys_per_minute: self.keys_per_minute.unwrap_or(60),
+            announcements_per_minute: self.announcements_per_minute.unwrap_or(6_000),
+            streams_per_tenant: self
+                .streams_per_tenant
+                .map_or(1_000, |count| usize::try_from(count).unwrap_or(usize::MAX)),
+            heartbeat: Duration::from_secs(15),
+            events_kept: hours(self.events_kept_hours.unwrap_or(24).max(1)),
+            webhook_token: None,
             logins_per_minute: self.logins_per_minute.unwrap_or(300),
         }
     }

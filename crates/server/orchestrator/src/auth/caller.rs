@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use api::{Mode, Role, Scope, SessionId, Tenant, TenantId, TenantState, Timestamp, WorkspaceId};
+use api::{
+    Mode, Purpose, Role, Scope, SessionId, Tenant, TenantId, TenantState, Timestamp, WorkspaceId,
+};
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use model::Actor;
+use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::{Refused, SERVICE_PREFIX, hash, opaque, peek, session, ticket};
@@ -30,6 +33,7 @@ pub(crate) struct Caller {
 pub(crate) enum Who {
     Person(Person),
     Service(Service),
+    Store(Store),
 }
 
 /// A person or an agent.
@@ -55,12 +59,20 @@ pub(crate) struct Service {
     name: String,
 }
 
+/// A store that says what changed in a tenant's buckets. It may do nothing else.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pub(crate) tenant: Tenant,
+    name: String,
+}
+
 impl Caller {
     /// The tenant that the token stands in. A number in the request's body is never asked.
     pub(crate) fn tenant(&self) -> Result<&Tenant, Failure> {
         let tenant = match &self.who {
             Who::Person(person) => person.member.as_ref().map(|(tenant, _)| tenant),
             Who::Service(service) => Some(&service.tenant),
+            Who::Store(_) => return Err(only_webhooks()),
         };
         tenant
             .filter(|tenant| tenant.state == TenantState::Active)
@@ -78,6 +90,7 @@ impl Caller {
             Who::Service(_) => Err(Failure::forbidden(
                 "service tokens and tickets may not do this",
             )),
+            Who::Store(_) => Err(only_webhooks()),
         }
     }
 
@@ -107,7 +120,7 @@ impl Caller {
     pub(crate) fn person(&self) -> Result<&Person, Failure> {
         match &self.who {
             Who::Person(person) => Ok(person),
-            Who::Service(_) => Err(Failure::forbidden("only a person may do this")),
+            Who::Service(_) | Who::Store(_) => Err(Failure::forbidden("only a person may do this")),
         }
     }
 
@@ -116,6 +129,7 @@ impl Caller {
         match &self.who {
             Who::Person(person) => person.actor.to_string(),
             Who::Service(service) => service.name.clone(),
+            Who::Store(store) => store.name.clone(),
         }
     }
 
@@ -123,7 +137,23 @@ impl Caller {
         match &self.who {
             Who::Person(person) => person.member.as_ref().map(|(tenant, _)| tenant.tenant_id),
             Who::Service(service) => Some(service.tenant.tenant_id),
+            Who::Store(store) => Some(store.tenant.tenant_id),
         }
+    }
+
+    /// Who holds this token, for a request with this context.
+    pub(crate) async fn of_token(
+        app: &App,
+        token: &SecretString,
+        context: &Arc<RequestContext>,
+    ) -> Result<Self, Failure> {
+        let found = app.authenticate(token.expose_secret()).await;
+        let (who, ends) = found.map_err(|error| refused(context, error))?;
+        let context = Arc::clone(context);
+        let caller = Self { who, ends, context };
+        let noted = (caller.name(), caller.tenant_id());
+        caller.context.note_caller(noted.0, noted.1);
+        Ok(caller)
     }
 
     /// What the audit holds of something that this caller does.
@@ -145,31 +175,42 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
         let context = RequestContext::of(&parts.extensions);
-        let token = bearer(parts)?;
-        let found = app.authenticate(token).await;
-        let (who, ends) = found.map_err(|error| match error {
-            Unauthenticated::Refused(reason) => {
-                context.note_reason(reason.to_string());
-                match reason {
-                    Refused::KeysUnavailable => {
-                        Failure::unavailable("the keys of the token's issuer cannot be fetched")
-                    }
-                    _ => Failure::unauthenticated("the token does not count\nhint: log in again"),
-                }
-            }
-            Unauthenticated::Failed(failure) => failure,
-        })?;
-        let caller = Self {
-            who,
-            ends,
-            context: Arc::clone(&context),
-        };
-        context.note_caller(caller.name(), caller.tenant_id());
-        Ok(caller)
+        Self::of_token(app, &bearer(parts)?, &context).await
     }
 }
 
-fn bearer(parts: &Parts) -> Result<&str, Failure> {
+fn refused(context: &RequestContext, error: Unauthenticated) -> Failure {
+    match error {
+        Unauthenticated::Refused(reason) => {
+            context.note_reason(reason.to_string());
+            match reason {
+                Refused::KeysUnavailable => {
+                    Failure::unavailable("the keys of the token's issuer cannot be fetched")
+                }
+                _ => Failure::unauthenticated("the token does not count\nhint: log in again"),
+            }
+        }
+        Unauthenticated::Failed(failure) => failure,
+    }
+}
+
+/// The refusal of a store's token where it is not for.
+pub(crate) fn only_webhooks() -> Failure {
+    Failure::forbidden("the token is for webhooks only")
+}
+
+/// The bearer token of a request, for those who use it once more later.
+pub(crate) struct Bearer(pub(crate) SecretString);
+
+impl FromRequestParts<Arc<App>> for Bearer {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Failure> {
+        bearer(parts).map(Self)
+    }
+}
+
+fn bearer(parts: &Parts) -> Result<SecretString, Failure> {
     let missing =
         || Failure::unauthenticated("a token is needed\nhint: Authorization: Bearer TOKEN");
     let value = parts
@@ -179,7 +220,8 @@ fn bearer(parts: &Parts) -> Result<&str, Failure> {
     let value = value.to_str().map_err(|_| missing())?;
     let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
     let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-    Some(token.trim()).filter(|_| is_bearer).ok_or_else(missing)
+    let token = Some(token.trim()).filter(|_| is_bearer);
+    Ok(token.ok_or_else(missing)?.into())
 }
 
 enum Unauthenticated {
@@ -221,14 +263,18 @@ impl App {
         let found = self.store.service_token(&hash(token)).await?;
         let row = found.ok_or(Refused::Unknown)?;
         opaque::counts(row.token.revoked_at, row.token.expires_at, self.now())?;
-        let service = Service {
-            tenant: row.tenant.tenant,
-            workspace: row.token.workspace_id,
-            mode: row.token.mode,
-            via: row.token.token_id.uuid(),
-            name: opaque::audit_name(row.token.token_id),
+        let (tenant, name) = (row.tenant.tenant, opaque::audit_name(row.token.token_id));
+        let who = match row.token.purpose {
+            Purpose::Webhook => Who::Store(Store { tenant, name }),
+            Purpose::Mount => Who::Service(Service {
+                tenant,
+                workspace: row.token.workspace_id,
+                mode: row.token.mode,
+                via: row.token.token_id.uuid(),
+                name,
+            }),
         };
-        Ok((Who::Service(service), row.token.expires_at))
+        Ok((who, row.token.expires_at))
     }
 
     async fn by_ticket(&self, token: &str, seen: &peek::Peek) -> Authenticated {

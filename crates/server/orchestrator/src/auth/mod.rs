@@ -8,9 +8,10 @@ mod peek;
 mod session;
 mod ticket;
 
-pub(crate) use caller::{Caller, Who};
+pub(crate) use caller::{Bearer, Caller, Who, only_webhooks};
 pub use issuers::{IssuerConfig, IssuerKind, Issuers, PinnedAlgorithm};
 pub use key::{KeyError, SigningKey};
+pub use opaque::token_hash;
 pub use opaque::{BOOTSTRAP_LIFETIME, new_bootstrap};
 pub(crate) use opaque::{SERVICE_PREFIX, hash};
 

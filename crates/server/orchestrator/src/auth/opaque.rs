@@ -33,6 +33,11 @@ pub(crate) fn hash(token: &str) -> Vec<u8> {
     Sha256::digest(token).to_vec()
 }
 
+/// The hash of a token, as settings and rows keep it.
+pub fn token_hash(token: &str) -> Vec<u8> {
+    hash(token)
+}
+
 /// Whether a service token counts.
 pub(crate) fn counts(
     revoked: Option<Timestamp>,

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 
 use super::{Answer, Shared, page};
 use crate::app::App;
-use crate::auth::{Caller, Who};
+use crate::auth::{Caller, Who, only_webhooks};
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::provision::Request;
@@ -65,6 +65,7 @@ async fn allowed(
 ) -> Result<Request, Failure> {
     let (limit, token_ends, via, bound) = match &caller.who {
         Who::Person(_) => (Mode::Rw, None, None, None),
+        Who::Store(_) => return Err(only_webhooks()),
         Who::Service(service) => (
             service.mode,
             caller.ends,

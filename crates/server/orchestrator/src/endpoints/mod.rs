@@ -4,15 +4,18 @@ pub(crate) mod audit;
 pub(crate) mod bootstrap;
 pub(crate) mod credentials;
 pub(crate) mod device;
+pub(crate) mod events;
 pub(crate) mod grants;
 pub(crate) mod health;
 pub(crate) mod jwks;
 pub(crate) mod members;
 pub(crate) mod mount_info;
 pub(crate) mod sessions;
+pub(crate) mod sync;
 pub(crate) mod tenants;
 pub(crate) mod tickets;
 pub(crate) mod tokens;
+pub(crate) mod webhooks;
 pub(crate) mod workspaces;
 
 use std::sync::Arc;

@@ -23,6 +23,7 @@ pub(crate) async fn whoami(caller: Caller) -> Json<Whoami> {
             };
             (identity, person.member.as_ref().map(|(tenant, _)| tenant))
         }
+        Who::Store(store) => (Identity::Store, Some(&store.tenant)),
         Who::Service(service) => {
             let identity = Identity::Service {
                 mode: service.mode,

@@ -1,6 +1,8 @@
 //! `/tokens`: service tokens, for programs that no person is logged in for.
 
-use api::{CreateServiceToken, IssuedServiceToken, Page, PageQuery, ServiceToken, ServiceTokenId};
+use api::{
+    CreateServiceToken, IssuedServiceToken, Page, PageQuery, Purpose, ServiceToken, ServiceTokenId,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,6 +21,11 @@ pub(crate) async fn create(
     Body(request): Body<CreateServiceToken>,
 ) -> Result<(StatusCode, Json<IssuedServiceToken>), Failure> {
     let tenant = caller.owned()?.tenant_id;
+    if request.purpose == Purpose::Webhook && request.workspace_id.is_some() {
+        return Err(Failure::invalid(
+            "a store announces for all of its tenant's buckets\nhint: leave workspace_id out",
+        ));
+    }
     if let Some(id) = request.workspace_id {
         super::grants::own_workspace(&app, &caller, id).await?;
     }
@@ -32,6 +39,7 @@ pub(crate) async fn create(
         hash: hash(token.expose_secret()),
         description: request.description,
         mode: request.mode,
+        purpose: request.purpose,
         workspace: request.workspace_id,
         created_by: caller.name(),
         created_at: entry.at,
@@ -42,6 +50,7 @@ pub(crate) async fn create(
         token_id: id,
         description: new.description,
         mode: new.mode,
+        purpose: new.purpose,
         workspace_id: new.workspace,
         created_at: new.created_at,
         expires_at: new.expires_at,

@@ -1,7 +1,7 @@
 //! `/workspaces`: names, and where they lie.
 
 use api::{
-    Backend, CreateWorkspace, ErrorCode, Page, PageQuery, Place, Prefix, Tenant, Workspace,
+    Backend, CreateWorkspace, ErrorCode, Mode, Page, PageQuery, Place, Prefix, Tenant, Workspace,
     WorkspaceConflict, WorkspaceId, WorkspaceState,
 };
 use axum::Json;
@@ -12,10 +12,13 @@ use model::{Handle, WorkspaceName};
 
 use super::{Answer, Shared, page};
 use crate::app::App;
-use crate::auth::{Caller, Who};
+use crate::auth::{Caller, Who, only_webhooks};
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{NewWorkspace, Part, StoreError};
+
+/// `/workspaces/…/events` is another endpoint.
+const RESERVED: &str = "events";
 
 /// Reserves a name: 201, or 409 with what has it.
 pub(crate) async fn create(
@@ -24,6 +27,11 @@ pub(crate) async fn create(
     Body(request): Body<CreateWorkspace>,
 ) -> Result<Response, Failure> {
     let tenant = caller.owned()?;
+    if request.name.as_str() == RESERVED {
+        return Err(Failure::invalid(
+            "no workspace can be called \"events\": its path is that of the stream of events",
+        ));
+    }
     let place = place(&app, tenant, &request)?;
     let id = WorkspaceId::from(app.new_id());
     let entry = caller.entry(&app, "WorkspaceCreated", id);
@@ -181,21 +189,52 @@ async fn visible(
     handle: &Handle,
     name: &WorkspaceName,
 ) -> Result<Workspace, Failure> {
-    let hidden = || Failure::not_found("workspace");
-    let tenant = caller.tenant()?.tenant_id;
+    caller.tenant()?;
     let found = app.store.workspace_by_name(handle, name).await?;
     let found = found.ok_or_else(hidden)?;
-    if let Who::Service(service) = &caller.who {
-        let bound = service.workspace.is_some_and(|id| id != found.workspace_id);
-        if bound {
-            return Err(hidden());
+    mode_in(app, caller, &found).await?;
+    Ok(found)
+}
+
+/// One by its number, with what the caller may do in it. One that is gone is not there.
+pub(super) async fn visible_by_id(
+    app: &App,
+    caller: &Caller,
+    id: WorkspaceId,
+) -> Result<(Workspace, Mode), Failure> {
+    caller.tenant()?;
+    let found = app.store.workspace(id).await?;
+    let found = found.filter(|found| found.state != WorkspaceState::Deleted);
+    let found = found.ok_or_else(hidden)?;
+    let mode = mode_in(app, caller, &found).await?;
+    Ok((found, mode))
+}
+
+/// What the caller may do in a workspace: all in one of their own tenant, what was granted in
+/// another's, and never more than their token says.
+async fn mode_in(app: &App, caller: &Caller, workspace: &Workspace) -> Result<Mode, Failure> {
+    let tenant = caller.tenant()?.tenant_id;
+    let limit = match &caller.who {
+        Who::Service(service) => {
+            let elsewhere = |id| id != workspace.workspace_id;
+            if service.workspace.is_some_and(elsewhere) {
+                return Err(hidden());
+            }
+            service.mode
         }
+        Who::Person(_) => Mode::Rw,
+        Who::Store(_) => return Err(only_webhooks()),
+    };
+    if workspace.tenant_id == tenant {
+        return Ok(limit);
     }
-    if found.tenant_id == tenant {
-        return Ok(found);
-    }
-    let grant = app.store.grant_for(found.workspace_id, tenant).await?;
+    let grant = app.store.grant_for(workspace.workspace_id, tenant).await?;
     let now = app.now();
-    let counts = grant.is_some_and(|grant| grant.expires_at.is_none_or(|end| end > now));
-    counts.then_some(found).ok_or_else(hidden)
+    let grant = grant.filter(|grant| grant.expires_at.is_none_or(|end| end > now));
+    let grant = grant.ok_or_else(hidden)?;
+    Ok(grant.mode.min(limit))
+}
+
+fn hidden() -> Failure {
+    Failure::not_found("workspace")
 }

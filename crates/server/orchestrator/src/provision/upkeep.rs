@@ -63,6 +63,8 @@ pub async fn round(app: &App) -> StoreResult<()> {
         app.bring_on(row.tenant.tenant_id).await?;
     }
     app.store.forget_ended(now.minus(REMEMBERED)).await?;
+    let kept = app.settings.events_kept;
+    app.store.forget_events(now.minus(kept)).await?;
     app.limits.tidy();
     Ok(())
 }

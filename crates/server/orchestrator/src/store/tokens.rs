@@ -1,6 +1,8 @@
 //! Service tokens.
 
-use api::{Description, Mode, ServiceToken, ServiceTokenId, TenantId, Timestamp, WorkspaceId};
+use api::{
+    Description, Mode, Purpose, ServiceToken, ServiceTokenId, TenantId, Timestamp, WorkspaceId,
+};
 use async_trait::async_trait;
 
 use super::{Entry, Part, Result, TenantRow};
@@ -18,6 +20,8 @@ pub struct NewServiceToken {
     pub description: Description,
     /// What it may do.
     pub mode: Mode,
+    /// What it is used for.
+    pub purpose: Purpose,
     /// Which workspace it is for.
     pub workspace: Option<WorkspaceId>,
     /// Who made it.

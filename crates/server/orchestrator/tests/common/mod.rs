@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod issuer;
+pub(crate) mod stream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,14 +17,17 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use orchestrator::provision::fake::Fake;
 use orchestrator::provision::{Supply, upkeep};
-use orchestrator::store::{Entry, SqliteStore, Store};
+use orchestrator::store::{Entry, PostgresStore, SqliteStore, Store};
 use orchestrator::{
-    App, Clock, IssuerConfig, Issuers, ManualClock, Parts, Settings, SigningKey, SystemRandom,
+    App, Clock, IssuerConfig, Issuers, Listener, ManualClock, Parts, Settings, SigningKey,
+    SystemRandom,
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use issuer::Issuer;
+use stream::Stream;
 
 pub(crate) const PUBLIC_URL: &str = "https://orchestrator.example.com";
 
@@ -48,6 +52,16 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    async fn read(response: axum::response::Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
@@ -103,6 +117,7 @@ impl Lab {
         let mut settings = Settings::new(PUBLIC_URL);
         settings.provider_patience = Duration::from_millis(300);
         change(&mut settings);
+        let stop = CancellationToken::new();
         let app = App::new(Parts {
             settings,
             store: Arc::clone(&store),
@@ -111,7 +126,9 @@ impl Lab {
             issuers: Issuers::new(vec![config(&issuer.url)]).unwrap(),
             clock: clock.clone(),
             random: Arc::new(SystemRandom::default()),
+            stop: stop.clone(),
         });
+        tokio::spawn(orchestrator::hub::run(Arc::clone(&app), stop));
         Self {
             router: orchestrator::router(Arc::clone(&app)),
             app,
@@ -124,19 +141,63 @@ impl Lab {
         }
     }
 
+    /// One of several servers of a database.
+    pub(crate) async fn on_postgres(url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PostgresStore::open(&url.to_owned().into()).await.unwrap();
+        let database = folder.path().join("none");
+        Self::over(folder, database, Arc::new(store), |_| {}).await
+    }
+
+    /// Serves on a free port until the test ends; answers where.
+    pub(crate) async fn listen(&self) -> String {
+        let address = ([127, 0, 0, 1], 0).into();
+        let listener = Listener::bind(address, None, false).await.unwrap();
+        let url = format!("http://{}", listener.address());
+        let stop = CancellationToken::new();
+        tokio::spawn(orchestrator::serve(listener, self.router.clone(), stop));
+        url
+    }
+
+    /// Follows a workspace, or says why not.
+    pub(crate) async fn follow(
+        &self,
+        workspace: &str,
+        token: &str,
+        last: Option<&str>,
+    ) -> Result<Stream, Answer> {
+        let mut request = Request::builder()
+            .uri(format!("/workspaces/{workspace}/events"))
+            .header("authorization", format!("Bearer {token}"));
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        if response.status() != StatusCode::OK {
+            return Err(Answer::read(response).await);
+        }
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Ok(Stream::new(response.into_body()))
+    }
+
+    /// Waits until something is so.
+    pub(crate) async fn until(&self, so: impl Fn() -> bool) {
+        for _ in 0..1_000 {
+            if so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it did not become so in ten seconds");
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        Answer::read(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
     /// A request, with a token unless that is empty, and a JSON body unless that is null.

@@ -732,6 +732,7 @@ async fn tickets_and_tokens(store: &Shared, tenant: TenantId, workspace: Workspa
         hash: b"hash".to_vec(),
         description: "build".parse().unwrap(),
         mode: Mode::Rw,
+        purpose: api::Purpose::Mount,
         workspace: Some(workspace),
         created_by: "suite".into(),
         created_at: at(0),

@@ -123,6 +123,7 @@ CREATE TABLE service_tokens (
     hash BYTEA NOT NULL,
     description TEXT NOT NULL,
     mode TEXT NOT NULL,
+    purpose TEXT NOT NULL,
     workspace_id UUID REFERENCES workspaces (id),
     created_by TEXT NOT NULL,
     created_at BIGINT NOT NULL,

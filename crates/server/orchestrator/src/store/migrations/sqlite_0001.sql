@@ -123,6 +123,7 @@ CREATE TABLE service_tokens (
     hash BLOB NOT NULL,
     description TEXT NOT NULL,
     mode TEXT NOT NULL,
+    purpose TEXT NOT NULL,
     workspace_id BLOB REFERENCES workspaces (id),
     created_by TEXT NOT NULL,
     created_at INTEGER NOT NULL,

@@ -11,14 +11,14 @@ use crate::store::decode::word;
 use crate::store::{Entry, NewServiceToken, Part, Result, ServiceTokenRow, ServiceTokens};
 
 statements! {
-    ADD = "INSERT INTO service_tokens (id, tenant_id, hash, description, mode, workspace_id,
-               created_by, created_at, expires_at, revoked_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL)";
-    BY_HASH = "SELECT t.*, k.id AS token_id, k.workspace_id, k.mode, k.description,
+    ADD = "INSERT INTO service_tokens (id, tenant_id, hash, description, mode, purpose,
+               workspace_id, created_by, created_at, expires_at, revoked_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULL)";
+    BY_HASH = "SELECT t.*, k.id AS token_id, k.workspace_id, k.mode, k.purpose, k.description,
                    k.created_at AS made_at, k.expires_at, k.revoked_at
                FROM service_tokens k JOIN tenants t ON t.id = k.tenant_id
                WHERE k.hash = $1";
-    PART = "SELECT id AS token_id, workspace_id, mode, description, created_at AS made_at,
+    PART = "SELECT id AS token_id, workspace_id, mode, purpose, description, created_at AS made_at,
                 expires_at, revoked_at
             FROM service_tokens WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
     REVOKE = "UPDATE service_tokens SET revoked_at = $3
@@ -35,6 +35,7 @@ impl ServiceTokens for Adapter {
             .bind(&token.hash)
             .bind(token.description.as_str())
             .bind(word(&token.mode)?)
+            .bind(word(&token.purpose)?)
             .bind(token.workspace.map(WorkspaceId::uuid))
             .bind(&token.created_by)
             .bind(token.created_at.micros())
@@ -97,6 +98,7 @@ fn token(row: &DbRow) -> Result<ServiceToken> {
         token_id: id(row, "token_id")?,
         description: value(row, "description")?,
         mode: value(row, "mode")?,
+        purpose: value(row, "purpose")?,
         workspace_id: some_id(row, "workspace_id")?,
         created_at: time(row, "made_at")?,
         expires_at: some_time(row, "expires_at")?,
