@@ -73,6 +73,12 @@ impl Filesystem {
             match node.kind() {
                 Kind::Directory => return Err(FsError::IsADirectory),
                 Kind::Symlink => return Err(FsError::Invalid),
+                // Who asks to write is refused by the kernel while the file runs; who only cuts
+                // it (`O_RDONLY | O_TRUNC`, which POSIX leaves open) would be refused after
+                // the cut, and the running program would lose its text.
+                Kind::File if mode.truncate && !mode.write && node.opens > 0 => {
+                    return Err(FsError::InUse);
+                }
                 Kind::File => (!node.unlinked).then_some(node.parent),
             }
         };

@@ -214,6 +214,9 @@ pub enum FsError {
     /// A file past what the store can take (EFBIG).
     #[error("file too large")]
     FileTooLarge,
+    /// Somebody has the file open, maybe to run it (ETXTBSY).
+    #[error("the file is in use")]
+    InUse,
     /// A local file failed (EIO), with the system's words for the log.
     #[error("local disk: {0}")]
     Local(String),

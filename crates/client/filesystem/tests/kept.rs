@@ -15,7 +15,7 @@ use bucket::faults::{Fault, Faulty, Rule, Verb};
 use bucket::memory::MemoryBucket;
 use bucket::{Bucket, Error};
 use common::*;
-use filesystem::{Access, FsError, Opened, ROOT};
+use filesystem::{Access, FsError, OpenMode, Opened, ROOT};
 
 /// A machine on a bucket that misbehaves by rule.
 struct Site {
@@ -86,6 +86,30 @@ async fn a_pending_body_that_was_deleted_is_never_replaced_by_zeros() {
     site.ada.write("doc", b"written anew").await.unwrap();
     site.ada.drain().await;
     assert_eq!(site.object("doc").await, "written anew");
+}
+
+#[tokio::test]
+async fn a_file_that_may_be_running_is_not_cut_by_who_only_reads() {
+    const ONLY_CUT: OpenMode = OpenMode {
+        read: true,
+        write: false,
+        truncate: true,
+    };
+    let site = site().await;
+    site.ada.write("tool", b"its text").await.unwrap();
+    let ino = site.ada.walk("tool").await.unwrap().attr.ino;
+    let running = site.open("tool", READ).await;
+    let refused = site.ada.fs.open_file(ino, ONLY_CUT).await;
+    assert!(
+        matches!(refused, Err(FsError::InUse)),
+        "{:?}",
+        refused.err()
+    );
+    assert_eq!(site.ada.read("tool").await.unwrap(), b"its text");
+    site.ada.fs.release(running.handle).await;
+    let cut = site.ada.fs.open_file(ino, ONLY_CUT).await.unwrap();
+    site.ada.fs.release(cut.handle).await;
+    assert_eq!(site.ada.read("tool").await.unwrap(), b"");
 }
 
 /// > What goes up of a file that is open for writing is one moment's content, never a mixture; what is written meanwhile goes up after it.

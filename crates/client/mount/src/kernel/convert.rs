@@ -31,6 +31,7 @@ pub(super) fn errno(error: &FsError) -> Errno {
         FsError::NotSupported => Errno::EOPNOTSUPP,
         FsError::TooLarge => Errno::E2BIG,
         FsError::FileTooLarge => Errno::EFBIG,
+        FsError::InUse => Errno::ETXTBSY,
         FsError::Local(_) => Errno::EIO,
         FsError::BadHandle => Errno::EBADF,
     }
