@@ -35,6 +35,8 @@ mod events;
 mod grants;
 #[path = "sql/people.rs"]
 mod people;
+#[path = "sql/steps.rs"]
+mod steps;
 #[path = "sql/tenants.rs"]
 mod tenants;
 #[path = "sql/tickets.rs"]
@@ -46,6 +48,7 @@ mod workspaces;
 
 type Adapter = PostgresStore;
 type Connection = PgConnection;
+type Database = Postgres;
 type DbRow = PgRow;
 
 /// How long a request waits for a connection.

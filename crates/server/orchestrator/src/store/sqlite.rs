@@ -41,6 +41,8 @@ mod events;
 mod grants;
 #[path = "sql/people.rs"]
 mod people;
+#[path = "sql/steps.rs"]
+mod steps;
 #[path = "sql/tenants.rs"]
 mod tenants;
 #[path = "sql/tickets.rs"]
@@ -52,6 +54,7 @@ mod workspaces;
 
 type Adapter = SqliteStore;
 type Connection = SqliteConnection;
+type Database = Sqlite;
 type DbRow = SqliteRow;
 
 /// How long a writer waits for another before it says that the database is busy.

@@ -50,24 +50,16 @@ impl Audit for Adapter {
     }
 
     async fn recorded(&self, after: i64, limit: i64) -> Result<Vec<Recorded>> {
-        let rows = sqlx::query(BEHIND).bind(after).bind(limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(recorded)
-            .collect()
+        self.all(sqlx::query(BEHIND).bind(after).bind(limit), recorded)
+            .await
     }
 
     async fn recorded_of(&self, tenant: TenantId, after: i64, limit: i64) -> Result<Vec<Recorded>> {
-        let rows = sqlx::query(BEHIND_OF)
+        let statement = sqlx::query(BEHIND_OF)
             .bind(tenant.uuid())
             .bind(after)
             .bind(limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(recorded)
-            .collect()
+        self.all(statement, recorded).await
     }
 }
 

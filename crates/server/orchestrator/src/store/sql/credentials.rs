@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use super::audit::append;
 use super::columns::{id, number, some_id, some_text, some_time, some_value, text, time, value};
 use super::events::tell_of_revocations;
+use super::steps::{due_by, part_of};
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
 use crate::store::{CredentialRow, Credentials, Due, Entry, KeysOf, NewCredential, Part, Result};
@@ -110,33 +111,20 @@ impl Credentials for Adapter {
         due_at: Option<Timestamp>,
         entry: &Entry,
     ) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let activated = sqlx::query(ACTIVATE)
+        let statement = sqlx::query(ACTIVATE)
             .bind(id.uuid())
             .bind(access_key)
             .bind(handle)
-            .bind(due_at.map(Timestamp::micros))
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
-        if activated {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(activated)
+            .bind(due_at.map(Timestamp::micros));
+        self.change(statement, entry).await
     }
 
     async fn credentials(&self, tenant: TenantId, part: Part) -> Result<Vec<Credential>> {
-        let rows = sqlx::query(PART)
-            .bind(tenant.uuid())
-            .bind(part.after)
-            .bind(part.limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(credential)
-            .collect()
+        self.all(
+            part_of(sqlx::query(PART).bind(tenant.uuid()), part),
+            credential,
+        )
+        .await
     }
 
     async fn credential(
@@ -144,15 +132,18 @@ impl Credentials for Adapter {
         tenant: TenantId,
         id: CredentialId,
     ) -> Result<Option<CredentialRow>> {
-        let row = sqlx::query(ONE).bind(id.uuid()).bind(tenant.uuid());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(credential_row).transpose()
+        self.one(
+            sqlx::query(ONE).bind(id.uuid()).bind(tenant.uuid()),
+            credential_row,
+        )
+        .await
     }
 
     async fn newest_credential(&self, tenant: TenantId) -> Result<Option<Timestamp>> {
-        let row = sqlx::query(NEWEST).bind(tenant.uuid());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(|row| time(row, "created_at")).transpose()
+        self.one(sqlx::query(NEWEST).bind(tenant.uuid()), |row| {
+            time(row, "created_at")
+        })
+        .await
     }
 
     async fn touch_credential(
@@ -216,14 +207,8 @@ impl Credentials for Adapter {
     }
 
     async fn finish_revocation(&self, id: CredentialId, entry: &Entry) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let finished = sqlx::query(FINISH).bind(id.uuid());
-        let finished = finished.execute(&mut *transaction).await?.rows_affected() > 0;
-        if finished {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(finished)
+        self.change(sqlx::query(FINISH).bind(id.uuid()), entry)
+            .await
     }
 
     async fn fail_revocation(
@@ -258,15 +243,7 @@ impl Credentials for Adapter {
     }
 
     async fn due_credentials(&self, due: Due) -> Result<Vec<CredentialRow>> {
-        let rows = sqlx::query(DUE)
-            .bind(due.now.micros())
-            .bind(due.again.micros())
-            .bind(due.limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(credential_row)
-            .collect()
+        self.all(due_by(DUE, due), credential_row).await
     }
 }
 

@@ -7,6 +7,7 @@ use model::Actor;
 use super::audit::append;
 use super::columns::{number, some_id, some_time, some_value, time, value};
 use super::people::insert_session;
+use super::steps::took_place;
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
 use crate::store::{DevicePoll, DeviceRequest, Devices, Entry, NewDevice, NewSession, Result};
@@ -46,9 +47,8 @@ impl Devices for Adapter {
     }
 
     async fn device_by_code(&self, code: &UserCode) -> Result<Option<DeviceRequest>> {
-        let row = sqlx::query(BY_CODE).bind(code.letters());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(request).transpose()
+        self.one(sqlx::query(BY_CODE).bind(code.letters()), request)
+            .await
     }
 
     async fn decide_device(
@@ -58,8 +58,7 @@ impl Devices for Adapter {
         now: Timestamp,
         entry: &Entry,
     ) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let decided = sqlx::query(DECIDE)
+        let statement = sqlx::query(DECIDE)
             .bind(code.letters())
             .bind(if decision.is_some() {
                 "approved"
@@ -68,16 +67,8 @@ impl Devices for Adapter {
             })
             .bind(decision.map(|(actor, _)| actor.as_str()))
             .bind(decision.and_then(|(_, tenant)| tenant).map(TenantId::uuid))
-            .bind(now.micros())
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
-        if decided {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(decided)
+            .bind(now.micros());
+        self.change(statement, entry).await
     }
 
     async fn poll_device(&self, device_hash: &[u8], now: Timestamp) -> Result<Option<DevicePoll>> {
@@ -111,11 +102,8 @@ impl Devices for Adapter {
         let mut transaction = self.begin().await?;
         let used = sqlx::query(USE)
             .bind(device_hash)
-            .bind(session.created_at.micros())
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
+            .bind(session.created_at.micros());
+        let used = took_place(&mut transaction, used).await?;
         if used {
             insert_session(&mut transaction, session).await?;
             append(&mut transaction, entry).await?;

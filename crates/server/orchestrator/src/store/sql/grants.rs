@@ -3,8 +3,8 @@
 use api::{Grant, GrantId, TenantId, Timestamp, WorkspaceId};
 use async_trait::async_trait;
 
-use super::audit::append;
 use super::columns::{id, some_time, time, value};
+use super::steps::part_of;
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
 use crate::store::{Entry, GrantRow, Grants, NewGrant, Part, Result};
@@ -35,8 +35,7 @@ statements! {
 #[async_trait]
 impl Grants for Adapter {
     async fn add_grant(&self, grant: &NewGrant, entry: &Entry) -> Result<()> {
-        let mut transaction = self.begin().await?;
-        sqlx::query(ADD)
+        let statement = sqlx::query(ADD)
             .bind(grant.id.uuid())
             .bind(grant.workspace.uuid())
             .bind(grant.tenant.uuid())
@@ -44,19 +43,18 @@ impl Grants for Adapter {
             .bind(word(&grant.mode)?)
             .bind(&grant.created_by)
             .bind(grant.created_at.micros())
-            .bind(grant.expires_at.map(Timestamp::micros))
-            .execute(&mut *transaction)
-            .await?;
-        append(&mut transaction, entry).await?;
-        Ok(transaction.commit().await?)
+            .bind(grant.expires_at.map(Timestamp::micros));
+        self.add(statement, entry).await
     }
 
     async fn grants_by(&self, tenant: TenantId, part: Part) -> Result<Vec<Grant>> {
-        self.grants(PART_BY, tenant, part).await
+        let statement = part_of(sqlx::query(PART_BY).bind(tenant.uuid()), part);
+        self.all(statement, grant).await
     }
 
     async fn grants_to(&self, tenant: TenantId, part: Part) -> Result<Vec<Grant>> {
-        self.grants(PART_TO, tenant, part).await
+        let statement = part_of(sqlx::query(PART_TO).bind(tenant.uuid()), part);
+        self.all(statement, grant).await
     }
 
     async fn grant_for(
@@ -64,11 +62,10 @@ impl Grants for Adapter {
         workspace: WorkspaceId,
         grantee: TenantId,
     ) -> Result<Option<GrantRow>> {
-        let row = sqlx::query(FOR_PAIR)
+        let statement = sqlx::query(FOR_PAIR)
             .bind(workspace.uuid())
             .bind(grantee.uuid());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(allowance).transpose()
+        self.one(statement, allowance).await
     }
 
     async fn revoke_grant(
@@ -78,39 +75,11 @@ impl Grants for Adapter {
         now: Timestamp,
         entry: &Entry,
     ) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let revoked = sqlx::query(REVOKE)
+        let statement = sqlx::query(REVOKE)
             .bind(id.uuid())
             .bind(tenant.uuid())
-            .bind(now.micros())
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
-        if revoked {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(revoked)
-    }
-}
-
-impl Adapter {
-    async fn grants(
-        &self,
-        statement: &'static str,
-        tenant: TenantId,
-        part: Part,
-    ) -> Result<Vec<Grant>> {
-        let rows = sqlx::query(statement)
-            .bind(tenant.uuid())
-            .bind(part.after)
-            .bind(part.limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(grant)
-            .collect()
+            .bind(now.micros());
+        self.change(statement, entry).await
     }
 }
 

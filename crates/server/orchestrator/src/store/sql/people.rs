@@ -91,22 +91,18 @@ impl People for Adapter {
     }
 
     async fn session(&self, id: SessionId, actor: &Actor) -> Result<Option<SessionRow>> {
-        let row = sqlx::query(SESSION).bind(id.uuid()).bind(actor.as_str());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(session_row).transpose()
+        self.one(
+            sqlx::query(SESSION).bind(id.uuid()).bind(actor.as_str()),
+            session_row,
+        )
+        .await
     }
 
     async fn revoke_session(&self, id: SessionId, now: Timestamp, entry: &Entry) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let revoked = sqlx::query(REVOKE_SESSION)
+        let statement = sqlx::query(REVOKE_SESSION)
             .bind(id.uuid())
             .bind(now.micros());
-        let revoked = revoked.execute(&mut *transaction).await?.rows_affected() > 0;
-        if revoked {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(revoked)
+        self.change(statement, entry).await
     }
 
     async fn memberships(

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::audit::append;
 use super::columns::{id, number, some_text, some_value, time, value};
+use super::steps::{due_by, part_of, took_place};
 use super::{Adapter, Connection, DbRow};
 use crate::store::decode::word;
 use crate::store::{
@@ -62,23 +63,20 @@ impl Tenants for Adapter {
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Option<TenantRow>> {
-        let row = sqlx::query(BY_ID).bind(id.uuid());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(tenant_row).transpose()
+        self.one(sqlx::query(BY_ID).bind(id.uuid()), tenant_row)
+            .await
     }
 
     async fn tenant_by_handle(&self, handle: &Handle) -> Result<Option<TenantRow>> {
-        let row = sqlx::query(BY_HANDLE).bind(handle.as_str());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(tenant_row).transpose()
+        self.one(sqlx::query(BY_HANDLE).bind(handle.as_str()), tenant_row)
+            .await
     }
 
     async fn tenants(&self, part: Part) -> Result<Vec<Tenant>> {
-        let rows = sqlx::query(PART).bind(part.after).bind(part.limit);
-        let rows = rows.fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(|row| tenant_row(row).map(|row| row.tenant))
-            .collect()
+        self.all(part_of(sqlx::query(PART), part), |row| {
+            tenant_row(row).map(|row| row.tenant)
+        })
+        .await
     }
 
     async fn change_tenant(
@@ -94,11 +92,8 @@ impl Tenants for Adapter {
             .bind(word(&change.to)?)
             .bind(&change.trouble)
             .bind(change.attempts)
-            .bind(change.due_at.map(Timestamp::micros))
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
+            .bind(change.due_at.map(Timestamp::micros));
+        let changed = took_place(&mut transaction, changed).await?;
         if let Some(entry) = entry.filter(|_| changed) {
             append(&mut transaction, entry).await?;
         }
@@ -117,11 +112,8 @@ impl Tenants for Adapter {
         let began = sqlx::query(BEGIN_END)
             .bind(id.uuid())
             .bind(i64::from(delete_bucket))
-            .bind(now.micros())
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
+            .bind(now.micros());
+        let began = took_place(&mut transaction, began).await?;
         if began {
             for statement in [END_GRANTS_BY, END_GRANTS_TO] {
                 let ended = sqlx::query(statement).bind(id.uuid()).bind(now.micros());
@@ -134,15 +126,7 @@ impl Tenants for Adapter {
     }
 
     async fn due_tenants(&self, due: Due) -> Result<Vec<TenantRow>> {
-        let rows = sqlx::query(DUE)
-            .bind(due.now.micros())
-            .bind(due.again.micros())
-            .bind(due.limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(tenant_row)
-            .collect()
+        self.all(due_by(DUE, due), tenant_row).await
     }
 
     async fn put_member(&self, tenant: TenantId, member: &NewMember, entry: &Entry) -> Result<()> {
@@ -153,30 +137,18 @@ impl Tenants for Adapter {
     }
 
     async fn remove_member(&self, tenant: TenantId, actor: &Actor, entry: &Entry) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let removed = sqlx::query(REMOVE_MEMBER)
+        let statement = sqlx::query(REMOVE_MEMBER)
             .bind(actor.as_str())
-            .bind(tenant.uuid())
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
-        if removed {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(removed)
+            .bind(tenant.uuid());
+        self.change(statement, entry).await
     }
 
     async fn members(&self, tenant: TenantId, part: Part) -> Result<Vec<(Uuid, Member)>> {
-        let rows = sqlx::query(MEMBERS)
-            .bind(tenant.uuid())
-            .bind(part.after)
-            .bind(part.limit);
-        let rows = rows.fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(|row| Ok((id(row, "id")?, member(row)?)))
-            .collect()
+        self.all(
+            part_of(sqlx::query(MEMBERS).bind(tenant.uuid()), part),
+            |row| Ok((id(row, "id")?, member(row)?)),
+        )
+        .await
     }
 }
 

@@ -3,8 +3,8 @@
 use api::{TenantId, Ticket, TicketId, Timestamp};
 use async_trait::async_trait;
 
-use super::audit::append;
 use super::columns::{id, some_time, some_value, time, value};
+use super::steps::part_of;
 use super::tenants::tenant_row;
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
@@ -28,8 +28,7 @@ statements! {
 #[async_trait]
 impl Tickets for Adapter {
     async fn add_ticket(&self, ticket: &NewTicket, entry: &Entry) -> Result<()> {
-        let mut transaction = self.begin().await?;
-        sqlx::query(ADD)
+        let statement = sqlx::query(ADD)
             .bind(ticket.id.uuid())
             .bind(ticket.tenant.uuid())
             .bind(ticket.workspace.uuid())
@@ -37,34 +36,23 @@ impl Tickets for Adapter {
             .bind(ticket.description.as_ref().map(|text| text.as_str()))
             .bind(&ticket.created_by)
             .bind(ticket.created_at.micros())
-            .bind(ticket.expires_at.micros())
-            .execute(&mut *transaction)
-            .await?;
-        append(&mut transaction, entry).await?;
-        Ok(transaction.commit().await?)
+            .bind(ticket.expires_at.micros());
+        self.add(statement, entry).await
     }
 
     async fn ticket(&self, id: TicketId) -> Result<Option<TicketRow>> {
-        let row = sqlx::query(BY_ID).bind(id.uuid());
-        let Some(row) = row.fetch_optional(&self.pool).await? else {
-            return Ok(None);
+        let read = |row: &DbRow| {
+            Ok(TicketRow {
+                ticket: ticket(row)?,
+                tenant: tenant_row(row)?,
+            })
         };
-        Ok(Some(TicketRow {
-            ticket: ticket(&row)?,
-            tenant: tenant_row(&row)?,
-        }))
+        self.one(sqlx::query(BY_ID).bind(id.uuid()), read).await
     }
 
     async fn tickets(&self, tenant: TenantId, part: Part) -> Result<Vec<Ticket>> {
-        let rows = sqlx::query(PART)
-            .bind(tenant.uuid())
-            .bind(part.after)
-            .bind(part.limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(ticket)
-            .collect()
+        self.all(part_of(sqlx::query(PART).bind(tenant.uuid()), part), ticket)
+            .await
     }
 
     async fn revoke_ticket(
@@ -74,20 +62,11 @@ impl Tickets for Adapter {
         now: Timestamp,
         entry: &Entry,
     ) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let revoked = sqlx::query(REVOKE)
+        let statement = sqlx::query(REVOKE)
             .bind(id.uuid())
             .bind(tenant.uuid())
-            .bind(now.micros())
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
-        if revoked {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(revoked)
+            .bind(now.micros());
+        self.change(statement, entry).await
     }
 }
 

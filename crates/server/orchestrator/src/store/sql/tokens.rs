@@ -3,8 +3,8 @@
 use api::{ServiceToken, ServiceTokenId, TenantId, Timestamp, WorkspaceId};
 use async_trait::async_trait;
 
-use super::audit::append;
 use super::columns::{id, some_id, some_time, time, value};
+use super::steps::part_of;
 use super::tenants::tenant_row;
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
@@ -28,8 +28,7 @@ statements! {
 #[async_trait]
 impl ServiceTokens for Adapter {
     async fn add_service_token(&self, token: &NewServiceToken, entry: &Entry) -> Result<()> {
-        let mut transaction = self.begin().await?;
-        sqlx::query(ADD)
+        let statement = sqlx::query(ADD)
             .bind(token.id.uuid())
             .bind(token.tenant.uuid())
             .bind(&token.hash)
@@ -39,34 +38,23 @@ impl ServiceTokens for Adapter {
             .bind(token.workspace.map(WorkspaceId::uuid))
             .bind(&token.created_by)
             .bind(token.created_at.micros())
-            .bind(token.expires_at.map(Timestamp::micros))
-            .execute(&mut *transaction)
-            .await?;
-        append(&mut transaction, entry).await?;
-        Ok(transaction.commit().await?)
+            .bind(token.expires_at.map(Timestamp::micros));
+        self.add(statement, entry).await
     }
 
     async fn service_token(&self, hash: &[u8]) -> Result<Option<ServiceTokenRow>> {
-        let row = sqlx::query(BY_HASH).bind(hash);
-        let Some(row) = row.fetch_optional(&self.pool).await? else {
-            return Ok(None);
+        let read = |row: &DbRow| {
+            Ok(ServiceTokenRow {
+                token: token(row)?,
+                tenant: tenant_row(row)?,
+            })
         };
-        Ok(Some(ServiceTokenRow {
-            token: token(&row)?,
-            tenant: tenant_row(&row)?,
-        }))
+        self.one(sqlx::query(BY_HASH).bind(hash), read).await
     }
 
     async fn service_tokens(&self, tenant: TenantId, part: Part) -> Result<Vec<ServiceToken>> {
-        let rows = sqlx::query(PART)
-            .bind(tenant.uuid())
-            .bind(part.after)
-            .bind(part.limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(token)
-            .collect()
+        self.all(part_of(sqlx::query(PART).bind(tenant.uuid()), part), token)
+            .await
     }
 
     async fn revoke_service_token(
@@ -76,20 +64,11 @@ impl ServiceTokens for Adapter {
         now: Timestamp,
         entry: &Entry,
     ) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let revoked = sqlx::query(REVOKE)
+        let statement = sqlx::query(REVOKE)
             .bind(id.uuid())
             .bind(tenant.uuid())
-            .bind(now.micros())
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
-        if revoked {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(revoked)
+            .bind(now.micros());
+        self.change(statement, entry).await
     }
 }
 

@@ -6,6 +6,7 @@ use model::{Handle, WorkspaceName};
 
 use super::audit::append;
 use super::columns::{id, some_time, time, value};
+use super::steps::{due_by, part_of, took_place};
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
 use crate::store::{Due, Entry, NewWorkspace, Part, Result, Workspaces};
@@ -43,8 +44,7 @@ statements! {
 #[async_trait]
 impl Workspaces for Adapter {
     async fn add_workspace(&self, new: &NewWorkspace, entry: &Entry) -> Result<()> {
-        let mut transaction = self.begin().await?;
-        sqlx::query(ADD)
+        let statement = sqlx::query(ADD)
             .bind(new.id.uuid())
             .bind(new.tenant.uuid())
             .bind(new.name.as_str())
@@ -54,17 +54,13 @@ impl Workspaces for Adapter {
             .bind(new.place.region.as_str())
             .bind(new.place.prefix.as_str())
             .bind(&new.created_by)
-            .bind(new.created_at.micros())
-            .execute(&mut *transaction)
-            .await?;
-        append(&mut transaction, entry).await?;
-        Ok(transaction.commit().await?)
+            .bind(new.created_at.micros());
+        self.add(statement, entry).await
     }
 
     async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>> {
-        let row = sqlx::query(BY_ID).bind(id.uuid());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(workspace).transpose()
+        self.one(sqlx::query(BY_ID).bind(id.uuid()), workspace)
+            .await
     }
 
     async fn workspace_by_name(
@@ -72,23 +68,18 @@ impl Workspaces for Adapter {
         handle: &Handle,
         name: &WorkspaceName,
     ) -> Result<Option<Workspace>> {
-        let row = sqlx::query(BY_NAME)
+        let statement = sqlx::query(BY_NAME)
             .bind(handle.as_str())
             .bind(name.as_str());
-        let row = row.fetch_optional(&self.pool).await?;
-        row.as_ref().map(workspace).transpose()
+        self.one(statement, workspace).await
     }
 
     async fn workspaces(&self, tenant: TenantId, part: Part) -> Result<Vec<Workspace>> {
-        let rows = sqlx::query(PART)
-            .bind(tenant.uuid())
-            .bind(part.after)
-            .bind(part.limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(workspace)
-            .collect()
+        self.all(
+            part_of(sqlx::query(PART).bind(tenant.uuid()), part),
+            workspace,
+        )
+        .await
     }
 
     async fn format_workspace(
@@ -97,14 +88,11 @@ impl Workspaces for Adapter {
         now: Timestamp,
         entry: &Entry,
     ) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let formatted = sqlx::query(FORMAT).bind(id.uuid()).bind(now.micros());
-        let formatted = formatted.execute(&mut *transaction).await?.rows_affected() > 0;
-        if formatted {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(formatted)
+        self.change(
+            sqlx::query(FORMAT).bind(id.uuid()).bind(now.micros()),
+            entry,
+        )
+        .await
     }
 
     async fn begin_workspace_end(
@@ -115,7 +103,7 @@ impl Workspaces for Adapter {
     ) -> Result<bool> {
         let mut transaction = self.begin().await?;
         let began = sqlx::query(BEGIN_END).bind(id.uuid()).bind(now.micros());
-        let began = began.execute(&mut *transaction).await?.rows_affected() > 0;
+        let began = took_place(&mut transaction, began).await?;
         if began {
             let ended = sqlx::query(END_GRANTS).bind(id.uuid()).bind(now.micros());
             ended.execute(&mut *transaction).await?;
@@ -126,26 +114,12 @@ impl Workspaces for Adapter {
     }
 
     async fn finish_workspace_end(&self, id: WorkspaceId, entry: &Entry) -> Result<bool> {
-        let mut transaction = self.begin().await?;
-        let finished = sqlx::query(FINISH_END).bind(id.uuid());
-        let finished = finished.execute(&mut *transaction).await?.rows_affected() > 0;
-        if finished {
-            append(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
-        Ok(finished)
+        self.change(sqlx::query(FINISH_END).bind(id.uuid()), entry)
+            .await
     }
 
     async fn due_workspaces(&self, due: Due) -> Result<Vec<Workspace>> {
-        let rows = sqlx::query(TAKE_DUE)
-            .bind(due.now.micros())
-            .bind(due.again.micros())
-            .bind(due.limit);
-        rows.fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(workspace)
-            .collect()
+        self.all(due_by(TAKE_DUE, due), workspace).await
     }
 }
 
