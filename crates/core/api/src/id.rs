@@ -69,6 +69,10 @@ id_type!(
     TicketId
 );
 id_type!(
+    /// A mount of a workspace on some machine.
+    MountId
+);
+id_type!(
     /// A service token.
     ServiceTokenId
 );

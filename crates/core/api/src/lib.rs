@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod grant;
 mod id;
+mod mount;
 mod page;
 mod place;
 mod secret;
@@ -41,8 +42,10 @@ pub use event::{
 };
 pub use grant::{CreateGrant, Grant};
 pub use id::{
-    CredentialId, GrantId, InvalidId, ServiceTokenId, SessionId, TenantId, TicketId, WorkspaceId,
+    CredentialId, GrantId, InvalidId, MountId, ServiceTokenId, SessionId, TenantId, TicketId,
+    WorkspaceId,
 };
+pub use mount::{LiveMount, ReportMount};
 pub use page::{InvalidPageLimit, Page, PageLimit, PageQuery, PageToken};
 pub use place::{BucketName, Endpoint, InvalidPlace, Place, Prefix, Region};
 pub use secret::Secret;
