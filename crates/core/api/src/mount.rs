@@ -1,11 +1,13 @@
-//! `/workspaces/{id}/mounts`: the mounts that are alive, and how far behind each is.
+//! `/workspaces/{id}/mounts` and `/tenant/mounts`: the mounts that are alive, and how far behind
+//! each is.
 
+use model::WorkspaceName;
 use serde::{Deserialize, Serialize};
 
-use crate::{Description, EventId, Mode, MountId, Timestamp};
+use crate::{Description, EventId, Mode, MountId, Timestamp, WorkspaceId};
 
 /// The body of `PUT /workspaces/{id}/mounts/{mount_id}`: what a mount says of itself, when it
-/// begins, whenever what it says changes, and at least every 15 seconds.
+/// begins, whenever what it says changes (at most once a second), and at least every 15 seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportMount {
     /// The machine that it is on.
@@ -32,7 +34,11 @@ pub struct ReportMount {
 pub struct LiveMount {
     /// Its number, which it chose when it began.
     pub mount_id: MountId,
-    /// Whose token it uses.
+    /// What it shows.
+    pub workspace_id: WorkspaceId,
+    /// The same, by its name.
+    pub workspace: WorkspaceName,
+    /// Whose token it uses: an actor, `token:ID` or `ticket:ID`.
     pub actor: String,
     /// What it said last.
     #[serde(flatten)]
@@ -40,7 +46,8 @@ pub struct LiveMount {
     /// How many events of the workspace it has not taken in; absent while it follows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_behind: Option<u64>,
-    /// When it began.
+    /// When the server heard of it for the first time, or again after it was silent for so long
+    /// that it was forgotten.
     pub started_at: Timestamp,
     /// When it said that.
     pub reported_at: Timestamp,

@@ -67,6 +67,7 @@ environment or from files of their own. A key that is not known is an error.";
         ["revoke_unconfirmed_after_hours", "a number", "After how many hours a storage key is revoked that no mount ever said that it has: whoever asked for it may have died before the answer came. Only where mounts are the only users of keys; others never say anything.", "never"],
         ["keys_per_minute", "a number", "Storage keys that a tenant may ask for in a minute.", "`60`"],
         ["announcements_per_minute", "a number", "Announcements of changes that a tenant may make in a minute.", "`6000`"],
+        ["mount_reports_per_minute", "a number", "Reports that the mounts of a tenant may make in a minute; an idle mount makes four.", "`12000`"],
         ["streams_per_tenant", "a number", "Streams of events that a tenant may have at one server.", "`1000`"],
         ["events_kept_hours", "a number", "For how many hours events are kept for those who were away; later they are told to list again.", "`24`"],
         ["logins_per_minute", "a number", "Logins that may begin in a minute, of all together.", "`300`"],

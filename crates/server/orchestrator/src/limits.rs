@@ -16,6 +16,8 @@ pub(crate) struct Limits {
     keys: DefaultKeyedRateLimiter<TenantId>,
     /// Announcements of changes, by tenant.
     announcements: DefaultKeyedRateLimiter<TenantId>,
+    /// What mounts say of themselves, by tenant.
+    reports: DefaultKeyedRateLimiter<TenantId>,
     /// Logins that begin, whoever asks: nobody is known yet.
     logins: DefaultDirectRateLimiter,
     /// Codes that a person types, by actor: eight letters could be guessed otherwise.
@@ -31,6 +33,7 @@ impl Limits {
         Self {
             keys: RateLimiter::keyed(per_minute(settings.keys_per_minute)),
             announcements: RateLimiter::keyed(per_minute(settings.announcements_per_minute)),
+            reports: RateLimiter::keyed(per_minute(settings.mount_reports_per_minute)),
             logins: RateLimiter::direct(per_minute(settings.logins_per_minute)),
             codes: RateLimiter::keyed(per_minute(10)),
             refusals: RateLimiter::direct(per_minute(600)),
@@ -45,6 +48,11 @@ impl Limits {
     /// One more announcement of a tenant.
     pub(crate) fn announcement(&self, tenant: TenantId) -> Result<(), Failure> {
         keyed(&self.announcements, &tenant)
+    }
+
+    /// One more report of a mount of a tenant.
+    pub(crate) fn report(&self, tenant: TenantId) -> Result<(), Failure> {
+        keyed(&self.reports, &tenant)
     }
 
     /// One more login.
@@ -66,6 +74,7 @@ impl Limits {
     pub(crate) fn tidy(&self) {
         self.keys.retain_recent();
         self.announcements.retain_recent();
+        self.reports.retain_recent();
         self.codes.retain_recent();
     }
 }

@@ -6,12 +6,12 @@ use api::ErrorCode;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 
 use crate::app::App;
 use crate::endpoints::{
     audit, bootstrap, credentials, device, events, grants, health, jwks, members, mount_info,
-    sessions, sync, tenants, tickets, tokens, webhooks, workspaces,
+    mounts, sessions, sync, tenants, tickets, tokens, webhooks, workspaces,
 };
 use crate::failure::Failure;
 use crate::layers;
@@ -29,7 +29,8 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(public())
         .merge(people())
         .merge(operators())
-        .merge(mounts())
+        .merge(keys())
+        .merge(alive())
         .merge(sharing())
         .merge(changes())
         .fallback(async || Failure::not_found("path"))
@@ -80,7 +81,7 @@ fn operators() -> Router<Arc<App>> {
         )
 }
 
-fn mounts() -> Router<Arc<App>> {
+fn keys() -> Router<Arc<App>> {
     Router::new()
         .route("/tenant/mount/info", get(mount_info::show))
         .route(
@@ -94,6 +95,17 @@ fn mounts() -> Router<Arc<App>> {
         .route(
             "/tenant/mount/credentials/{credential_id}/used",
             post(credentials::used),
+        )
+}
+
+fn alive() -> Router<Arc<App>> {
+    Router::new()
+        .route("/tenant/mounts", get(mounts::of_tenant))
+        // The number of a workspace; the router wants one name for one place in a path.
+        .route("/workspaces/{handle}/mounts", get(mounts::list))
+        .route(
+            "/workspaces/{handle}/mounts/{mount_id}",
+            put(mounts::report).delete(mounts::end),
         )
 }
 

@@ -30,6 +30,8 @@ pub struct Settings {
     pub keys_per_minute: u32,
     /// Announcements of changes that a tenant may make.
     pub announcements_per_minute: u32,
+    /// Reports that the mounts of a tenant may make.
+    pub mount_reports_per_minute: u32,
     /// Streams of events that a tenant may have at this server.
     pub streams_per_tenant: usize,
     /// How often a stream that has nothing to say says so, and looks whether its token counts.
@@ -70,6 +72,8 @@ pub struct File {
     pub keys_per_minute: Option<u32>,
     /// Announcements of changes that a tenant may make in a minute (6000).
     pub announcements_per_minute: Option<u32>,
+    /// Reports that the mounts of a tenant may make in a minute; an idle mount makes four (12000).
+    pub mount_reports_per_minute: Option<u32>,
     /// Streams of events that a tenant may have at one server (1000).
     pub streams_per_tenant: Option<u32>,
     /// For how many hours events are kept for those who were away (24).
@@ -157,6 +161,7 @@ impl File {
             provider_patience: Duration::from_secs(15),
             keys_per_minute: self.keys_per_minute.unwrap_or(60),
             announcements_per_minute: self.announcements_per_minute.unwrap_or(6_000),
+            mount_reports_per_minute: self.mount_reports_per_minute.unwrap_or(12_000),
             streams_per_tenant: self
                 .streams_per_tenant
                 .map_or(1_000, |count| usize::try_from(count).unwrap_or(usize::MAX)),

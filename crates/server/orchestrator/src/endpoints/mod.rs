@@ -10,6 +10,7 @@ pub(crate) mod health;
 pub(crate) mod jwks;
 pub(crate) mod members;
 pub(crate) mod mount_info;
+pub(crate) mod mounts;
 pub(crate) mod sessions;
 pub(crate) mod sync;
 pub(crate) mod tenants;

@@ -17,8 +17,8 @@ use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{NewWorkspace, Part, StoreError};
 
-/// `/workspaces/…/events` is another endpoint.
-const RESERVED: &str = "events";
+/// `/workspaces/…/events` and `/workspaces/…/mounts` are other endpoints.
+const RESERVED: &[&str] = &["events", "mounts"];
 
 /// Reserves a name: 201, or 409 with what has it.
 pub(crate) async fn create(
@@ -27,10 +27,11 @@ pub(crate) async fn create(
     Body(request): Body<CreateWorkspace>,
 ) -> Result<Response, Failure> {
     let tenant = caller.owned()?;
-    if request.name.as_str() == RESERVED {
-        return Err(Failure::invalid(
-            "no workspace can be called \"events\": its path is that of the stream of events",
-        ));
+    if RESERVED.contains(&request.name.as_str()) {
+        return Err(Failure::invalid(format!(
+            "no workspace can be called \"{}\": its path is another endpoint's",
+            request.name
+        )));
     }
     let place = place(&app, tenant, &request)?;
     let id = WorkspaceId::from(app.new_id());

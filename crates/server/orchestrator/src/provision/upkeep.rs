@@ -7,6 +7,7 @@ use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::endpoints::mounts::silent_since;
 use crate::store::{Due, Result as StoreResult};
 
 /// Between two looks.
@@ -65,6 +66,7 @@ pub async fn round(app: &App) -> StoreResult<()> {
     app.store.forget_ended(now.minus(REMEMBERED)).await?;
     let kept = app.settings.events_kept;
     app.store.forget_events(now.minus(kept)).await?;
+    app.store.forget_mounts(silent_since(now)).await?;
     app.limits.tidy();
     Ok(())
 }

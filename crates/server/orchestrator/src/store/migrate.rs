@@ -4,17 +4,23 @@
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const SQLITE: &[(i64, &str, &str)] = &[(
-    1,
-    "the first tables",
-    include_str!("migrations/sqlite_0001.sql"),
-)];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "the first tables",
+        include_str!("migrations/sqlite_0001.sql"),
+    ),
+    (2, "mounts", include_str!("migrations/sqlite_0002.sql")),
+];
 
-const POSTGRES: &[(i64, &str, &str)] = &[(
-    1,
-    "the first tables",
-    include_str!("migrations/postgres_0001.sql"),
-)];
+const POSTGRES: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "the first tables",
+        include_str!("migrations/postgres_0001.sql"),
+    ),
+    (2, "mounts", include_str!("migrations/postgres_0002.sql")),
+];
 
 pub(super) fn sqlite() -> Migrator {
     migrator(SQLITE)

@@ -25,6 +25,7 @@ mod error;
 mod events;
 mod grants;
 mod migrate;
+mod mounts;
 mod open;
 mod people;
 mod postgres;
@@ -43,6 +44,7 @@ pub use devices::{DevicePoll, DeviceRequest, DeviceState, Devices, NewDevice};
 pub use error::StoreError;
 pub use events::{Events, Happened, Heard, Missed, Situated};
 pub use grants::{GrantRow, Grants, NewGrant};
+pub use mounts::{Mounts, MountsOf, NewReport};
 pub use open::{open, sqlite_path};
 pub use people::{Membership, NewSession, People, SessionRow};
 pub use postgres::PostgresStore;
@@ -63,6 +65,7 @@ pub trait Store:
     + Devices
     + Events
     + Grants
+    + Mounts
     + People
     + ServiceTokens
     + Tenants

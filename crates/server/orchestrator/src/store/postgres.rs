@@ -33,6 +33,8 @@ mod devices;
 mod events;
 #[path = "sql/grants.rs"]
 mod grants;
+#[path = "sql/mounts.rs"]
+mod mounts;
 #[path = "sql/people.rs"]
 mod people;
 #[path = "sql/steps.rs"]
@@ -223,6 +225,7 @@ fn all_statements() -> Vec<(&'static str, &'static str)> {
         devices::ALL,
         events::ALL,
         grants::ALL,
+        mounts::ALL,
         people::ALL,
         tenants::ALL,
         tickets::ALL,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use api::{
     Backend, BucketName, Change, Changes, CredentialId, CredentialState, Deletion, Event, EventId,
-    GrantId, Mode, Place, Role, Scope, ServiceTokenId, SessionId, Source, TenantId, TenantState,
-    TicketId, Timestamp, UserCode, WorkspaceId, WorkspaceState,
+    GrantId, Mode, MountId, Place, ReportMount, Role, Scope, ServiceTokenId, SessionId, Source,
+    TenantId, TenantState, TicketId, Timestamp, UserCode, WorkspaceId, WorkspaceState,
 };
 use artifacts_orchestrator::store::{
-    DeviceState, Due, Entry, Happened, Heard, KeysOf, NewCredential, NewDevice, NewGrant,
-    NewMember, NewServiceToken, NewSession, NewTenant, NewTicket, NewWorkspace, Part, Store,
-    StoreError, TenantChange,
+    DeviceState, Due, Entry, Happened, Heard, KeysOf, MountsOf, NewCredential, NewDevice, NewGrant,
+    NewMember, NewReport, NewServiceToken, NewSession, NewTenant, NewTicket, NewWorkspace, Part,
+    Store, StoreError, TenantChange,
 };
 use artifacts_orchestrator::verify::{Verdict, verify};
 use futures::StreamExt;
@@ -34,6 +34,7 @@ pub(crate) async fn all(store: Shared) {
     due_rows_are_taken_once(&store).await;
     workspaces_grants_tickets_tokens(&store).await;
     events_are_counted_without_gaps(&store).await;
+    mounts_say_and_are_forgotten(&store).await;
     the_audit_is_one_chain(&store).await;
 }
 
@@ -815,6 +816,114 @@ async fn events_are_counted_without_gaps(store: &Shared) {
             .iter()
             .any(|place| place.workspace == id && place.managed)
     );
+}
+
+async fn mounts_say_and_are_forgotten(store: &Shared) {
+    let (owner, guest) = (tenant(store, "mowner").await, tenant(store, "mguest").await);
+    let id = add_workspace(store, owner, "cases", workspace_place()).await;
+    let other = add_workspace(store, owner, "other", workspace_place()).await;
+    let resync = [Event::Resync {}, Event::Resync {}];
+    store.add_events(id, at(0), &resync).await.unwrap();
+    let new = |tenant, actor: &str| NewReport {
+        mount: MountId::from(Uuid::now_v7()),
+        workspace: id,
+        owner,
+        tenant,
+        actor: actor.into(),
+        report: ReportMount {
+            machine: "laptop".parse().unwrap(),
+            mode: Mode::Rw,
+            last_event_id: Some(EventId(1)),
+            pending: 2,
+            pending_bytes: u64::MAX,
+            oldest_pending_seconds: None,
+        },
+        at: at(0),
+    };
+    let (own, foreign) = (new(owner, "ada"), new(guest, "bob"));
+    for report in [&own, &foreign] {
+        assert!(store.report_mount(report).await.unwrap());
+    }
+    let mut later = own.clone();
+    (later.at, later.report.pending, later.report.last_event_id) = (at(10), 0, None);
+    assert!(store.report_mount(&later).await.unwrap());
+    type Theft = fn(&mut NewReport, TenantId, WorkspaceId);
+    let thefts: [Theft; 3] = [
+        |report, _, _| report.actor = "eve".into(),
+        |report, guest, _| report.tenant = guest,
+        |report, _, other| report.workspace = other,
+    ];
+    for theft in thefts {
+        let mut stolen = later.clone();
+        stolen.report.machine = "stolen".parse().unwrap();
+        theft(&mut stolen, guest, other);
+        assert!(!store.report_mount(&stolen).await.unwrap());
+    }
+    let listed = async |of, since, part| {
+        let mounts = store.mounts(of, at(since), part).await.unwrap();
+        let ids = mounts.iter().map(|mount| mount.mount_id);
+        (ids.collect::<Vec<_>>(), mounts)
+    };
+    let (ids, mounts) = listed(MountsOf::Workspace(id), 0, first(9)).await;
+    assert_eq!(ids, [own.mount, foreign.mount]);
+    assert_eq!(
+        (mounts[0].started_at, mounts[0].reported_at),
+        (at(0), at(10))
+    );
+    assert_eq!(
+        (mounts[0].report.pending, mounts[0].events_behind),
+        (0, None)
+    );
+    assert_eq!(mounts[0].report.machine.as_str(), "laptop");
+    assert_eq!(
+        (mounts[1].report.pending, mounts[1].events_behind),
+        (2, Some(1))
+    );
+    assert_eq!(mounts[1].workspace.as_str(), "cases");
+    let behind = Part {
+        after: own.mount.uuid(),
+        limit: 9,
+    };
+    assert_eq!(
+        listed(MountsOf::Workspace(id), 0, behind).await.0,
+        [foreign.mount]
+    );
+    assert_eq!(
+        listed(MountsOf::Workspace(id), 1, first(9)).await.0,
+        [own.mount]
+    );
+    assert_eq!(listed(MountsOf::Workspace(other), 0, first(9)).await.0, []);
+    assert_eq!(
+        listed(MountsOf::Visitor(guest, id), 0, first(9)).await.0,
+        [foreign.mount]
+    );
+    assert_eq!(
+        listed(MountsOf::Visitor(guest, other), 0, first(9)).await.0,
+        []
+    );
+    assert_eq!(
+        listed(MountsOf::Owner(owner), 0, first(1)).await.0,
+        [own.mount]
+    );
+    assert_eq!(listed(MountsOf::Owner(guest), 0, first(9)).await.0, []);
+    for (workspace, actor, ended) in [
+        (id, "eve", false),
+        (other, "ada", false),
+        (id, "ada", true),
+        (id, "ada", false),
+    ] {
+        assert_eq!(
+            store.end_mount(own.mount, workspace, actor).await.unwrap(),
+            ended
+        );
+    }
+    store.forget_mounts(at(0)).await.unwrap();
+    assert_eq!(
+        listed(MountsOf::Workspace(id), 0, first(9)).await.0,
+        [foreign.mount]
+    );
+    store.forget_mounts(at(1)).await.unwrap();
+    assert_eq!(listed(MountsOf::Workspace(id), 0, first(9)).await.0, []);
 }
 
 /// Many at the same time, and still one after the other.

@@ -41,6 +41,10 @@ pub(super) fn some_text(row: &DbRow, column: &str) -> Result<Option<String>> {
     Ok(row.try_get(column)?)
 }
 
+pub(super) fn some_number(row: &DbRow, column: &str) -> Result<Option<i64>> {
+    Ok(row.try_get(column)?)
+}
+
 pub(super) fn number(row: &DbRow, column: &str) -> Result<i64> {
     Ok(row.try_get(column)?)
 }

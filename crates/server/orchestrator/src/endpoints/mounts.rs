@@ -1,0 +1,100 @@
+//! `/workspaces/{workspace_id}/mounts` and `/tenant/mounts`: the mounts that are alive, by what
+//! they say of themselves.
+
+use std::time::Duration;
+
+use api::{LiveMount, MountId, Page, PageQuery, ReportMount, Timestamp, WorkspaceId};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::workspaces::visible_by_id;
+use super::{Answer, Shared, page};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::extract::{Body, Named, Parameters};
+use crate::failure::Failure;
+use crate::store::{MountsOf, NewReport, Part};
+
+/// Takes what a mount says of itself. Its number is its own for as long as it says something.
+pub(crate) async fn report(
+    State(app): Shared,
+    caller: Caller,
+    Named((workspace, mount)): Named<(WorkspaceId, MountId)>,
+    Body(report): Body<ReportMount>,
+) -> Result<StatusCode, Failure> {
+    let tenant = caller.tenant()?.tenant_id;
+    app.limits.report(tenant)?;
+    let (found, mode) = visible_by_id(&app, &caller, workspace).await?;
+    if !mode.covers(report.mode) {
+        return Err(Failure::forbidden(
+            "the token or the grant allows reading only\nhint: report the mount as ro",
+        ));
+    }
+    let new = NewReport {
+        mount,
+        workspace,
+        owner: found.tenant_id,
+        tenant,
+        actor: caller.name(),
+        report,
+        at: app.now(),
+    };
+    match app.store.report_mount(&new).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Failure::conflict(
+            "another mount has this number\nhint: choose a new one for each mount, and when it changes its token",
+        )),
+    }
+}
+
+/// A mount has ended in good order. Asked twice, it is so.
+pub(crate) async fn end(
+    State(app): Shared,
+    caller: Caller,
+    Named((workspace, mount)): Named<(WorkspaceId, MountId)>,
+) -> Result<StatusCode, Failure> {
+    visible_by_id(&app, &caller, workspace).await?;
+    app.store
+        .end_mount(mount, workspace, &caller.name())
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The mounts of a workspace. Those whom another tenant granted it see their own tenant's only:
+/// a grant opens files, and tells nothing of the owner's machines.
+pub(crate) async fn list(
+    State(app): Shared,
+    caller: Caller,
+    Named(workspace): Named<WorkspaceId>,
+    Parameters(query): Parameters<PageQuery>,
+) -> Answer<Page<LiveMount>> {
+    let (found, _) = visible_by_id(&app, &caller, workspace).await?;
+    let tenant = caller.tenant()?.tenant_id;
+    let of = match found.tenant_id == tenant {
+        true => MountsOf::Workspace(workspace),
+        false => MountsOf::Visitor(tenant, workspace),
+    };
+    alive(&app, of, &query).await
+}
+
+/// The mounts of all workspaces of the tenant, whoever mounts them.
+pub(crate) async fn of_tenant(
+    State(app): Shared,
+    caller: Caller,
+    Parameters(query): Parameters<PageQuery>,
+) -> Answer<Page<LiveMount>> {
+    let tenant = caller.member_of()?.tenant_id;
+    alive(&app, MountsOf::Owner(tenant), &query).await
+}
+
+async fn alive(app: &App, of: MountsOf, query: &PageQuery) -> Answer<Page<LiveMount>> {
+    let since = silent_since(app.now());
+    let mounts = app.store.mounts(of, since, Part::of(query)).await?;
+    Ok(Json(page(mounts, query, |mount| mount.mount_id.uuid())))
+}
+
+/// Whoever said nothing since is gone, whether the background work has forgotten them or not.
+pub(crate) fn silent_since(now: Timestamp) -> Timestamp {
+    now.minus(Duration::from_secs(LiveMount::FORGOTTEN_AFTER_SECONDS))
+}
