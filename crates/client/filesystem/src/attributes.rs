@@ -399,6 +399,9 @@ impl Core {
 
     /// Writes every entry that is out of date and whose object is in the bucket.
     pub(crate) async fn flush_index(&self) -> Result<(), FsError> {
+        if self.is_frozen() {
+            return Err(FsError::Denied);
+        }
         let began = Stamp::now();
         let directories = self.state().index.directories();
         let results: Vec<Result<(), FsError>> = futures::stream::iter(directories)

@@ -169,6 +169,13 @@ impl Catalogue {
             .filter(move |(place, _)| !place[directory.len()..].contains('/'))
     }
 
+    /// Somebody says that a directory's documents are others by now.
+    pub(crate) fn outdated(&mut self, directory: &str) {
+        self.whole = None;
+        self.single.remove(directory);
+        self.passes.clear();
+    }
+
     /// This document was written by us, or is known to be so.
     pub(crate) fn wrote(&mut self, place: String, etag: Etag) {
         let seen = Stamp::now();

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bucket::{Bucket, Error as BucketError, Etag, Key};
@@ -41,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) ended: Notify,
     /// Limits how many whole small files are fetched ahead at one time.
     pub(crate) ahead: Arc<tokio::sync::Semaphore>,
+    /// Why this mount may write no more, once it may not.
+    frozen: OnceLock<String>,
     state: Mutex<State>,
 }
 
@@ -195,6 +197,7 @@ impl Core {
             wake: Notify::new(),
             ended: Notify::new(),
             ahead: Arc::new(tokio::sync::Semaphore::new(48)),
+            frozen: OnceLock::new(),
             state: Mutex::new(State {
                 tree,
                 pending: Pending::default(),
@@ -283,10 +286,27 @@ impl Core {
     }
 
     pub(crate) fn writable(&self) -> Result<(), FsError> {
-        if self.settings.read_only {
+        if self.is_read_only() {
             return Err(FsError::ReadOnly);
         }
         Ok(())
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.settings.read_only || self.is_frozen()
+    }
+
+    /// Whether nothing may go to the bucket any more.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.get().is_some()
+    }
+
+    /// From now on changes are refused, and what is pending stays in the journal.
+    pub(crate) fn freeze(&self, reason: String) {
+        // The first reason stays.
+        let _ = self.frozen.set(reason);
+        self.wake.notify_one();
+        self.ended.notify_waiters();
     }
 
     /// When an upload of something that changed now may begin.
@@ -321,8 +341,14 @@ impl Core {
         let state = self.state();
         let (files, bytes) = state.waiting();
         let trouble = state.trouble();
+        let frozen = self.frozen.get().cloned();
+        let health = state.report.health.unwrap_or(Health::Ok);
         Status {
-            health: state.report.health.unwrap_or(Health::Ok),
+            health: if frozen.is_some() {
+                Health::Refused
+            } else {
+                health
+            },
             pending_changes: state.pending.len() as u64,
             pending_files: files,
             pending_bytes: bytes,
@@ -335,11 +361,11 @@ impl Core {
             dirty_limit: self.settings.dirty_limit(),
             dirty_files_limit: self.settings.dirty_files as u64,
             conflicts: state.report.conflicts,
-            last_error: trouble.map(|trouble| trouble.text.clone()),
+            last_error: frozen.or_else(|| trouble.map(|trouble| trouble.text.clone())),
             last_error_at: trouble.map(|trouble| to_nanos(trouble.at).div_euclid(1_000_000_000)),
             journal_set_aside: state.report.set_aside.clone(),
             changes_set_aside: state.report.set_aside_changes.clone(),
-            read_only: self.settings.read_only,
+            read_only: self.is_read_only(),
         }
     }
 
@@ -347,14 +373,10 @@ impl Core {
     /// half of the listing's remaining life is over, so that names in use are listed again
     /// in the background before anyone has to wait.
     pub(crate) fn ttl(&self, state: &State, directory: Ino) -> Duration {
-        let listed = state
-            .tree
-            .directory(directory)
-            .ok()
-            .and_then(|directory| directory.listed);
-        listed.map_or(Duration::ZERO, |listed| {
-            listed.after(self.lifetime(state, directory)).remaining() / 2
-        })
+        let age = state.tree.directory(directory).ok();
+        let age = age.and_then(|directory| directory.age());
+        let lifetime = self.lifetime(state, directory);
+        age.map_or(Duration::ZERO, |age| lifetime.saturating_sub(age) / 2)
     }
 
     pub(crate) fn entry(&self, state: &State, ino: Ino) -> Result<Entry, FsError> {

@@ -111,6 +111,9 @@ impl Filesystem {
             let status = self.status();
             let index_clean = self.core.state().index.is_clean();
             progress(&status);
+            if self.core.is_frozen() {
+                return status;
+            }
             if self.core.drained() {
                 if !index_clean {
                     let _ = self.core.flush_index().await;
@@ -128,6 +131,13 @@ impl Filesystem {
             before = status;
             let _ = tokio::time::timeout(Duration::from_millis(500), ended).await;
         }
+    }
+
+    /// Refuses every change from now on, and uploads nothing more: what is pending stays in
+    /// the journal for a later mount. `reason` is what `status` tells. What programs have open
+    /// for writing they may go on writing; it stays here too.
+    pub fn stop_writes(&self, reason: impl Into<String>) {
+        self.core.freeze(reason.into());
     }
 
     /// Stops all work and remembers what is known. What is pending stays in the journal

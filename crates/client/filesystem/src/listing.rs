@@ -84,11 +84,11 @@ pub(crate) async fn ensure(core: &Arc<Core>, directory: Ino) -> Result<(), FsErr
     let (wait, patience) = {
         let mut state = core.state();
         state.listings.wanted = Some(Stamp::now());
-        let listed = state.tree.directory(directory)?.listed;
+        let known = state.tree.directory(directory)?;
+        let (listed, age) = (known.listed, known.age());
         if state.tree.node(directory)?.unlinked {
             return Ok(());
         }
-        let age = listed.map(Stamp::age);
         let limit = core.lifetime(&state, directory);
         match age {
             Some(age) if age < limit / 2 => return Ok(()),
@@ -184,6 +184,7 @@ fn begin(
             let mut state = core.state();
             state.listings.running.remove(&directory);
             state.listings.took(directory, began.age());
+            state.watching.took(directory, began);
             match &result {
                 Err(FsError::Unreachable) => state.listings.failed = Some(Stamp::now()),
                 Ok(()) => state.listings.failed = None,

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bucket::{Etag, Key};
 use model::entry_name;
@@ -18,6 +18,19 @@ pub(crate) struct Tree {
     nodes: HashMap<Ino, Node>,
     next_ino: Ino,
     prefix: String,
+}
+
+impl Directory {
+    /// How old the listing is that the children reflect; `None` when never listed.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let listed = self.listed?;
+        let is_doubted = self.doubted.is_some_and(|doubted| listed < doubted);
+        Some(if is_doubted {
+            Duration::MAX
+        } else {
+            listed.age()
+        })
+    }
 }
 
 /// One inode.
@@ -77,6 +90,8 @@ pub(crate) struct Directory {
     pub(crate) children: BTreeMap<Box<str>, Ino>,
     /// When the listing began that `children` reflects; `None` when never listed.
     pub(crate) listed: Option<Stamp>,
+    /// Until then something may have happened that was not told.
+    pub(crate) doubted: Option<Stamp>,
     /// Whether remembered entries were taken in.
     pub(crate) recalled: bool,
     /// Subdirectories among the children.
@@ -159,6 +174,23 @@ impl Tree {
             Content::Directory(directory) => Ok(directory),
             _ => Err(FsError::NotADirectory),
         }
+    }
+
+    /// Lets every listing that began before count as old, and gives the directories whose
+    /// names were used last, at most so many.
+    pub(crate) fn doubt_listings(&mut self, before: Stamp, most: usize) -> Vec<Ino> {
+        let mut known = Vec::new();
+        for (ino, node) in &mut self.nodes {
+            if let Content::Directory(directory) = &mut node.content
+                && directory.listed.is_some()
+            {
+                directory.doubted = Some(before);
+                known.push((directory.read.max(directory.listed), *ino));
+            }
+        }
+        known.sort_unstable_by(|one, other| other.cmp(one));
+        known.truncate(most);
+        known.into_iter().map(|(_, ino)| ino).collect()
     }
 
     pub(crate) fn directory_mut(&mut self, ino: Ino) -> Result<&mut Directory, FsError> {

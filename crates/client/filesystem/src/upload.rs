@@ -51,6 +51,9 @@ pub(crate) async fn run(core: Arc<Core>) {
 /// Starts what is ready and says how long nothing more will be. `queue` holds what was
 /// found ready and had no room yet.
 fn start_ready(core: &Arc<Core>, queue: &mut VecDeque<Key>) -> Duration {
+    if core.is_frozen() {
+        return LOOK_EVERY;
+    }
     let mut state = core.state();
     start_queued(core, &mut state, queue);
     if queue.is_empty() {
@@ -323,6 +326,9 @@ impl Core {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
+            if self.is_frozen() {
+                return Err(FsError::Denied);
+            }
             {
                 let mut state = self.state();
                 let node = state.tree.node(ino)?;

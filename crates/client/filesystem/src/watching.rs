@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::attributes::FOLDER;
 use crate::clock::Stamp;
 use crate::core::{Core, State};
 use crate::listing;
@@ -21,7 +22,14 @@ const PER_PERIOD: usize = 32;
 /// periods, where there are too many to list them all.
 const MOST_QUIET: u32 = 5;
 /// Keys that are told one after the other are looked after together.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(5);
+/// A directory in which changes are told one after the other is listed for them a quarter of
+/// the time at the most, so that a large one does not keep the store busy.
+const PAUSE_PER_LISTING: u32 = 3;
+/// After a gap in what is told so many directories are listed without anybody asking.
+const LISTED_AFTER_A_GAP: usize = 256;
+/// How exactly the end of that pause is kept.
+const SHORT_TICK: Duration = Duration::from_millis(20);
 
 /// What is to be listed without anybody asking for names.
 #[derive(Default)]
@@ -31,6 +39,9 @@ pub(crate) struct Watching {
     watched: HashMap<Ino, u32>,
     /// Directories in which something changed, as somebody said.
     told: HashSet<Ino>,
+    /// When the last listing of a directory that somebody spoke of began, and how long it
+    /// took; `None` while it is under way.
+    costs: HashMap<Ino, (Stamp, Option<Duration>)>,
     /// When directories were listed for their watchers, within the last period.
     begun: VecDeque<Stamp>,
     /// Wakes the task that lists.
@@ -62,12 +73,29 @@ impl Filesystem {
     /// Says that these objects changed in the bucket: the directories that show them are
     /// listed at once, and what differs is told to the [`Watcher`](crate::Watcher). Keys of
     /// directories that nobody has read cost nothing.
+    ///
+    /// An object of the attribute index stands for the directory whose attributes it holds.
     pub fn refresh(&self, keys: &[String]) {
+        let index = format!("{}{FOLDER}", self.core.settings.prefix);
         let mut state = self.core.state();
         for key in keys {
-            let directory = state.tree.listed_above(key);
+            let directory = match key.strip_prefix(&index) {
+                Some(place) => state.told_of_attributes(&self.core.settings.prefix, place),
+                None => state.tree.listed_above(key),
+            };
             state.watching.told.extend(directory);
         }
+        state.watching.more.notify_one();
+    }
+
+    /// Says that what was not told may have changed too. The directories that were used last
+    /// are listed at once, so that a kernel forgets what is no more; any other before its
+    /// names are used again.
+    pub fn resync(&self) {
+        let mut state = self.core.state();
+        state.index.catalogue.outdated("");
+        let known = state.tree.doubt_listings(Stamp::now(), LISTED_AFTER_A_GAP);
+        state.watching.told.extend(known);
         state.watching.more.notify_one();
     }
 }
@@ -76,14 +104,18 @@ impl Filesystem {
 pub(crate) async fn run(core: Arc<Core>) {
     let more = Arc::clone(&core.state().watching.more);
     loop {
-        let idle = core.state().watching.is_idle();
+        let tick = core.state().watching.tick();
         let wait = async {
-            if !idle {
-                let _ = tokio::time::timeout(TICK, more.notified()).await;
-                return;
+            let news = match tick {
+                Some(tick) => tokio::time::timeout(tick, more.notified()).await.is_ok(),
+                None => {
+                    more.notified().await;
+                    true
+                }
+            };
+            if news {
+                tokio::time::sleep(GATHER).await;
             }
-            more.notified().await;
-            tokio::time::sleep(GATHER).await;
         };
         tokio::select! {
             () = wait => {}
@@ -98,8 +130,39 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 impl Watching {
-    fn is_idle(&self) -> bool {
-        self.watched.is_empty() && self.told.is_empty()
+    /// When to look again without being woken; `None` while nothing is to be listed.
+    fn tick(&self) -> Option<Duration> {
+        match (self.told.is_empty(), self.watched.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(TICK),
+            (false, _) => Some(SHORT_TICK),
+        }
+    }
+
+    /// Notes that these are listed now because somebody spoke of them.
+    fn begin(&mut self, directories: &[Ino]) {
+        // What is long over says nothing any more.
+        let over = |began: Stamp, took: Duration| began.age() > took * (2 + PAUSE_PER_LISTING);
+        self.costs
+            .retain(|_, (began, took)| took.is_none_or(|took| !over(*began, took)));
+        let now = Stamp::now();
+        let begun = directories.iter().map(|ino| (*ino, (now, None)));
+        self.costs.extend(begun);
+    }
+
+    /// Notes how long a listing took that somebody's word began.
+    pub(crate) fn took(&mut self, directory: Ino, began: Stamp) {
+        if let Some(cost) = self.costs.get_mut(&directory) {
+            *cost = (began, Some(began.age()));
+        }
+    }
+
+    /// Whether a directory that somebody spoke of may be listed again already.
+    fn is_rested(&self, directory: Ino) -> bool {
+        let Some((began, Some(took))) = self.costs.get(&directory) else {
+            return true;
+        };
+        began.age() >= *took * (1 + PAUSE_PER_LISTING)
     }
 
     /// Notes what a listing of a directory brought.
@@ -129,6 +192,15 @@ impl Watching {
 }
 
 impl State {
+    /// The directory whose attributes a document of the index holds, if its names are known;
+    /// `place` is the document's key after what all of them begin with.
+    fn told_of_attributes(&mut self, prefix: &str, place: &str) -> Option<Ino> {
+        let directory = place.rfind('/').map_or("", |slash| &place[..=slash]);
+        self.index.catalogue.outdated(directory);
+        // Whatever is in the directory itself shows the same.
+        self.tree.listed_above(&format!("{prefix}{directory}-"))
+    }
+
     /// The directory whose listing shows what happens to an inode.
     fn directory_of(&self, ino: Ino) -> Option<Ino> {
         let node = self.tree.node(ino).ok().filter(|node| !node.unlinked)?;
@@ -142,9 +214,12 @@ impl State {
     /// old enough. Those in which something happened lately go first, then the oldest.
     fn due(&mut self, period: Duration) -> Vec<Ino> {
         // A listing that is under way may have begun before the change: it does not count.
-        let listings = &self.listings;
-        let told = &mut self.watching.told;
-        let mut due: Vec<Ino> = told.extract_if(|ino| !listings.is_running(*ino)).collect();
+        let told = std::mem::take(&mut self.watching.told);
+        let may = |ino: &Ino| !self.listings.is_running(*ino) && self.watching.is_rested(*ino);
+        let (now, later): (HashSet<Ino>, HashSet<Ino>) = told.into_iter().partition(may);
+        let mut due: Vec<Ino> = now.into_iter().collect();
+        self.watching.told = later;
+        self.watching.begin(&due);
         if self.listings.is_offline() {
             return due;
         }
@@ -153,10 +228,10 @@ impl State {
             .watched
             .iter()
             .filter_map(|(ino, quiet)| {
-                let listed = self.tree.directory(*ino).ok()?.listed;
+                let directory = self.tree.directory(*ino).ok()?;
                 let patience = self.watching.patience(*quiet, period);
-                let late = listed.is_none_or(|listed| listed.age() >= patience);
-                let turn = ((*quiet).min(MOST_QUIET), listed, *ino);
+                let late = directory.age().is_none_or(|age| age >= patience);
+                let turn = ((*quiet).min(MOST_QUIET), directory.listed, *ino);
                 (late && !self.listings.is_running(*ino)).then_some(turn)
             })
             .collect();

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bucket::faults::{Fault, Faulty, Rule, Verb};
 use common::*;
 use filesystem::{Change, Filesystem, Gone, Ino, Kind, ROOT, Settings, Watcher};
 
@@ -193,4 +194,88 @@ async fn names_that_are_dropped_for_memory_did_not_change() {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(ada.names("docs").await.unwrap().len(), 50);
     assert_eq!(notes.all(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn attributes_that_somebody_says_have_changed_are_read_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, bucket) = memory();
+    put(&*bucket, "docs/file", "1").await;
+    let (ada, _) = open(&bucket, settings(folder.path(), "ada")).await;
+    let mut slow = settings(folder.path(), "bea");
+    slow.attr_ttl = Duration::from_secs(3600);
+    let (bea, notes) = open(&bucket, slow).await;
+    bea.names("docs").await.unwrap();
+    let there = bea.walk("docs/file").await.unwrap().attr.ino;
+    let here = ada.walk("docs/file").await.unwrap().attr.ino;
+    let change = filesystem::SetAttr {
+        mode: Some(0o700),
+        ..filesystem::SetAttr::default()
+    };
+    ada.fs.setattr(here, change).await.unwrap();
+    ada.drain().await;
+    let documents: Vec<String> = keys(&*bucket, ".artifacts/attrs/docs/").await;
+    assert_eq!(documents.len(), 1, "{documents:?}");
+    bea.fs.refresh(&documents);
+    let note = format!("changed {there} Attributes");
+    until("the mode is told", || notes.has(&note)).await;
+    assert_eq!(bea.walk("docs/file").await.unwrap().attr.mode, 0o700);
+}
+
+#[tokio::test]
+async fn after_a_gap_every_directory_is_listed_before_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    for key in ["top", "docs/file"] {
+        put(&*bucket, key, "1").await;
+    }
+    let mut slow = settings(folder.path(), "ada");
+    slow.attr_ttl = Duration::from_secs(3600);
+    let (ada, notes) = open(&bucket, slow).await;
+    ada.names("").await.unwrap();
+    ada.names("docs").await.unwrap();
+    put(&*bucket, "docs/new", "new").await;
+    put(&*bucket, "new", "new").await;
+    assert_eq!(ada.names("docs").await.unwrap(), ["file"]);
+    ada.fs.watch(&HashSet::from([ROOT]));
+    let before = memory.calls().list;
+    ada.fs.resync();
+    let note = format!("appeared {ROOT} new");
+    until("who watches is told", || notes.has(&note)).await;
+    assert_eq!(ada.names("docs").await.unwrap(), ["file", "new"]);
+    // Each directory, and the catalogue of attributes at most as often.
+    assert!(memory.calls().list - before <= 4, "{:?}", memory.calls());
+}
+
+#[tokio::test]
+async fn a_directory_that_is_told_of_without_end_is_not_listed_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    put(&*bucket, "docs/file", "1").await;
+    let pause = Duration::from_millis(50);
+    let faulty = Faulty::new(Arc::clone(&bucket));
+    faulty.add(Rule::new(Fault::Delay(pause)).on(Verb::List));
+    let slow: Arc<dyn bucket::Bucket> = Arc::new(faulty);
+    let (ada, _) = open(&slow, settings(folder.path(), "ada")).await;
+    ada.names("docs").await.unwrap();
+    let before = memory.calls().list;
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < Duration::from_secs(1) {
+        ada.fs.refresh(&["docs/file".to_owned()]);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A listing takes 50 ms and more, and a pause three times as long follows.
+    let listed = memory.calls().list - before;
+    assert!((2..=12).contains(&listed), "{listed} listings in a second");
+}
+
+/// The keys that begin so.
+async fn keys(bucket: &dyn bucket::Bucket, prefix: &str) -> Vec<String> {
+    let request = bucket::ListRequest {
+        prefix: prefix.to_owned(),
+        ..bucket::ListRequest::default()
+    };
+    let page = bucket.list(&request).await.unwrap();
+    let found = page.objects.into_iter();
+    found.map(|object| object.key.to_string()).collect()
 }
