@@ -170,6 +170,9 @@ impl Context {
     /// The key chain of a workspace: as its file says, else its profile's.
     pub(crate) fn workspace_keys(&self, workspace: &WorkspaceConfig) -> Result<StorageKeys> {
         let profile = &workspace.profile;
+        if workspace.uses_issued_key() {
+            return self.issued_key(profile);
+        }
         let place = match (&workspace.identity, &workspace.aws_profile) {
             (Some(identity), _) => {
                 self.identity_place(&self.config()?, profile, identity.clone())?
@@ -178,6 +181,17 @@ impl Context {
             (None, None) => return self.storage_keys(profile),
         };
         self.chain(profile, place)
+    }
+
+    /// The chain of a key that an orchestrator has issued to this machine. The environment has
+    /// keys to the user's own buckets; they open no other's.
+    fn issued_key(&self, profile: &KeyProfile) -> Result<StorageKeys> {
+        let place = match self.keyring_settings(&self.config()?, profile)? {
+            Some(settings) => Place::Keyring(self.open_keyring(&settings)?),
+            None => Place::Cache,
+        };
+        let nothing = Environment::from_lookup(|_| None)?;
+        Ok(StorageKeys::new(&self.paths()?, profile.clone(), nothing).kept_in(place))
     }
 
     /// The settings of an identity that may be used.

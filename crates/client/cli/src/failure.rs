@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use api::ErrorCode;
+use control::ControlError;
 use credentials::Error as Local;
 use credentials::keyring::KeyringError;
 
@@ -23,6 +25,7 @@ pub(crate) struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     Failed,
+    OrchestratorStrange,
     FileMalformed,
     FileUnusable,
     NotS3,
@@ -33,6 +36,7 @@ pub(crate) enum Code {
     Usage,
     InvalidValue,
     InputNeeded,
+    NoOrchestrator,
     NoKeys,
     KeysIncomplete,
     KeysRefused,
@@ -41,16 +45,20 @@ pub(crate) enum Code {
     KeyringPassword,
     NotLoggedIn,
     LoginRefused,
+    LoginNeeded,
+    LoginDenied,
     FileExposed,
     FileForeign,
     PermissionDenied,
     MountRefused,
+    NotAllowed,
     BucketNotFound,
     NotInBucket,
     WorkspaceNotFound,
     FolderNotFound,
     IdentityNotFound,
     NotMounted,
+    NotAtOrchestrator,
     WorkspaceExists,
     WorkspaceNested,
     WorkspaceChanged,
@@ -59,11 +67,14 @@ pub(crate) enum Code {
     KeysElsewhere,
     KeysDiffer,
     Precondition,
+    OrchestratorConflict,
     StoreUnreachable,
     StoreBusy,
     Locked,
     MountBusy,
     MountSilent,
+    OrchestratorUnreachable,
+    OrchestratorBusy,
     LeftUndone,
     MountStale,
 }
@@ -101,8 +112,9 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 44] = [
+    pub(crate) const ALL: [Self; 53] = [
         Self::Failed,
+        Self::OrchestratorStrange,
         Self::FileMalformed,
         Self::FileUnusable,
         Self::NotS3,
@@ -113,6 +125,7 @@ impl Code {
         Self::Usage,
         Self::InvalidValue,
         Self::InputNeeded,
+        Self::NoOrchestrator,
         Self::NoKeys,
         Self::KeysIncomplete,
         Self::KeysRefused,
@@ -121,16 +134,20 @@ impl Code {
         Self::KeyringPassword,
         Self::NotLoggedIn,
         Self::LoginRefused,
+        Self::LoginNeeded,
+        Self::LoginDenied,
         Self::FileExposed,
         Self::FileForeign,
         Self::PermissionDenied,
         Self::MountRefused,
+        Self::NotAllowed,
         Self::BucketNotFound,
         Self::NotInBucket,
         Self::WorkspaceNotFound,
         Self::FolderNotFound,
         Self::IdentityNotFound,
         Self::NotMounted,
+        Self::NotAtOrchestrator,
         Self::WorkspaceExists,
         Self::WorkspaceNested,
         Self::WorkspaceChanged,
@@ -139,11 +156,14 @@ impl Code {
         Self::KeysElsewhere,
         Self::KeysDiffer,
         Self::Precondition,
+        Self::OrchestratorConflict,
         Self::StoreUnreachable,
         Self::StoreBusy,
         Self::Locked,
         Self::MountBusy,
         Self::MountSilent,
+        Self::OrchestratorUnreachable,
+        Self::OrchestratorBusy,
         Self::LeftUndone,
         Self::MountStale,
     ];
@@ -168,6 +188,7 @@ impl Code {
     pub(crate) const fn facts(self) -> Facts {
         let (code, exit, title, next) = match self {
             Self::Failed => ("failed", 1, "The command failed.", "Read the message; run again with `ARTIFACTS_LOG=debug` to see more."),
+            Self::OrchestratorStrange => ("orchestrator-strange", 1, "What answers is not an orchestrator that this version knows, or it refused in a way that it should not.", "Check the address; if it is right, use the version that the operator recommends."),
             Self::FileMalformed => ("file-malformed", 1, "A file of ours breaks its format.", "Mend the line that the message names, or move the file away."),
             Self::FileUnusable => ("file-unusable", 1, "A file or folder cannot be read or written.", "Look at the operating system's words in the message."),
             Self::NotS3 => ("not-s3", 1, "What answers at the endpoint is not an S3 store.", "Check `--endpoint`: the store's S3 port, not its console or web site."),
@@ -178,6 +199,7 @@ impl Code {
             Self::Usage => ("usage", 2, "The command line is wrong.", "Run the command with `--help`."),
             Self::InvalidValue => ("invalid-value", 2, "A value cannot be what it is given for.", "Read the message: it says what is expected."),
             Self::InputNeeded => ("input-needed", 2, "A question would have to be asked, but nobody can answer.", "Give the answer as an option, for example `--yes`."),
+            Self::NoOrchestrator => ("no-orchestrator", 2, "The command needs an orchestrator, and none is known here.", "Run `artifacts login URL`, or set `ARTIFACTS_ORCHESTRATOR_URL`."),
             Self::NoKeys => ("no-keys", 3, "There are no storage keys, neither in the environment nor in the cache file.", "Export `ARTIFACTS_S3_ACCESS_KEY_ID` and `ARTIFACTS_S3_SECRET_ACCESS_KEY`, or run `artifacts storage set`."),
             Self::KeysIncomplete => ("keys-incomplete", 3, "One of access key and secret key is there without the other.", "Set both in the same place, or neither."),
             Self::KeysRefused => ("keys-refused", 3, "The store does not accept the keys.", "See which ones are used with `artifacts storage show`, renew them with `artifacts storage set`."),
@@ -186,16 +208,20 @@ impl Code {
             Self::KeyringPassword => ("keyring-password", 3, "The file keyring's password is wrong, or nobody can be asked for it.", "Export `ARTIFACTS_KEYRING_PASSWORD`, or run the command in a terminal."),
             Self::NotLoggedIn => ("not-logged-in", 3, "An identity has no session, or its session has ended.", "Run `artifacts auth login --identity NAME`."),
             Self::LoginRefused => ("login-refused", 3, "The store's STS does not give the identity a session.", "Read its words in the message; check the keys, the role and the MFA code."),
+            Self::LoginNeeded => ("login-needed", 3, "There is no login at the orchestrator, or it does not count any more.", "Run `artifacts login`, or set `ARTIFACTS_TOKEN` to a service token."),
+            Self::LoginDenied => ("login-denied", 3, "Somebody refused to let this machine in, or nobody did in time.", "Run `artifacts login` again."),
             Self::FileExposed => ("file-exposed", 4, "A file that must be private is open to other users of the machine.", "Run the command in the hint; if the file held a secret, renew the secret too."),
             Self::FileForeign => ("file-foreign", 4, "A file or folder of ours belongs to somebody else.", "Work as its owner, or set `XDG_CONFIG_HOME` to a folder of your own."),
             Self::PermissionDenied => ("permission-denied", 4, "The keys are good, but may not do this.", "Ask the bucket's owner for the right that the message names."),
             Self::MountRefused => ("mount-refused", 4, "The system does not let this user mount there.", "Use a folder that you own; as an ordinary user, install `fuse3`."),
+            Self::NotAllowed => ("not-allowed", 4, "The login is good, but what was asked is not its holder's to have.", "Ask an owner of the tenant, or an operator."),
             Self::BucketNotFound => ("bucket-not-found", 5, "There is no such bucket at this endpoint.", "Check `--bucket` and `--endpoint`, or make the bucket first."),
             Self::NotInBucket => ("not-in-bucket", 5, "The bucket does not hold what was asked for.", "Check the bucket and the prefix."),
             Self::WorkspaceNotFound => ("workspace-not-found", 5, "This machine knows no workspace of that name.", "See `artifacts workspace list`; make or attach it."),
             Self::FolderNotFound => ("folder-not-found", 5, "The folder's parent does not exist.", "Make it with `mkdir -p`."),
             Self::IdentityNotFound => ("identity-not-found", 5, "No identity of that name is configured.", "See `artifacts auth list`; make it with `artifacts auth user configure`."),
             Self::NotMounted => ("not-mounted", 5, "Nothing of ours is mounted there or under that name.", "See `artifacts status`."),
+            Self::NotAtOrchestrator => ("not-at-orchestrator", 5, "The orchestrator knows no such thing, or it is not yours to know of.", "See `artifacts workspace list --remote`; was it granted to you?"),
             Self::WorkspaceExists => ("workspace-exists", 6, "There is a workspace already.", "Attach it with `artifacts workspace attach`, or choose another name or prefix."),
             Self::WorkspaceNested => ("workspace-nested", 6, "One workspace would lie inside another.", "Choose a prefix beside the other one."),
             Self::WorkspaceChanged => ("workspace-changed", 6, "The bucket holds another workspace than this machine remembers.", "Look at both with `artifacts workspace show`; forget and attach again if the new one is meant."),
@@ -204,11 +230,14 @@ impl Code {
             Self::KeysElsewhere => ("keys-elsewhere", 6, "The profile's keys come from an identity or from the AWS tools, and cannot be changed here.", "Change the profile in `config.toml`, or choose another with `--profile`."),
             Self::KeysDiffer => ("keys-differ", 6, "Keys would replace, or be hidden by, others.", "Look at both; `--overwrite` replaces those of the new place."),
             Self::Precondition => ("precondition", 6, "Something in the bucket was changed by somebody else meanwhile.", "Look at what is there now and run the command again."),
+            Self::OrchestratorConflict => ("orchestrator-conflict", 6, "What is there at the orchestrator already does not allow this.", "Read the message: it says what is there."),
             Self::StoreUnreachable => ("store-unreachable", 7, "The store does not answer.", "Check the network and `--endpoint`, then try again."),
             Self::StoreBusy => ("store-busy", 7, "The store asks for fewer requests, or has a failure of its own.", "Try again in a while."),
             Self::Locked => ("locked", 7, "Another artifacts command is at work on the same file.", "Wait for it, then try again."),
             Self::MountBusy => ("mount-busy", 7, "Programs use the mounted folder.", "Close them, or detach it with `artifacts unmount --lazy`."),
             Self::MountSilent => ("mount-silent", 7, "The process that serves a mount does not answer.", "Try again; look at its log, which `artifacts status` names."),
+            Self::OrchestratorUnreachable => ("orchestrator-unreachable", 7, "The orchestrator does not answer.", "Try again later; mounts go on without it."),
+            Self::OrchestratorBusy => ("orchestrator-busy", 7, "The orchestrator asks to come again later, or has a failure of its own.", "Try again in a while."),
             Self::LeftUndone => ("left-undone", 8, "A part of the work was not done.", "Read the counts in the message, remove the cause, and run the command again."),
             Self::MountStale => ("mount-stale", 8, "The process that served a mount is gone.", "Mount again: that repairs it and uploads what was left."),
         };
@@ -319,6 +348,53 @@ impl From<bucket::Error> for Failure {
             E::OutOfRange { .. } | E::TooLarge { .. } | E::LocalBody { .. } => Code::Failed,
         };
         Self::new(code, error.to_string()).with_hint(code.facts().next.replace('`', ""))
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        use ControlError as E;
+        let code = match &error {
+            E::InClear { .. } => Code::InvalidValue,
+            E::Unreachable { .. } => Code::OrchestratorUnreachable,
+            E::Strange { .. } => Code::OrchestratorStrange,
+            E::Refused { code, .. } => refusal_code(*code),
+            E::Exists { .. } => Code::WorkspaceExists,
+            E::NotLoggedIn { .. } => Code::LoginNeeded,
+            E::Denied { .. } | E::CodeEnded => Code::LoginDenied,
+            E::Local(_) => Code::Failed,
+        };
+        if let E::Local(local) = error {
+            return local.into();
+        }
+        if let E::InClear { .. } = error {
+            return Self::new(code, error.to_string())
+                .with_hint("give its https:// address; http:// is for this machine");
+        }
+        let text = error.to_string();
+        // The server's own next step is better than ours.
+        let (message, hint) = match text.split_once("\nhint: ") {
+            Some((message, hint)) => (message.to_owned(), hint.replace('\n', " ")),
+            None => (text, code.facts().next.replace('`', "")),
+        };
+        Self::new(code, message).with_hint(hint)
+    }
+}
+
+fn refusal_code(code: ErrorCode) -> Code {
+    use ErrorCode as E;
+    match code {
+        E::Unauthenticated => Code::LoginNeeded,
+        E::Forbidden => Code::NotAllowed,
+        E::NotFound => Code::NotAtOrchestrator,
+        E::Conflict => Code::OrchestratorConflict,
+        E::Invalid => Code::InvalidValue,
+        E::RateLimited | E::Timeout | E::Internal | E::ProviderFailed | E::Unavailable => {
+            Code::OrchestratorBusy
+        }
+        E::MethodNotAllowed | E::TooLarge | E::UnsupportedMediaType | E::Unknown => {
+            Code::OrchestratorStrange
+        }
     }
 }
 

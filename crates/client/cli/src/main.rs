@@ -13,6 +13,7 @@ mod input;
 mod key_choice;
 mod logging;
 mod marker;
+mod orchestrator;
 mod output;
 mod passwords;
 mod process;

@@ -67,6 +67,13 @@ pub(crate) fn without_secrets(command: &mut Command, context: &Context) -> Resul
     Ok(())
 }
 
+/// What this machine is called.
+pub(crate) fn host_name() -> String {
+    // Linux has no shorter way.
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
+}
+
 /// Gives this thread, and with it the commands that it starts, an empty session keyring in
 /// place of the login's, in which the file keyring's key may be.
 #[cfg(target_os = "linux")]

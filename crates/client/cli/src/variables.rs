@@ -22,6 +22,10 @@ pub(crate) const BUCKET: &str = "ARTIFACTS_S3_BUCKET";
 pub(crate) const ENDPOINT: &str = "ARTIFACTS_S3_ENDPOINT";
 /// The prefix of `workspace create` and `attach`.
 pub(crate) const PREFIX: &str = "ARTIFACTS_S3_PREFIX";
+/// Which orchestrator is used.
+pub(crate) const ORCHESTRATOR_URL: &str = "ARTIFACTS_ORCHESTRATOR_URL";
+/// A login that somebody else made.
+pub(crate) const TOKEN: &str = "ARTIFACTS_TOKEN";
 /// Which profile is meant.
 pub(crate) const PROFILE: &str = "ARTIFACTS_PROFILE";
 /// Which keyring is used.
@@ -49,6 +53,8 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: BUCKET, meaning: "The bucket of `workspace create` and `workspace attach`.", otherwise: "`--bucket` must be given" },
     Variable { name: ENDPOINT, meaning: "The store's address for `workspace create` and `workspace attach`: `https://HOST` or `http://HOST:PORT`.", otherwise: "AWS" },
     Variable { name: PREFIX, meaning: "The prefix for `workspace create` and `workspace attach`.", otherwise: "the whole bucket" },
+    Variable { name: ORCHESTRATOR_URL, meaning: "Which orchestrator is used: `https://HOST`.", otherwise: "`orchestrator.url` of `config.toml`, which `artifacts login URL` writes" },
+    Variable { name: TOKEN, meaning: "A service token `art_…` (or a session) that is used in place of this machine's login at the orchestrator.", otherwise: "the login that `artifacts login` has saved" },
     Variable { name: PROFILE, meaning: "The profile: which set of keys, and which keyring, as `[profiles.NAME]` in `config.toml` says. Counts wherever keys are looked up; in commands on a workspace it takes the place of the keys that the workspace was made with, an identity's too.", otherwise: "`default`; a workspace uses the keys that it was made with" },
     Variable { name: KEYRING_TYPE, meaning: "`system`, `file` or `memory`: in place of `type` in `config.toml`.", otherwise: "`auth.keyring.type` of `config.toml`; without it, storage keys are in `byo-credentials` and identities in the system keyring" },
     Variable { name: credentials::PASSWORD_VARIABLE, meaning: "The password of the file keyring, unless `auth.keyring.spec.password_env` names another variable.", otherwise: "asked for on a terminal" },
@@ -66,6 +72,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "ARTIFACTS_MOUNT_WRITE_BACK", meaning: "How long after the last close an upload begins: `2s`.", otherwise: "the profile's" },
     Variable { name: "ARTIFACTS_MOUNT_ATTRIBUTES", meaning: "Where modes, owners and times that other tools set are looked for: `index` (with a file's bytes) or `head` (also when it is looked up by name).", otherwise: "`index`" },
     Variable { name: "ARTIFACTS_MOUNT_LAZY", meaning: "`true` lists nothing before it is asked for.", otherwise: "the tree is listed ahead" },
+    Variable { name: "ARTIFACTS_MOUNT_TICKET", meaning: "The file of a ticket, with which a workspace of an orchestrator is mounted without a login.", otherwise: "this machine's login" },
     Variable { name: "ARTIFACTS_MOUNT_PASSTHROUGH", meaning: "`false` keeps the kernel from reading and writing whole local files by itself.", otherwise: "`true`; takes effect with CAP_SYS_ADMIN (as root has it) on Linux 6.9 or later" },
     Variable { name: "ARTIFACTS_MOUNT", meaning: "Set by `artifacts exec` for its command: the mounted folder.", otherwise: "not read by us" },
     Variable { name: "ARTIFACTS_CONFIG", meaning: "Another configuration file.", otherwise: "`config.toml` in the configuration folder" },
@@ -80,7 +87,8 @@ pub(crate) const VARIABLES: &[Variable] = &[
 ];
 
 /// Those that hold secrets and whose names never change.
-pub(crate) const SECRETS: [&str; 6] = [
+pub(crate) const SECRETS: [&str; 7] = [
+    TOKEN,
     "ARTIFACTS_S3_ACCESS_KEY_ID",
     "ARTIFACTS_S3_SECRET_ACCESS_KEY",
     "ARTIFACTS_S3_SESSION_TOKEN",

@@ -9,6 +9,7 @@ use bucket::s3::{Config, S3Bucket};
 use bucket::{Bucket, ListPage, ListRequest};
 use credentials::{Field, Source, StorageKeys, WorkspaceConfig};
 use model::WorkspaceName;
+use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
@@ -21,6 +22,9 @@ const DEFAULT_REGION: &str = "us-east-1";
 
 /// The most time that a command waits to learn whether the store answers at all.
 const FIRST_ANSWER: Duration = Duration::from_secs(12);
+
+/// An issued key may take so long to count everywhere.
+const NEW_KEY: Duration = Duration::from_secs(30);
 
 /// A workspace of this machine, ready for use. Nothing was asked of the store yet.
 pub(crate) struct Opened {
@@ -108,6 +112,28 @@ pub(crate) async fn first_page(bucket: &dyn Bucket, config: &WorkspaceConfig) ->
     };
     let listing = async { Ok(bucket.list(&request).await?) };
     in_time(config, listing).await
+}
+
+/// The same with a key that may have been issued a moment ago: until it counts everywhere,
+/// which takes AWS some seconds, a refusal means nothing.
+pub(crate) async fn first_use(
+    bucket: &dyn Bucket,
+    config: &WorkspaceConfig,
+    is_fresh: bool,
+) -> Result<ListPage> {
+    let end = Instant::now() + NEW_KEY;
+    loop {
+        match first_page(bucket, config).await {
+            Err(failure)
+                if is_fresh
+                    && matches!(failure.code, Code::KeysRefused | Code::PermissionDenied)
+                    && Instant::now() < end =>
+            {
+                sleep(NEW_KEY / 60).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Finds out what the store can do, with scratch objects among what a workspace hides.

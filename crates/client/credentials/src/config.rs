@@ -12,13 +12,17 @@ use serde::Deserialize;
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 use crate::keyring::{FileKeyring, Keyring, KeyringKind, MemoryKeyring, Passwords, SystemKeyring};
-use crate::{Error, Folder, Identity, IdentityName, KeyProfile, Lifetime, Paths, Privacy, Result};
+use crate::{
+    Endpoint, Error, Folder, Identity, IdentityName, KeyProfile, Lifetime, Paths, Privacy, Result,
+};
 
 /// What `config.toml` says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct Config {
     #[serde(default)]
     auth: Auth,
+    #[serde(default)]
+    orchestrator: OrchestratorSettings,
     #[serde(default)]
     profiles: BTreeMap<KeyProfile, ProfileSettings>,
     #[serde(skip)]
@@ -30,6 +34,12 @@ struct Auth {
     keyring: Option<KeyringSettings>,
     #[serde(default)]
     identities: BTreeMap<IdentityName, Identity>,
+}
+
+/// `[orchestrator]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+struct OrchestratorSettings {
+    url: Option<Endpoint>,
 }
 
 /// `[auth.keyring]`, or `[profiles.NAME.keyring]`.
@@ -115,6 +125,11 @@ impl Config {
         }
     }
 
+    /// The orchestrator that is used where none is named.
+    pub fn orchestrator(&self) -> Option<&Endpoint> {
+        self.orchestrator.url.as_ref()
+    }
+
     /// What is written about a profile.
     pub fn profile(&self, name: &KeyProfile) -> ProfileSettings {
         self.profiles.get(name).cloned().unwrap_or_default()
@@ -154,6 +169,15 @@ impl Config {
                     put(keyring, "type", kind.to_string().into());
                 }
             }
+            Some(())
+        })
+    }
+
+    /// Writes which orchestrator is used.
+    pub fn set_orchestrator(paths: &Paths, url: &Endpoint) -> Result<()> {
+        edit(paths, |document| {
+            let settings = table(document.as_table_mut(), &["orchestrator"])?;
+            put(settings, "url", url.as_str().into());
             Some(())
         })
     }
@@ -266,8 +290,8 @@ fn edit<T>(paths: &Paths, change: impl FnOnce(&mut DocumentMut) -> Option<T>) ->
     let mut document: DocumentMut = text
         .parse()
         .map_err(|e: toml_edit::TomlError| malformed(paths, e.message()))?;
-    let answer =
-        change(&mut document).ok_or_else(|| malformed(paths, "`auth` is not a table there"))?;
+    let answer = change(&mut document)
+        .ok_or_else(|| malformed(paths, "a name of ours is not a table there"))?;
     let text = document.to_string();
     // What would not be read again is not written.
     parse(&text).map_err(|reason| malformed(paths, &reason))?;
@@ -297,7 +321,10 @@ fn unknown(file: &toml::Table) -> Vec<String> {
         let strange = at.keys().filter(|key| !known.contains(&key.as_str()));
         found.extend(strange.map(|key| format!("{place}{key}")));
     };
-    look("", file, &["auth", "profiles"]);
+    look("", file, &["auth", "orchestrator", "profiles"]);
+    if let Some(orchestrator) = file.get("orchestrator").and_then(toml::Value::as_table) {
+        look("orchestrator.", orchestrator, &["url"]);
+    }
     for (name, profile) in tables(file.get("profiles")) {
         let known = ["keyring", "identity", "aws_profile"];
         look(&format!("profiles.{name}."), profile, &known);

@@ -46,4 +46,4 @@ pub use lifetime::Lifetime;
 pub use paths::{CREDENTIALS_FILE, Paths};
 pub use profile::KeyProfile;
 pub use value::FieldValue;
-pub use workspaces::{Backend, WorkspaceConfig, Workspaces};
+pub use workspaces::{Backend, Registration, WorkspaceConfig, Workspaces};

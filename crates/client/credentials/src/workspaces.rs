@@ -1,9 +1,10 @@
 //! The workspaces that this machine knows: one file `workspaces/NAME.toml` for each.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use bucket::probe::Capabilities;
-use model::WorkspaceName;
+use model::{Handle, WorkspaceName};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -43,12 +44,60 @@ pub struct WorkspaceConfig {
     /// What the store was seen to honour; none where it was never asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
+    /// What an orchestrator knows it as, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orchestrator: Option<Registration>,
     /// Defaults of `artifacts mount` for this workspace, in the mount's own words.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub mount: toml::Table,
     /// Fields that this version does not know, kept as they are.
     #[serde(flatten)]
     pub unknown: toml::Table,
+}
+
+/// A workspace as an orchestrator knows it. Never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Where the orchestrator is.
+    pub url: Endpoint,
+    /// Whose workspace it is.
+    pub handle: Handle,
+    /// Its name there.
+    pub name: WorkspaceName,
+    /// Its number there.
+    pub workspace_id: Uuid,
+    /// Whether its keys are issued by the orchestrator; otherwise they are the user's own.
+    #[serde(default)]
+    pub managed: bool,
+    /// The number of the key that this machine was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_id: Option<Uuid>,
+}
+
+impl Registration {
+    /// The profile under which an issued key is kept on this machine: one for each workspace.
+    pub fn key_profile(&self) -> KeyProfile {
+        let text = format!("managed-{}", self.workspace_id.simple());
+        text.parse()
+            .expect("letters, digits and a dash, 40 of them")
+    }
+}
+
+impl WorkspaceConfig {
+    /// Whether the workspace is opened with the key that its orchestrator has issued, and
+    /// nobody chose another.
+    pub fn uses_issued_key(&self) -> bool {
+        let issued = self.orchestrator.as_ref().filter(|known| known.managed);
+        issued.is_some_and(|known| self.profile == known.key_profile())
+            && self.identity.is_none()
+            && self.aws_profile.is_none()
+    }
+}
+
+impl fmt::Display for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "artifacts://{}/{}", self.handle, self.name)
+    }
 }
 
 /// What kind of store holds a workspace.
@@ -189,6 +238,7 @@ mod tests {
             identity: None,
             aws_profile: None,
             capabilities: None,
+            orchestrator: None,
             mount: toml::Table::new(),
             unknown: toml::Table::new(),
         }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::attach::{self, Attachment};
 use crate::claim::Claim;
-use crate::control::{MountStatus, Outcome, Server};
+use crate::control::{Live, MountStatus, Outcome, Server};
 use crate::error::MountError;
 use crate::kernel::{
     self, Changes, KernelOptions, KernelSession, Passthrough, PassthroughState, WakeOptions, Wakes,
@@ -46,6 +46,8 @@ pub struct MountOptions {
     pub wake: Option<WakeProgram>,
     /// What the tree's bucket counts, where it is [`Metered`](crate::Metered).
     pub movement: Movement,
+    /// How it stands with its orchestrator, for `status`.
+    pub live: Option<watch::Receiver<Live>>,
 }
 
 /// Whether this process may hand local files to the kernel, as far as can be known before
@@ -69,6 +71,7 @@ pub struct Mount {
     passthrough: PassthroughState,
     wakes: Wakes,
     movement: Movement,
+    live: Option<watch::Receiver<Live>>,
     phase: watch::Sender<Phase>,
     /// What waits for upload stays in the journal when the mount ends.
     leave_pending: AtomicBool,
@@ -112,6 +115,7 @@ impl Mounted {
             passthrough: session.passthrough.clone(),
             wakes: session.wakes.clone(),
             movement: options.movement,
+            live: options.live,
             phase: watch::Sender::new(Phase::Mounted),
             leave_pending: AtomicBool::new(false),
             force: Notify::new(),
@@ -166,6 +170,7 @@ impl Mount {
             passthrough: self.passthrough.now(),
             memory_bytes: self.record.process.resident_bytes().unwrap_or(0),
             filesystem: self.tree.status(),
+            live: self.live.as_ref().map(|live| live.borrow().clone()),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use filesystem::Status;
-use model::WorkspaceName;
+use model::WorkspaceAddress;
 use mount::MountError;
 use mount::control::Outcome;
 use mount::units;
@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::mount::address;
 use super::mount::progress::Progress;
 use super::mount::serve::{self, Plan, Running};
 use super::mount::settings::Flags;
@@ -54,8 +55,9 @@ const WITH_THE_COMMAND: Duration = Duration::from_millis(500);
 /// Which workspace, where, and what to run.
 #[derive(Args)]
 pub(crate) struct Exec {
-    /// The workspace's name on this machine.
-    name: WorkspaceName,
+    /// The workspace: its name on this machine, or HANDLE/NAME at the orchestrator.
+    #[arg(value_name = "NAME|HANDLE/NAME")]
+    name: WorkspaceAddress,
     /// An empty folder; the command finds its name in ARTIFACTS_MOUNT.
     path: PathBuf,
     #[command(flatten)]
@@ -70,7 +72,8 @@ pub(crate) struct Exec {
 
 pub(crate) fn run(args: &Exec, context: &Context) -> Result<ExitCode> {
     let keys = args.flags.keys().settled(context)?;
-    let plan = Plan::new(&args.name, &args.path, &args.flags, keys, context)?;
+    let name = address::settle(&args.name, args.flags.ticket().as_deref(), context)?;
+    let plan = Plan::new(&name, &args.path, &args.flags, keys, context)?;
     context.block_on(async {
         // Before anything is mounted, so that no signal ends us half-way.
         let mut signals = signals()?;

@@ -1,6 +1,7 @@
 //! The commands: one module each. To add one: a line in [`Command`], a line in [`run`].
 
 mod auth;
+mod cloud;
 mod completions;
 mod conflicts;
 mod credential_process;
@@ -8,7 +9,9 @@ mod doctor;
 mod env;
 mod exec;
 mod flush;
+mod login;
 mod mount;
+mod platform;
 mod reference;
 mod status;
 mod storage;
@@ -29,6 +32,18 @@ pub(crate) enum Command {
     /// Make, find and forget workspaces.
     #[command(subcommand)]
     Workspace(workspace::Command),
+    /// Let this machine in at an orchestrator.
+    Login(login::Login),
+    /// End this machine's login at an orchestrator, and revoke its keys.
+    Logout(login::Logout),
+    /// Show whom this machine's login stands for.
+    Whoami(login::Whoami),
+    /// Set this machine up in one go.
+    #[command(subcommand)]
+    Cloud(cloud::Command),
+    /// What owners and operators do: tenants, grants, tickets, tokens, keys.
+    #[command(subcommand)]
+    Platform(platform::Command),
     /// Keep storage keys on this machine.
     #[command(subcommand)]
     Storage(storage::Command),
@@ -77,6 +92,11 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
     match command {
         Command::Workspace(command) => workspace::run(command, context).map(done),
+        Command::Login(command) => login::login(&command, context).map(done),
+        Command::Logout(command) => login::logout(&command, context).map(done),
+        Command::Whoami(command) => login::whoami(&command, context),
+        Command::Cloud(command) => cloud::run(&command, context).map(done),
+        Command::Platform(command) => platform::run(&command, context).map(done),
         Command::Storage(command) => storage::run(command, context).map(done),
         Command::Auth(command) => auth::run(command, context),
         Command::Mount(command) => mount::run(&command, context),

@@ -3,7 +3,9 @@
 //! Without `--foreground` the program starts itself again in the background and returns
 //! when that process says that the folder can be used.
 
+pub(crate) mod address;
 pub(crate) mod failures;
+mod live;
 pub(crate) mod progress;
 pub(crate) mod serve;
 pub(crate) mod settings;
@@ -14,7 +16,7 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 use filesystem::Left;
-use model::WorkspaceName;
+use model::{WorkspaceAddress, WorkspaceName};
 use mount::supervise::{self, Announcement, Announcer, Ready};
 use mount::{MountTable, units};
 use serde_json::json;
@@ -35,8 +37,9 @@ const BACKGROUND_LOG: &str = "warn,artifacts_mount=info,artifacts_filesystem=inf
 /// Which workspace, where, and how.
 #[derive(Args)]
 pub(crate) struct Mount {
-    /// The workspace's name on this machine.
-    name: WorkspaceName,
+    /// The workspace: its name on this machine, or HANDLE/NAME at the orchestrator.
+    #[arg(value_name = "NAME|HANDLE/NAME")]
+    name: WorkspaceAddress,
     /// An empty folder; made when only it itself is missing.
     path: PathBuf,
     #[command(flatten)]
@@ -63,7 +66,12 @@ pub(crate) fn run(args: &Mount, context: &Context) -> Result<ExitCode> {
         true => Settled::Own,
         false => args.flags.keys().settled(context)?,
     };
-    let plan = Plan::new(&args.name, &args.path, &args.flags, keys, context)?;
+    let name = match args.supervised {
+        // The parent has settled it.
+        true => args.name.name.clone(),
+        false => address::settle(&args.name, args.flags.ticket().as_deref(), context)?,
+    };
+    let plan = Plan::new(&name, &args.path, &args.flags, keys, context)?;
     if args.supervised {
         return supervised(plan, context);
     }

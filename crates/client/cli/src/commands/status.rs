@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use filesystem::Health;
 use futures::future::join_all;
-use mount::control::{Client, MountStatus};
+use mount::control::{Client, Live, MountStatus};
 use mount::{Liveness, MountRecord, Passthrough, units};
 use serde::Serialize;
 
@@ -201,6 +201,12 @@ fn detailed(report: &Report) -> String {
             ("passthrough", passthrough(&status.passthrough)),
         ]);
         rows.extend(
+            status
+                .live
+                .iter()
+                .map(|live| ("live changes", live_changes(live))),
+        );
+        rows.extend(
             tree.journal_set_aside
                 .iter()
                 .map(|path| ("set aside", path.clone())),
@@ -228,6 +234,15 @@ fn pending(status: &MountStatus) -> String {
         pending_bytes: tree.pending_bytes,
         ..mount::control::Outcome::default()
     })
+}
+
+fn live_changes(live: &Live) -> String {
+    match (&live.trouble, live.connected, live.revoked) {
+        (_, _, true) => "the key of this mount was revoked".to_owned(),
+        (_, true, _) => "on".to_owned(),
+        (Some(trouble), ..) => format!("off: {trouble}"),
+        (None, ..) => "off".to_owned(),
+    }
 }
 
 fn passthrough(passthrough: &Passthrough) -> String {

@@ -76,6 +76,22 @@ pub struct MountStatus {
     pub memory_bytes: u64,
     /// The tree's own report.
     pub filesystem: Status,
+    /// How it stands with its orchestrator, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
+}
+
+/// How a mount stands with its orchestrator.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// Whether it hears of changes as they happen.
+    pub connected: bool,
+    /// Why not, if not.
+    pub trouble: Option<String>,
+    /// The last event that it has taken in.
+    pub last_event_id: Option<i64>,
+    /// Whether the key that it uses was taken back.
+    pub revoked: bool,
 }
 
 /// What is left when an operation, or a mount, has ended.

@@ -16,6 +16,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use super::live::{Live, Telling};
 use super::settings::{Choices, Flags, unknown_keys};
 use crate::commands::wake_watchers;
 use crate::commands::workspace::view::shortcomings;
@@ -23,6 +24,7 @@ use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::key_choice::Settled;
 use crate::marker::MARKER;
+use crate::process::host_name;
 use crate::workspace::{self, Opened};
 
 /// How long a mount waits to learn whether its workspace is there and its keys may write.
@@ -42,6 +44,7 @@ pub(crate) struct Plan {
     cache: PathBuf,
     state: PathBuf,
     notes: Vec<String>,
+    live: Option<Live>,
     /// Which keys were chosen.
     pub(crate) keys: Settled,
 }
@@ -49,6 +52,7 @@ pub(crate) struct Plan {
 /// A mount and what was found on the way to it.
 pub(crate) struct Running {
     mounted: Mounted,
+    telling: Option<Telling>,
     read_only: bool,
     notes: Vec<String>,
 }
@@ -88,6 +92,7 @@ impl Plan {
             cache: own(paths.cache())?,
             state: own(paths.state())?,
             notes,
+            live: Live::of(name, &opened.config, flags, context)?,
             keys,
             opened,
         })
@@ -115,7 +120,11 @@ impl Running {
 
     /// Serves until it is unmounted.
     pub(crate) async fn run(self) -> Outcome {
-        self.mounted.run().await
+        let outcome = self.mounted.run().await;
+        if let Some(telling) = self.telling {
+            telling.end().await;
+        }
+        outcome
     }
 }
 
@@ -136,7 +145,12 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
     let (watcher, changes) = mount::watcher();
     allow_many_files();
     let movement = Movement::default();
-    let bucket = Arc::new(Metered::new(plan.opened.bucket.clone(), movement.clone()));
+    let bucket = plan.opened.bucket.clone();
+    let bucket = match &plan.live {
+        Some(live) => live.telling(bucket),
+        None => bucket,
+    };
+    let bucket = Arc::new(Metered::new(bucket, movement.clone()));
     let tree = Filesystem::open(bucket, settings, watcher)
         .await
         .map_err(not_opened)?;
@@ -148,6 +162,7 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
         log,
         wake: Some(wake_watchers::program()),
         movement,
+        live: plan.live.as_ref().map(Live::shown),
     };
     let mounted = match Mounted::start(claim, tree.clone(), changes, options).await {
         Ok(mounted) => mounted,
@@ -156,7 +171,9 @@ pub(crate) async fn start(plan: &Plan, log: Option<PathBuf>) -> Result<Running> 
             return Err(error.into());
         }
     };
+    let live = plan.live.as_ref();
     Ok(Running {
+        telling: live.map(|live| live.begin(tree, read_only)),
         mounted,
         read_only,
         notes,
@@ -380,12 +397,6 @@ pub(crate) fn not_opened(error: OpenError) -> Failure {
         }
     };
     Failure::new(Code::FileUnusable, error.to_string()).with_hint(hint)
-}
-
-fn host_name() -> String {
-    // Linux has no shorter way; the name only goes into names of conflict copies.
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
 }
 
 fn is_root() -> bool {

@@ -1,5 +1,6 @@
 //! What a mount can be told: by option, else by variable, else by the workspace's file.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
@@ -23,6 +24,7 @@ const ATTR_TTL: &str = "ARTIFACTS_MOUNT_ATTR_TTL";
 const WRITE_BACK: &str = "ARTIFACTS_MOUNT_WRITE_BACK";
 const PASSTHROUGH: &str = "ARTIFACTS_MOUNT_PASSTHROUGH";
 const ATTRIBUTES: &str = "ARTIFACTS_MOUNT_ATTRIBUTES";
+const TICKET: &str = "ARTIFACTS_MOUNT_TICKET";
 const LAZY: &str = "ARTIFACTS_MOUNT_LAZY";
 
 /// Names in the table `[mount]` of a workspace's file.
@@ -79,6 +81,10 @@ pub(crate) struct Flags {
     /// Do not let the kernel read and write whole local files by itself.
     #[arg(long)]
     no_passthrough: bool,
+    /// The file of a ticket: what it allows counts, and no login is needed
+    /// [default: ARTIFACTS_MOUNT_TICKET].
+    #[arg(long, value_name = "FILE")]
+    ticket: Option<PathBuf>,
     /// Use this set of keys in place of those that the workspace was made with. (Other
     /// commands call it --profile, which here is the mount's.) [default: ARTIFACTS_PROFILE,
     /// else the workspace's own]
@@ -150,6 +156,13 @@ impl Flags {
         })
     }
 
+    /// The file of a ticket, if one is given.
+    pub(crate) fn ticket(&self) -> Option<PathBuf> {
+        let given = self.ticket.clone();
+        let given = given.or_else(|| variables::text(TICKET).map(PathBuf::from));
+        given.map(|path| std::path::absolute(&path).unwrap_or(path))
+    }
+
     /// Which keys are chosen, if any are.
     pub(crate) fn keys(&self) -> KeyChoice {
         KeyChoice {
@@ -172,6 +185,8 @@ impl Flags {
         option("attr-ttl", self.attr_ttl.map(|v| v.to_string()));
         option("write-back", self.write_back.map(|v| v.to_string()));
         option("attributes", self.attributes.map(|v| v.to_string()));
+        let ticket = self.ticket();
+        option("ticket", ticket.map(|path| path.display().to_string()));
         for (name, given) in [
             ("read-only", self.read_only),
             ("allow-other", self.allow_other),

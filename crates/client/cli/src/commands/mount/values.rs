@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) u64);
 
-/// A duration: `500ms`, `5s`, `2m`, `1h`; a bare number is seconds.
+/// A duration: `500ms`, `5s`, `2m`, `1h`, `7d`; a bare number is seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
@@ -41,13 +41,14 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no duration: write 500ms, 5s, 2m or 1h");
+        let wrong = || format!("{text:?} is no duration: write 500ms, 5s, 2m, 1h or 7d");
         let (number, unit) = split(text).ok_or_else(wrong)?;
         let milliseconds = match unit {
             "ms" => 1,
             "" | "s" => 1000,
             "m" | "min" => 60 * 1000,
             "h" => 60 * 60 * 1000,
+            "d" => 24 * 60 * 60 * 1000,
             _ => return Err(wrong()),
         };
         let total = number.checked_mul(milliseconds).ok_or_else(wrong)?;

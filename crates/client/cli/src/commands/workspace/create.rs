@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use bucket::Bucket;
-use clap::Args;
+use bucket::{Bucket, ListPage};
+use clap::{Args, ValueEnum};
 use credentials::{Field, KeyFile, KeyProfile, Place, StorageKeys, WorkspaceConfig};
 use model::WorkspaceName;
 
-use super::target::{Target, check_free, nested};
+use super::phases::{self, Wanted};
+use super::target::{Target, check_beside, check_free, nested};
 use super::view::{View, warn_of};
 use crate::commands::{mount, storage};
 use crate::context::{Context, check_lasting};
@@ -22,22 +23,47 @@ pub(crate) struct Create {
     name: WorkspaceName,
     /// Mount it on this empty folder at once.
     path: Option<PathBuf>,
+    /// Whose bucket: `managed` (the orchestrator makes it and issues a key) or `byo` (yours;
+    /// an orchestrator knows its place and never a key) [default: byo where a bucket is
+    /// named or no orchestrator is known, else managed].
+    #[arg(long, value_enum, value_name = "WHOSE")]
+    backend: Option<Whose>,
+    /// Tell no orchestrator of it.
+    #[arg(long)]
+    local: bool,
     #[command(flatten)]
     target: Target,
 }
 
-pub(crate) fn run(create: Create, context: &Context) -> Result<()> {
-    let Create { name, path, target } = create;
-    let marker = Marker::new();
-    let mut config = target.into_config(marker.id, context)?;
-    check_free(context, &name, &config)?;
-    let chain = context.workspace_keys(&config)?;
-    context.block_on(make(context, &name, &mut config, &marker))?;
+/// Whose bucket a workspace is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Whose {
+    /// The orchestrator's.
+    Managed,
+    /// The user's own.
+    Byo,
+}
 
+pub(crate) fn run(create: Create, context: &Context) -> Result<()> {
+    let Create {
+        name,
+        path,
+        backend,
+        local,
+        target,
+    } = create;
+    let knows_one = !local && context.orchestrator_url(None)?.is_some();
+    let config = match whose(backend, knows_one, &target)? {
+        Whose::Managed if local => return Err(nowhere()),
+        Whose::Managed => managed(&name, &target, context)?,
+        Whose::Byo => own(&name, target, knows_one, context)?,
+    };
     let output = context.output;
     output.note(&format!("Created workspace {name} at {}.", place(&config)));
     warn_of(&config, context);
-    cache_keys(&chain, context);
+    if !config.uses_issued_key() {
+        cache_keys(&context.workspace_keys(&config)?, context);
+    }
     if output.is_json() {
         output.data(&View::new(&name, &config), String::new)?;
     }
@@ -45,6 +71,51 @@ pub(crate) fn run(create: Create, context: &Context) -> Result<()> {
         Some(path) => mount::also(&name, &path, context),
         None => Ok(()),
     }
+}
+
+fn whose(given: Option<Whose>, knows_one: bool, target: &Target) -> Result<Whose> {
+    Ok(match given {
+        Some(given) => given,
+        None if knows_one && !target.names_a_bucket() => Whose::Managed,
+        None => Whose::Byo,
+    })
+}
+
+fn nowhere() -> Failure {
+    Failure::new(
+        Code::Usage,
+        "a managed workspace is the orchestrator's: it cannot be --local",
+    )
+    .with_hint("leave one of the two out")
+}
+
+fn managed(name: &WorkspaceName, target: &Target, context: &Context) -> Result<WorkspaceConfig> {
+    if target.names_a_place() {
+        return Err(Failure::new(
+            Code::Usage,
+            "the orchestrator chooses the place and the key of a managed workspace",
+        )
+        .with_hint("leave --bucket and its like out, or use --backend byo"));
+    }
+    phases::run(name, &Wanted::Managed, context)
+}
+
+/// In a bucket of the user's; with its place told to an orchestrator, where one is known.
+fn own(
+    name: &WorkspaceName,
+    target: Target,
+    tell: bool,
+    context: &Context,
+) -> Result<WorkspaceConfig> {
+    let marker = Marker::new();
+    let mut config = target.into_config(marker.id, context)?;
+    if tell {
+        check_beside(context, name, &config)?;
+        return phases::run(name, &Wanted::Own(Box::new(config)), context);
+    }
+    check_free(context, name, &config)?;
+    context.block_on(make(context, name, &mut config, &marker))?;
+    Ok(config)
 }
 
 /// Asks the store, marks the bucket, remembers the workspace; undoes the mark where it
@@ -88,6 +159,15 @@ async fn check_place(bucket: &dyn Bucket, config: &WorkspaceConfig) -> Result<()
     if Marker::read(bucket, &config.prefix).await?.is_some() {
         return Err(taken(config));
     }
+    check_around(bucket, config, &page).await
+}
+
+/// Whether a place that is no workspace is neither inside one nor around one.
+pub(super) async fn check_around(
+    bucket: &dyn Bucket,
+    config: &WorkspaceConfig,
+    page: &ListPage,
+) -> Result<()> {
     for outer in config.prefix.ancestors() {
         let found = match Marker::read(bucket, &outer).await {
             // Keys that may only see this prefix cannot tell, and need not know.
@@ -119,13 +199,13 @@ async fn check_place(bucket: &dyn Bucket, config: &WorkspaceConfig) -> Result<()
     }
 }
 
-fn read_only(config: &WorkspaceConfig) -> Failure {
+pub(super) fn read_only(config: &WorkspaceConfig) -> Failure {
     let text = format!("the keys may not write to {}", place(config));
     Failure::new(Code::PermissionDenied, text)
         .with_hint("give them the right to put and delete objects there, or attach a workspace that is made already")
 }
 
-fn taken(config: &WorkspaceConfig) -> Failure {
+pub(super) fn taken(config: &WorkspaceConfig) -> Failure {
     let prefix = match config.prefix.as_str() {
         "" => String::new(),
         prefix => format!(" --prefix {prefix}"),

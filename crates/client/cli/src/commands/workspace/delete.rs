@@ -1,5 +1,6 @@
 //! `artifacts workspace delete`.
 
+use api::{ErrorCode, WorkspaceState};
 use bucket::{Bucket, Condition, Key, ListRequest, ObjectMeta};
 use clap::Args;
 use credentials::Prefix;
@@ -8,6 +9,7 @@ use mount::control::Outcome;
 use mount::{Liveness, MountError, units};
 use serde::Serialize;
 
+use super::registered::give_back;
 use crate::commands::mount as mounting;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
@@ -24,6 +26,10 @@ pub(crate) struct Delete {
     /// Remove every object of the workspace from its bucket first, for good.
     #[arg(long)]
     purge: bool,
+    /// End it at the orchestrator, too: its name is free, and the keys of every machine are
+    /// revoked. With --purge that is so anyway.
+    #[arg(long)]
+    everywhere: bool,
     /// Do not ask before the purge.
     #[arg(long)]
     yes: bool,
@@ -69,6 +75,7 @@ pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
     if let Some(counts) = purged.as_ref().filter(|counts| counts.left > 0) {
         return Err(undone(name, counts));
     }
+    end_keys(delete, context)?;
     context.workspaces()?.delete(name)?;
     context.output.note(&match &purged {
         Some(counts) => format!(
@@ -81,6 +88,39 @@ pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
         context.output.data(&Answer { name, purged }, String::new)?;
     }
     Ok(())
+}
+
+/// Takes back the key that this machine was issued, or, with the workspace at its
+/// orchestrator, everybody's.
+fn end_keys(delete: &Delete, context: &Context) -> Result<()> {
+    let name = &delete.name;
+    let mut config = context.workspaces()?.load(name)?;
+    let Some(known) = config.orchestrator.clone() else {
+        return match delete.everywhere {
+            true => Err(Failure::new(
+                Code::Usage,
+                format!("no orchestrator knows {name}: there is nothing to end elsewhere"),
+            )
+            .with_hint("leave --everywhere out")),
+            false => Ok(()),
+        };
+    };
+    let orchestrator = context.orchestrator_at(known.url.clone())?;
+    if delete.everywhere || delete.purge {
+        let end = orchestrator.end_workspace(&known.handle, &known.name);
+        match context.block_on(async { Ok(end.await) })? {
+            Ok(workspace) if workspace.state == WorkspaceState::Deleted => {}
+            Ok(_) => context.output.note(
+                "The orchestrator goes on revoking the keys of other machines to this workspace.",
+            ),
+            Err(error) if error.is(ErrorCode::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+        context
+            .output
+            .note(&format!("Ended {known} at {}.", known.url));
+    }
+    give_back(context, &orchestrator, name, &mut config).map(drop)
 }
 
 /// A mount goes on with a workspace that this machine no longer knows, and nothing says how

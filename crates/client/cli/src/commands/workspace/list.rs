@@ -1,15 +1,75 @@
 //! `artifacts workspace list`.
 
+use api::WorkspaceState;
+use clap::Args;
+use serde::Serialize;
 use serde_json::json;
 
+use super::registered::known_as;
 use super::view::View;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::output::table;
 use crate::workspace::{endpoint, place};
 
+/// Which ones.
+#[derive(Args)]
+pub(crate) struct List {
+    /// Those of the tenant at the orchestrator, whether or not this machine knows them.
+    #[arg(long)]
+    remote: bool,
+}
+
+pub(crate) fn run(list: &List, context: &Context) -> Result<()> {
+    match list.remote {
+        true => remote(context),
+        false => local(context),
+    }
+}
+
+/// Asks the orchestrator.
+fn remote(context: &Context) -> Result<()> {
+    let orchestrator = context.orchestrator()?;
+    let mut all = context.block_on(async { Ok(orchestrator.workspaces().await?) })?;
+    all.retain(|workspace| workspace.state != WorkspaceState::Deleted);
+    context.output.data(&json!({ "workspaces": all }), || {
+        let rows = all.iter().map(|workspace| {
+            let here = known_as(context, |known| {
+                known.workspace_id == workspace.workspace_id.uuid()
+            });
+            let here = here.ok().flatten().map(|name| name.to_string());
+            vec![
+                format!("{}/{}", workspace.handle, workspace.name),
+                format!("s3://{}/{}", workspace.place.bucket, workspace.place.prefix),
+                word(&workspace.backend),
+                word(&workspace.state),
+                here.unwrap_or_else(|| "-".into()),
+            ]
+        });
+        match all.len() {
+            0 => String::new(),
+            _ => table(
+                &["WORKSPACE", "PLACE", "STORAGE", "STATE", "HERE"],
+                rows.collect(),
+            ),
+        }
+    })?;
+    if all.is_empty() {
+        context
+            .output
+            .note("No workspaces yet; make one with: artifacts workspace create NAME");
+    }
+    Ok(())
+}
+
+/// The word on the wire.
+pub(super) fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().replace('_', " ")
+}
+
 /// Lists all that can be read, then fails where one could not.
-pub(crate) fn run(context: &Context) -> Result<()> {
+fn local(context: &Context) -> Result<()> {
     let workspaces = context.workspaces()?;
     let mut known = Vec::new();
     let mut broken = Vec::new();
@@ -25,6 +85,7 @@ pub(crate) fn run(context: &Context) -> Result<()> {
             let keys = match (&config.identity, &config.aws_profile) {
                 (Some(identity), _) => format!("identity {identity}"),
                 (None, Some(name)) => format!("aws {name}"),
+                (None, None) if config.uses_issued_key() => "issued".to_owned(),
                 (None, None) => config.profile.to_string(),
             };
             vec![name.to_string(), place(config), endpoint(config), keys]

@@ -2,9 +2,12 @@
 
 use clap::Args;
 use credentials::{FieldValue, StorageKeys, WorkspaceConfig};
-use model::WorkspaceName;
+use model::{Handle, WorkspaceAddress, WorkspaceName};
 use serde::Serialize;
+use serde_json::json;
 
+use super::list::word;
+use super::registered::known_as;
 use super::view::{View, shortcomings};
 use crate::context::Context;
 use crate::failure::Result;
@@ -12,11 +15,13 @@ use crate::key_choice::KeyChoice;
 use crate::output::pairs;
 use crate::workspace::{endpoint, place, region};
 
-/// Shows what this machine knows of a workspace; asks nothing of the store.
+/// Shows what this machine knows of a workspace, and asks nothing of the store; of HANDLE/NAME
+/// it shows what the orchestrator knows.
 #[derive(Args)]
 pub(crate) struct Show {
     /// The workspace.
-    name: WorkspaceName,
+    #[arg(value_name = "NAME|HANDLE/NAME")]
+    name: WorkspaceAddress,
     #[command(flatten)]
     keys: KeyChoice,
 }
@@ -33,11 +38,51 @@ struct Shown<'a> {
 }
 
 pub(crate) fn run(show: &Show, context: &Context) -> Result<()> {
+    match &show.name.handle {
+        Some(handle) => remote(handle, &show.name.name, context),
+        None => local(show, context),
+    }
+}
+
+fn remote(handle: &Handle, name: &WorkspaceName, context: &Context) -> Result<()> {
+    let orchestrator = context.orchestrator()?;
+    let (found, mounts) = context.block_on(async {
+        let found = orchestrator.workspace(handle, name).await?;
+        let mounts = orchestrator.mounts(found.workspace_id).await?;
+        Ok((found, mounts))
+    })?;
+    let number = found.workspace_id.uuid();
+    let here = known_as(context, |known| known.workspace_id == number)?;
+    let data = json!({ "workspace": found, "mounts": mounts, "here": here });
+    context.output.data(&data, || {
+        let place = &found.place;
+        let machines = mounts.iter().map(|mount| mount.report.machine.to_string());
+        let machines: Vec<String> = machines.collect();
+        pairs(&[
+            ("workspace", format!("artifacts://{handle}/{name}")),
+            ("id", found.workspace_id.to_string()),
+            ("storage", word(&found.backend)),
+            ("place", format!("s3://{}/{}", place.bucket, place.prefix)),
+            ("store", place.endpoint_url.to_string()),
+            ("region", place.region.to_string()),
+            ("state", word(&found.state)),
+            ("made", found.created_at.to_string()),
+            ("mounted on", machines.join(", ")),
+            (
+                "here",
+                here.map_or_else(|| "-".into(), |name| name.to_string()),
+            ),
+        ])
+    })
+}
+
+fn local(show: &Show, context: &Context) -> Result<()> {
+    let name = &show.name.name;
     let workspaces = context.workspaces()?;
-    let config = context.workspace(&show.name, &show.keys.settled(context)?)?;
+    let config = context.workspace(name, &show.keys.settled(context)?)?;
     let chain = context.workspace_keys(&config)?;
-    let path = workspaces.path(&show.name).display().to_string();
-    let shown = Shown::new(View::new(&show.name, &config), path, &chain, &config);
+    let path = workspaces.path(name).display().to_string();
+    let shown = Shown::new(View::new(name, &config), path, &chain, &config);
     context.output.data(&shown, || shown.text(&config))
 }
 
@@ -81,6 +126,12 @@ impl<'a> Shown<'a> {
             ("region", self.region_in_use.clone().unwrap_or_else(none)),
             ("keys", keys),
             ("store lacks", lacks),
+            (
+                "orchestrator",
+                self.view
+                    .orchestrator
+                    .map_or_else(none, |known| format!("{known} at {}", known.url)),
+            ),
             ("file", self.path.clone()),
         ])
     }

@@ -42,6 +42,22 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Whether a bucket is given, here or in the environment.
+    pub(crate) fn names_a_bucket(&self) -> bool {
+        self.bucket.is_some() || variables::text(variables::BUCKET).is_some()
+    }
+
+    /// Whether anything of a place or of keys is given on the command line.
+    pub(crate) fn names_a_place(&self) -> bool {
+        self.bucket.is_some()
+            || self.endpoint.is_some()
+            || self.region.is_some()
+            || self.prefix.is_some()
+            || self.profile.is_some()
+            || self.identity.is_some()
+            || self.aws_profile.is_some()
+    }
+
     /// The file of the workspace that is meant, under an id, before anything is known of
     /// the store.
     pub(crate) fn into_config(self, id: Uuid, context: &Context) -> Result<WorkspaceConfig> {
@@ -71,6 +87,7 @@ impl Target {
             identity: self.identity,
             aws_profile: self.aws_profile,
             capabilities: None,
+            orchestrator: None,
             mount: toml::Table::new(),
             unknown: toml::Table::new(),
         })
@@ -84,11 +101,24 @@ pub(crate) fn check_free(
     name: &WorkspaceName,
     new: &WorkspaceConfig,
 ) -> Result<()> {
-    let workspaces = context.workspaces()?;
-    if workspaces.contains(name)? {
+    if context.workspaces()?.contains(name)? {
         return Err(credentials::Error::WorkspaceExists { name: name.clone() }.into());
     }
-    for other in workspaces.names()? {
+    check_beside(context, name, new)
+}
+
+/// Refuses a place that overlaps that of a workspace of this machine with another name.
+pub(crate) fn check_beside(
+    context: &Context,
+    name: &WorkspaceName,
+    new: &WorkspaceConfig,
+) -> Result<()> {
+    let workspaces = context.workspaces()?;
+    for other in workspaces
+        .names()?
+        .into_iter()
+        .filter(|other| other != name)
+    {
         // A file that cannot be read says nothing about a place.
         let Ok(known) = workspaces.load(&other) else {
             continue;

@@ -1,7 +1,7 @@
 //! A workspace as it is shown.
 
 use bucket::probe::Capabilities;
-use credentials::WorkspaceConfig;
+use credentials::{Registration, WorkspaceConfig};
 use model::WorkspaceName;
 use serde::Serialize;
 use uuid::Uuid;
@@ -22,6 +22,8 @@ pub(crate) struct View<'a> {
     pub(crate) identity: Option<&'a str>,
     pub(crate) aws_profile: Option<&'a str>,
     pub(crate) capabilities: Option<&'a Capabilities>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) orchestrator: Option<&'a Registration>,
 }
 
 impl<'a> View<'a> {
@@ -38,6 +40,7 @@ impl<'a> View<'a> {
             identity: config.identity.as_ref().map(|name| name.as_str()),
             aws_profile: config.aws_profile.as_deref(),
             capabilities: config.capabilities.as_ref(),
+            orchestrator: config.orchestrator.as_ref(),
         }
     }
 }

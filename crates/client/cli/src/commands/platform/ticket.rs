@@ -1,0 +1,125 @@
+//! `artifacts platform ticket`.
+
+use std::path::PathBuf;
+
+use api::{CreateTicket, Description, Ticket, TicketId};
+use clap::{Args, Subcommand};
+use credentials::Folder;
+use model::WorkspaceAddress;
+
+use super::{Access, Desk, lifetime, moment};
+use crate::commands::mount::values::Span;
+use crate::failure::{Code, Failure, Result};
+
+/// What can be done with tickets.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a ticket; its text is shown once.
+    ///
+    /// Whoever has it can mount: artifacts mount HANDLE/NAME FOLDER --ticket FILE
+    Create(Create),
+    /// List the tenant's tickets, without their texts.
+    List,
+    /// Take a ticket back, and every key that was issued by it.
+    Revoke(Revoke),
+}
+
+/// What it allows.
+#[derive(Args)]
+pub(crate) struct Create {
+    /// The workspace, one of the tenant's own.
+    workspace: WorkspaceAddress,
+    /// What its holder may do.
+    #[arg(long, value_enum, default_value_t = Access::Rw, value_name = "MODE")]
+    mode: Access,
+    /// For how long: a minute to seven days.
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h")]
+    span: Span,
+    /// Whom it is for.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<Description>,
+    /// Write it into this file (mode 0600) in place of printing it.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Which one.
+#[derive(Args)]
+pub(crate) struct Revoke {
+    /// Its number.
+    ticket: TicketId,
+}
+
+pub(super) fn run(command: &Command, desk: &Desk<'_>) -> Result<()> {
+    match command {
+        Command::Create(create) => make(create, desk),
+        Command::List => {
+            let all = desk.ask(desk.orchestrator.tickets())?;
+            let heading = ["TICKET", "WORKSPACE", "MODE", "ENDS", "REVOKED", "FOR"];
+            desk.list(&all, &heading, row, "no tickets")
+        }
+        Command::Revoke(revoke) => {
+            desk.ask(desk.orchestrator.revoke_ticket(revoke.ticket))?;
+            desk.done("The ticket is taken back; its keys are being revoked.");
+            Ok(())
+        }
+    }
+}
+
+fn make(create: &Create, desk: &Desk<'_>) -> Result<()> {
+    let workspace = desk.workspace(&create.workspace)?;
+    let wanted = CreateTicket {
+        workspace_id: workspace.workspace_id,
+        mode: create.mode.into(),
+        ttl_seconds: lifetime(create.span)?,
+        description: create.description.clone(),
+    };
+    // Before there is a ticket that nobody would have.
+    let file = create.output.as_deref().map(place).transpose()?;
+    let made = desk.ask(desk.orchestrator.create_ticket(&wanted))?;
+    let ends = made.about.expires_at;
+    let output = desk.context.output;
+    let Some((folder, name)) = file else {
+        return output.data(&made, || format!("{}\n", made.ticket.expose()));
+    };
+    folder.replace(&name, made.ticket.expose().as_bytes())?;
+    output.note(&format!(
+        "Ticket {} until {ends} is in {}.",
+        made.about.ticket_id,
+        folder.path().join(&name).display()
+    ));
+    if output.is_json() {
+        output.data(&made.about, String::new)?;
+    }
+    Ok(())
+}
+
+fn place(path: &std::path::Path) -> Result<(Folder, String)> {
+    let path = std::path::absolute(path)
+        .map_err(|e| Failure::new(Code::InvalidValue, format!("{}: {e}", path.display())))?;
+    let parts = path
+        .parent()
+        .zip(path.file_name().and_then(|name| name.to_str()));
+    let unfit = || {
+        Failure::new(
+            Code::InvalidValue,
+            format!("{} cannot be a file", path.display()),
+        )
+        .with_hint("name a file in a folder that exists")
+    };
+    let (parent, name) = parts.ok_or_else(unfit)?;
+    let folder = Folder::open(parent)?.ok_or_else(unfit)?;
+    Ok((folder, name.to_owned()))
+}
+
+fn row(ticket: &Ticket) -> Vec<String> {
+    let text = ticket.description.as_ref().map(ToString::to_string);
+    vec![
+        ticket.ticket_id.to_string(),
+        ticket.workspace_id.to_string(),
+        ticket.mode.to_string(),
+        ticket.expires_at.to_string(),
+        moment(ticket.revoked_at),
+        text.unwrap_or_default(),
+    ]
+}

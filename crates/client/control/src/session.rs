@@ -1,0 +1,237 @@
+//! Where a login is kept on this machine: in the keyring that is configured, else in a file
+//! of mode 0600 beside the storage keys. One for each orchestrator.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::{Secret, SessionId, Timestamp};
+use credentials::keyring::{EntryName, Keyring, Secret as Kept};
+use credentials::{Endpoint, Error, Folder, Paths, Privacy};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::client::Tokens;
+
+/// A login at an orchestrator.
+#[derive(Serialize, Deserialize)]
+pub struct Session {
+    /// Where.
+    pub url: Endpoint,
+    /// The token.
+    pub token: Secret,
+    /// Its number there, where it is a session and no service token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// When it ends, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The place of logins.
+#[derive(Clone)]
+pub enum Sessions {
+    /// A keyring.
+    Keyring(Arc<dyn Keyring>),
+    /// The folder of files, `sessions/` beside the storage keys.
+    Files(PathBuf),
+}
+
+impl Sessions {
+    /// The folder of these paths.
+    pub fn in_files(paths: &Paths) -> Self {
+        Self::Files(paths.config().join("sessions"))
+    }
+
+    /// The login at an orchestrator; `None` where there is none.
+    ///
+    /// # Errors
+    /// The place is unreadable, exposed to others, or locked.
+    pub fn load(&self, url: &Endpoint) -> credentials::Result<Option<Session>> {
+        let bytes = match self {
+            Self::Keyring(keyring) => match keyring.load(&entry(url)?)? {
+                Some(kept) => Zeroizing::new(kept.expose().to_vec()),
+                None => return Ok(None),
+            },
+            Self::Files(path) => {
+                let Some(folder) = open(path)? else {
+                    return Ok(None);
+                };
+                match folder.read(&name(url), Privacy::Secret)? {
+                    Some(bytes) => bytes,
+                    None => return Ok(None),
+                }
+            }
+        };
+        let session: Session =
+            serde_json::from_slice(&bytes).map_err(|_| Error::MalformedKeyFile {
+                path: self.place(url).into(),
+                line: 1,
+                reason: "it is not the login that was written".into(),
+            })?;
+        Ok(Some(session).filter(|session| session.url == *url))
+    }
+
+    /// Keeps a login in place of an earlier one at the same orchestrator.
+    ///
+    /// # Errors
+    /// It could not be kept; "kept" is only said of what was read back.
+    pub fn save(&self, session: &Session) -> credentials::Result<()> {
+        let text = serde_json::to_vec(session).map_err(|_| Error::NotKept {
+            path: self.place(&session.url).into(),
+        })?;
+        let text = Zeroizing::new(text);
+        match self {
+            Self::Keyring(keyring) => keyring.store(&entry(&session.url)?, &Kept::from(text)),
+            Self::Files(path) => {
+                if let Some(parent) = path.parent() {
+                    Folder::create(parent)?;
+                }
+                let folder = Folder::create(path)?;
+                let _lock = folder.lock()?;
+                folder.replace(&name(&session.url), &text)?;
+                let back = folder.read(&name(&session.url), Privacy::Secret)?;
+                match back.is_some_and(|back| *back == *text) {
+                    true => Ok(()),
+                    false => Err(Error::NotKept {
+                        path: self.place(&session.url).into(),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Forgets a login; whether there was one.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub fn forget(&self, url: &Endpoint) -> credentials::Result<bool> {
+        match self {
+            Self::Keyring(keyring) => keyring.remove(&entry(url)?),
+            Self::Files(path) => match open(path)? {
+                None => Ok(false),
+                Some(folder) => {
+                    let _lock = folder.lock()?;
+                    folder.remove(&name(url))
+                }
+            },
+        }
+    }
+
+    /// Where that is, as people read it.
+    pub fn place(&self, url: &Endpoint) -> String {
+        match self {
+            Self::Keyring(keyring) => keyring.place(),
+            Self::Files(path) => path.join(name(url)).display().to_string(),
+        }
+    }
+
+    /// The tokens of the login at an orchestrator, read anew for each call.
+    pub fn tokens(&self, url: Endpoint) -> Arc<dyn Tokens> {
+        Arc::new(Saved {
+            sessions: self.clone(),
+            url,
+        })
+    }
+}
+
+struct Saved {
+    sessions: Sessions,
+    url: Endpoint,
+}
+
+impl Tokens for Saved {
+    fn token(&self) -> credentials::Result<Option<SecretString>> {
+        let session = self.sessions.load(&self.url)?;
+        Ok(session.map(|session| session.token.into_inner()))
+    }
+}
+
+/// A service token or a session that the environment gives, as a login for one server.
+impl Session {
+    /// A login that nobody began here.
+    pub fn given(url: Endpoint, token: &SecretString) -> Self {
+        Self {
+            url,
+            token: SecretString::from(token.expose_secret().to_owned()).into(),
+            session_id: None,
+            expires_at: None,
+        }
+    }
+}
+
+fn open(path: &std::path::Path) -> credentials::Result<Option<Folder>> {
+    if let Some(parent) = path.parent()
+        && Folder::open(parent)?.is_none()
+    {
+        return Ok(None);
+    }
+    Folder::open(path)
+}
+
+/// The address without what file names and entries do not take. Two addresses that differ in
+/// that alone would meet; the login inside names its own.
+fn name(url: &Endpoint) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '.' {
+            c
+        } else {
+            '-'
+        }
+    };
+    url.as_str().chars().map(plain).take(100).collect()
+}
+
+fn entry(url: &Endpoint) -> credentials::Result<EntryName> {
+    format!("orchestrator/{}", name(url)).parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use credentials::keyring::MemoryKeyring;
+
+    use super::*;
+
+    fn session(url: &str, token: &str) -> Session {
+        Session::given(url.parse().expect("an address"), &token.to_owned().into())
+    }
+
+    #[test]
+    fn a_login_is_kept_for_its_server_and_for_no_other() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let files = Sessions::in_files(&Paths::under(home.path()));
+        for place in [files, Sessions::Keyring(Arc::new(MemoryKeyring::new()))] {
+            let url: Endpoint = "https://a.example:8443".parse().expect("an address");
+            assert!(place.load(&url).expect("readable").is_none());
+            place.save(&session(url.as_str(), "one")).expect("saved");
+            place.save(&session(url.as_str(), "two")).expect("saved");
+            let token = place.tokens(url.clone()).token().expect("readable");
+            assert_eq!(token.expect("a token").expose_secret(), "two");
+            // Another address that has the same name here.
+            let near: Endpoint = "https://a.example-8443".parse().expect("an address");
+            assert_eq!(name(&near), name(&url));
+            assert!(place.load(&near).expect("readable").is_none());
+            assert!(place.forget(&url).expect("removed"));
+            assert!(!place.forget(&url).expect("nothing there"));
+        }
+    }
+
+    #[test]
+    fn the_file_is_for_its_owner_and_one_that_others_can_read_is_refused() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let place = Sessions::in_files(&Paths::under(home.path()));
+        let url: Endpoint = "https://a.example".parse().expect("an address");
+        place.save(&session(url.as_str(), "one")).expect("saved");
+        let path = PathBuf::from(place.place(&url));
+        let mode = |path: &PathBuf| path.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(&path, open).expect("chmod");
+        assert_eq!(
+            place.load(&url).err(),
+            Some(Error::ReadableByOthers { path, mode: 0o644 })
+        );
+    }
+}
