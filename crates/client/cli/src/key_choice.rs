@@ -50,6 +50,8 @@ pub(crate) enum Settled {
     Profile(KeyProfile),
     /// Those of a profile of the AWS tools.
     Aws(String),
+    /// The one that a ticket was exchanged for.
+    Ticket,
 }
 
 impl Settled {
@@ -57,6 +59,11 @@ impl Settled {
     pub(crate) fn apply(&self, config: &mut WorkspaceConfig) {
         match self {
             Self::Own => {}
+            Self::Ticket => {
+                if let Some(known) = config.orchestrator.as_ref().filter(|known| known.managed) {
+                    config.profile = known.ticket_profile();
+                }
+            }
             Self::Profile(profile) => {
                 config.profile = profile.clone();
                 config.identity = None;

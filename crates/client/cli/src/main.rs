@@ -17,6 +17,7 @@ mod orchestrator;
 mod output;
 mod passwords;
 mod process;
+mod registered;
 mod variables;
 mod workspace;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::Scope;
 use control::{Orchestrator, Session, Sessions, Tokens};
 use credentials::{Endpoint, KeyProfile};
 use secrecy::SecretString;
@@ -40,20 +41,30 @@ impl Context {
         })
     }
 
-    /// The login of this machine at an orchestrator, or the one that the environment gives.
+    /// The login of this machine at an orchestrator, or the one that the environment gives
+    /// for it.
     pub(crate) fn session(&self, url: &Endpoint) -> Result<Option<Session>> {
-        match variables::text(variables::TOKEN) {
-            Some(token) => Ok(Some(Session::given(url.clone(), &token.into()))),
-            None => Ok(self.sessions()?.load(url)?),
+        match self.given_token(url)? {
+            Some(token) => Ok(Some(Session::given(url.clone(), token))),
+            None => Ok(self.sessions()?.load(url, Scope::Tenant)?),
         }
     }
 
     /// The token of that login, read anew for each call.
-    pub(crate) fn tokens(&self, url: &Endpoint) -> Result<Arc<dyn Tokens>> {
-        Ok(match variables::text(variables::TOKEN) {
-            Some(token) => Arc::new(SecretString::from(token)),
-            None => self.sessions()?.tokens(url.clone()),
+    fn tokens(&self, url: &Endpoint) -> Result<Arc<dyn Tokens>> {
+        Ok(match self.given_token(url)? {
+            Some(token) => Arc::new(token),
+            None => self.sessions()?.tokens(url.clone(), Scope::Tenant),
         })
+    }
+
+    /// The environment's token, which is for the usual orchestrator and goes to no other.
+    pub(crate) fn given_token(&self, url: &Endpoint) -> Result<Option<SecretString>> {
+        let Some(token) = variables::text(variables::TOKEN) else {
+            return Ok(None);
+        };
+        let is_its_server = self.orchestrator_url(None)?.as_ref() == Some(url);
+        Ok(is_its_server.then(|| token.into()))
     }
 
     /// An orchestrator, with this machine's login.
@@ -65,6 +76,20 @@ impl Context {
     /// The usual orchestrator, with this machine's login.
     pub(crate) fn orchestrator(&self) -> Result<Orchestrator> {
         self.orchestrator_at(self.known_orchestrator(None)?)
+    }
+}
+
+impl Context {
+    /// The usual orchestrator, with the login of an operator where this machine has one.
+    pub(crate) fn as_operator(&self) -> Result<Orchestrator> {
+        let url = self.known_orchestrator(None)?;
+        let sessions = self.sessions()?;
+        let is_given = self.given_token(&url)?.is_some();
+        if is_given || sessions.load(&url, Scope::Operator)?.is_none() {
+            return self.orchestrator_at(url);
+        }
+        let tokens = sessions.tokens(url.clone(), Scope::Operator);
+        Ok(Orchestrator::new(url)?.with(tokens))
     }
 }
 

@@ -60,12 +60,12 @@ impl Output {
 
     /// Tells people something that is no data.
     pub(crate) fn note(self, text: &str) {
-        self.stderr(text);
+        self.stderr(&plain(text));
     }
 
     /// Warns people.
     pub(crate) fn warn(self, text: &str, hint: &str) {
-        self.stderr(&format!("warning: {text}\nhint: {hint}"));
+        self.stderr(&plain(&format!("warning: {text}\nhint: {hint}")));
     }
 
     /// Prints why the command failed.
@@ -79,11 +79,8 @@ impl Output {
             return self.stderr(&json!({ "error": error }).to_string());
         }
         let hint = failure.hint.as_ref().map(|hint| format!("\nhint: {hint}"));
-        self.stderr(&format!(
-            "error: {}{}",
-            failure.message,
-            hint.unwrap_or_default()
-        ));
+        let hint = hint.unwrap_or_default();
+        self.stderr(&plain(&format!("error: {}{hint}", failure.message)));
     }
 
     fn stderr(self, text: &str) {
@@ -92,8 +89,26 @@ impl Output {
     }
 }
 
+/// A text as a terminal may be shown it. Servers, buckets and files have a say in names and
+/// messages: none of it may steer the terminal or turn the order of what is read around.
+fn plain(text: &str) -> String {
+    let steers = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.replace(steers, "\u{fffd}")
+}
+
+/// The same in one line.
+fn cell(text: &str) -> String {
+    plain(text).replace('\n', " ")
+}
+
 /// Columns under a heading line.
 pub(crate) fn table(heading: &[&str], rows: Vec<Vec<String>>) -> String {
+    let rows = rows
+        .iter()
+        .map(|row| row.iter().map(|text| cell(text)).collect::<Vec<_>>());
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(heading);
@@ -108,6 +123,26 @@ pub(crate) fn table(heading: &[&str], rows: Vec<Vec<String>>) -> String {
 pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter()
-        .map(|(name, value)| format!("{name:width$}  {value}\n"))
+        .map(|(name, value)| format!("{name:width$}  {}\n", cell(value)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_does_not_steer_the_terminal() {
+        let hostile = "a\u{1b}[2J\u{1b}]52;c;x\u{7}b\r\u{9b}31m\u{202e}c";
+        let shown = plain(hostile);
+        assert!(
+            !shown.contains(['\u{1b}', '\u{7}', '\r', '\u{9b}', '\u{202e}']),
+            "{shown:?}"
+        );
+        assert_eq!(plain("two\nlines\tand ä"), "two\nlines\tand ä");
+        let forged = pairs(&[("trouble", "none\nhint: run this".to_owned())]);
+        assert_eq!(forged, "trouble  none hint: run this\n");
+        let forged = table(&["A"], vec![vec!["x\ny\u{1b}".to_owned()]]);
+        assert!(forged.contains("x y\u{fffd}"), "{forged:?}");
+    }
 }

@@ -19,7 +19,7 @@ fn json(text: &str) -> Value {
 fn token(machine: &Machine) -> String {
     let folder = machine.config().join("sessions");
     let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap());
-    let mut files = files.filter(|file| file.file_name() != ".lock");
+    let mut files = files.filter(|file| !file.file_name().to_str().unwrap().starts_with('.'));
     let text = fs::read_to_string(files.next().unwrap().path()).unwrap();
     json(&text)["token"].as_str().unwrap().to_owned()
 }
@@ -91,6 +91,61 @@ fn a_session_that_was_ended_elsewhere_is_no_login() {
     assert_eq!(said.code, 3);
     assert_eq!(json(&said.out)["valid"], false);
     assert_eq!(said.error()["code"], "login-needed");
+}
+
+#[test]
+fn a_token_of_the_environment_goes_to_its_own_server_only() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = format!("http://{}", listener.local_addr().unwrap());
+    let mut machine = Machine::new();
+    machine
+        .set("ARTIFACTS_TOKEN", "art_for_the_usual_one")
+        .set("ARTIFACTS_ORCHESTRATOR_URL", "https://orchestrator.example");
+    machine
+        .run(&format!("whoami {other}"))
+        .refused(3, "not logged in at", "artifacts login");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody has connected");
+}
+
+#[test]
+fn a_login_that_has_ended_keeps_nobody_from_logging_out() {
+    let platform = Platform::start();
+    let machine = platform.logged_in();
+    machine.run("workspace create cases").ok();
+    platform.call_as(&token(&machine), "POST", "/logout", Value::Null, 204);
+    let said = machine.run("logout");
+    assert_eq!(said.code, 8, "{}", said.err);
+    assert!(said.err.contains("does not count"), "{}", said.err);
+    machine
+        .run("whoami")
+        .refused(3, "not logged in", "artifacts login");
+    // A purge asks for the login before it removes anything.
+    machine.run("workspace delete cases --purge --yes").refused(
+        3,
+        "not logged in",
+        "artifacts login",
+    );
+    let said = machine.run("workspace delete cases --force");
+    assert_eq!(said.code, 0, "{}", said.err);
+}
+
+#[test]
+fn an_operators_session_is_kept_beside_the_tenants() {
+    let platform = Platform::start();
+    let machine = platform.logged_in();
+    machine
+        .run("platform tenant list")
+        .refused(4, "only an operator", "an operator");
+    platform.let_in(&machine, "login --operator --manual-code");
+    machine.run("platform tenant list").ok();
+    let me = json(&machine.run("whoami --format json").ok());
+    assert_eq!(me["handle"], "ada");
+    machine.run("workspace create cases").ok();
+    machine.run("logout").ok();
+    machine
+        .run("platform tenant list")
+        .refused(3, "not logged in", "artifacts login");
 }
 
 #[test]

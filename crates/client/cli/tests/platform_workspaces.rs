@@ -213,7 +213,7 @@ fn a_revoked_key_stops_writes_and_keeps_what_waits() {
     fs::write(there.folder().join("waits"), "not in the bucket").unwrap();
     let config = fs::read_to_string(bea.config().join("workspaces/cases.toml")).unwrap();
     let config: toml::Table = config.parse().unwrap();
-    let key = config["orchestrator"]["credential_id"].as_str().unwrap();
+    let key = config["orchestrator"]["key"]["id"].as_str().unwrap();
     ada.run(&format!("platform key revoke {key}")).ok();
     eventually(SOON, "writes stop", || {
         fs::write(there.folder().join("later"), "x").is_err()
@@ -267,6 +267,7 @@ fn a_ticket_mounts_one_workspace_without_a_login_and_no_more_than_it_allows() {
     place
         .run(&format!("mount ada/other {{}} {ticket}"))
         .refused(5, "workspace", "workspace list --remote");
+    assert!(!sandbox.config().join("workspaces/other.toml").exists());
     let said = place.run(&format!("mount ada/cases {{}} {ticket}"));
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.contains("(read-only)"), "{}", said.out);
@@ -278,6 +279,19 @@ fn a_ticket_mounts_one_workspace_without_a_login_and_no_more_than_it_allows() {
     assert!(!words.contains(secret.trim()), "{words}");
     place.is_connected();
     place.run("unmount {}").ok();
+    // Also where a key is that may do more: the ticket counts, and that key stays as it is.
+    let own = Place::new(&ada);
+    let said = own.run(&format!("mount ada/cases {{}} {ticket}")).ok();
+    assert!(said.contains("(read-only)"), "{said}");
+    own.run("unmount {}").ok();
+    let said = own.run("mount cases {}").ok();
+    assert!(!said.contains("(read-only)"), "{said}");
+    own.run("unmount {}").ok();
+    assert_eq!(
+        platform.live_keys(&ada).len(),
+        4,
+        "cases, other, and a ticket's on each machine"
+    );
     let listed = ada.run("platform ticket list --format json").ok();
     let id = parsed(&listed)["items"][0]["ticket_id"]
         .as_str()
@@ -286,6 +300,13 @@ fn a_ticket_mounts_one_workspace_without_a_login_and_no_more_than_it_allows() {
     ada.run(&format!("platform ticket revoke {id}")).ok();
     let said = place.run(&format!("mount ada/cases {{}} {ticket}"));
     assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    assert_eq!(
+        platform.live_keys(&ada).len(),
+        2,
+        "they went with the ticket"
+    );
+    sandbox.run("workspace delete cases").ok();
+    assert!(sandbox.cached().is_empty(), "{:?}", sandbox.cached());
 }
 
 #[test]
@@ -377,4 +398,152 @@ fn an_issued_key_is_used_whatever_keys_the_environment_has() {
     assert_eq!(checked.code, 0, "{}{}", checked.out, checked.err);
     let shown = machine.run("workspace show cases").ok();
     assert!(!shown.contains("AKIAOFANOTHERBUCKET"), "{shown}");
+}
+
+/// The login of another tenant takes the place of the first.
+fn move_to(platform: &Platform, machine: &Machine, handle: &str) {
+    let me = platform.call("GET", "/whoami", Value::Null, 200);
+    let owner = json!({ "handle": handle, "owner": { "actor": me["identity"]["actor"] } });
+    let tenant = platform.call("POST", "/tenants", owner, 201);
+    let tenant = tenant["tenant_id"].as_str().unwrap();
+    platform.let_in_to(machine, "login --again --manual-code", tenant);
+}
+
+#[test]
+fn a_key_of_another_tenants_is_never_said_to_be_revoked() {
+    let platform = Platform::start();
+    let (machine, witness) = (platform.logged_in(), platform.logged_in());
+    machine.run("workspace create cases").ok();
+    let key = platform.live_keys(&witness)[0]["credential_id"].clone();
+    move_to(&platform, &machine, "bob");
+    let said = machine.run("logout");
+    assert_eq!(said.code, 8, "{}", said.err);
+    assert!(said.err.contains("still alive"), "{}", said.err);
+    assert_eq!(platform.live_keys(&witness)[0]["credential_id"], key);
+    let file = fs::read_to_string(machine.config().join("workspaces/cases.toml")).unwrap();
+    assert!(
+        file.contains(key.as_str().unwrap()),
+        "its number is kept: {file}"
+    );
+    // With a login of its tenant it goes.
+    platform.let_in(&machine, "login --manual-code");
+    machine.run("workspace delete cases").ok();
+    assert_eq!(platform.live_keys(&witness).len(), 0);
+}
+
+#[test]
+fn a_login_of_another_tenant_does_not_freeze_a_mount() {
+    require_fuse!();
+    let mut platform = Platform::start();
+    let machine = platform.logged_in();
+    let place = Place::new(&machine);
+    place.run("workspace create cases {}").ok();
+    place.is_connected();
+    move_to(&platform, &machine, "bob");
+    platform.stop();
+    platform.start_again();
+    eventually(Duration::from_secs(40), "it has asked again", || {
+        let live = place.status()["details"]["live"].clone();
+        live["trouble"]
+            .as_str()
+            .is_some_and(|text| text.contains("workspace"))
+    });
+    assert_eq!(place.status()["details"]["live"]["revoked"], false);
+    fs::write(place.folder().join("still"), "written").unwrap();
+    place.run("flush {}").ok();
+}
+
+#[test]
+fn a_place_that_another_tenant_names_gets_neither_ones_files_nor_ones_keys() {
+    require_fuse!();
+    let platform = Platform::start();
+    let own = support::store::Store::start()
+        .with_bucket("bucket")
+        .with_bucket("trap");
+    let mut machine = platform.logged_in();
+    machine
+        .set_keys(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY)
+        .set("ARTIFACTS_S3_ENDPOINT", &own.server.endpoint());
+    let place = Place::new(&machine);
+    machine
+        .run("workspace create mine --local --bucket bucket")
+        .ok();
+    place.run("mount mine {} --write-back 1h").ok();
+    fs::write(place.folder().join("salary"), "secret").unwrap();
+    assert_eq!(place.run("unmount {} --no-wait").code, 8);
+    // Bob's workspace in a bucket of his own, marked with the number of ours, granted to us.
+    let id = parsed(&machine.run("workspace show mine --format json").ok())["id"].clone();
+    let bob = platform.machine();
+    let mut bob = bob;
+    bob.set("ARTIFACTS_S3_ENDPOINT", &own.server.endpoint())
+        .set_keys(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY);
+    let me = platform.call("GET", "/whoami", Value::Null, 200);
+    let owner = json!({ "handle": "bob", "owner": { "actor": me["identity"]["actor"] } });
+    let tenant = platform.call("POST", "/tenants", owner, 201);
+    let login = format!("login {} --manual-code", platform.url);
+    platform.let_in_to(&bob, &login, tenant["tenant_id"].as_str().unwrap());
+    bob.run("workspace create trap --bucket trap").ok();
+    bob.run("platform grant create trap --to ada --mode rw")
+        .ok();
+    let marker = json!({ "format": 1, "id": id, "created": "2026-11-29T00:00:00Z", "by": "bob" });
+    let client = testkit::s3::client(&own.server.endpoint());
+    let put = client
+        .put_object()
+        .bucket("trap")
+        .key(".artifacts/workspace.json");
+    support::store::block_on(put.body(marker.to_string().into_bytes().into()).send()).unwrap();
+
+    place.run("mount bob/trap {}").refused(
+        4,
+        "would be opened with your own keys",
+        "--key-profile",
+    );
+    place
+        .run("mount bob/trap {} --key-profile default")
+        .refused(5, "does not hold the workspace", "ask its owner");
+    assert!(mounts_under(place.root.path()).is_empty());
+    let list = client.list_objects_v2().bucket("trap").send();
+    let page = support::store::block_on(list).unwrap();
+    assert!(
+        page.contents()
+            .iter()
+            .all(|object| object.key().unwrap().starts_with(".artifacts/"))
+    );
+    // What waits goes where it belongs.
+    place.run("mount mine {}").ok();
+    place.run("unmount {}").ok();
+}
+
+#[test]
+fn a_command_that_runs_in_a_fresh_sandbox_leaves_no_key_behind() {
+    require_fuse!();
+    let platform = Platform::start();
+    let ada = platform.logged_in();
+    ada.run("workspace create cases").ok();
+    let token = ada.home.path().join("token");
+    let line = format!(
+        "platform token create --description ci --workspace cases --mode rw -o {}",
+        token.display()
+    );
+    ada.run(&line).ok();
+    let secret = fs::read_to_string(token).unwrap();
+    for _ in 0..2 {
+        let mut sandbox = platform.machine();
+        sandbox
+            .set("ARTIFACTS_TOKEN", secret.trim())
+            .set("ARTIFACTS_ORCHESTRATOR_URL", &platform.url);
+        let place = Place::new(&sandbox);
+        let said = place.run("exec ada/cases {} -- env");
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert!(
+            !said.out.contains(secret.trim()),
+            "the command has the token: {}",
+            said.out
+        );
+    }
+    assert_eq!(
+        platform.live_keys(&ada).len(),
+        1,
+        "the one of the machine that made it"
+    );
 }

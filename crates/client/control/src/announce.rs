@@ -4,7 +4,7 @@
 //! who hear nothing see the change by their profile's time. So it never holds a write up, and
 //! what cannot be told for long is dropped, the oldest first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::client::Orchestrator;
+use crate::error::ControlError;
 
 /// What succeeds within so long is told together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -51,6 +52,8 @@ struct Inner {
 struct Waiting {
     /// The last that happened at each key, and its place in the order.
     changes: HashMap<Key, (u64, What)>,
+    /// The same by place.
+    order: BTreeMap<u64, Key>,
     next: u64,
     /// Taken out and not yet told.
     under_way: bool,
@@ -74,7 +77,7 @@ impl Outbox {
         let mut waiting = self.0.waiting.lock();
         let place = waiting.next;
         waiting.next += 1;
-        waiting.changes.insert(key.clone(), (place, what));
+        waiting.put(key.clone(), place, what);
         if waiting.changes.len() > MOST {
             waiting.forget_oldest();
         }
@@ -116,34 +119,43 @@ impl Waiting {
         self.changes.is_empty() && !self.under_way
     }
 
-    fn forget_oldest(&mut self) {
-        let oldest = self.changes.iter().min_by_key(|(_, (place, _))| *place);
-        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-            self.changes.remove(&key);
+    fn put(&mut self, key: Key, place: u64, what: What) {
+        self.order.insert(place, key.clone());
+        if let Some((before, _)) = self.changes.insert(key, (place, what)) {
+            self.order.remove(&before);
         }
+    }
+
+    fn take_oldest(&mut self) -> Option<(Key, u64, What)> {
+        let (place, key) = self.order.pop_first()?;
+        let (_, what) = self.changes.remove(&key)?;
+        Some((key, place, what))
+    }
+
+    fn forget_oldest(&mut self) {
+        self.take_oldest();
     }
 
     /// The oldest changes, as many as one announcement holds.
     fn take(&mut self) -> Vec<(Key, u64, What)> {
-        let mut all: Vec<_> = self.changes.drain().collect();
-        all.sort_unstable_by_key(|(_, (place, _))| *place);
-        let mut bytes = 0;
-        let fits = |(key, _): &&(Key, (u64, What))| {
-            bytes += key.as_str().len() + 100;
-            bytes <= BYTES_AT_ONCE
-        };
-        let count = all.iter().take(Announcement::MOST).take_while(fits).count();
-        let rest = all.split_off(count.max(1).min(all.len()));
-        self.changes.extend(rest);
-        self.under_way = !all.is_empty();
-        let flat = |(key, (place, what))| (key, place, what);
-        all.into_iter().map(flat).collect()
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while taken.len() < Announcement::MOST && bytes < BYTES_AT_ONCE {
+            let Some(change) = self.take_oldest() else {
+                break;
+            };
+            bytes += change.0.as_str().len() + 100;
+            taken.push(change);
+        }
+        self.under_way = !taken.is_empty();
+        taken
     }
 
     /// What could not be told waits again, unless something newer happened there.
     fn put_back(&mut self, taken: Vec<(Key, u64, What)>) {
         for (key, place, what) in taken {
-            self.changes.entry(key).or_insert((place, what));
+            if !self.changes.contains_key(&key) {
+                self.put(key, place, what);
+            }
         }
         self.under_way = false;
     }
@@ -168,9 +180,10 @@ pub async fn run(
         }
         let said = announcement(workspace, &origin, &taken);
         let told = orchestrator.announce(&said).await;
+        // A login can be renewed, and a keyring unlocked; what may not be told never may be.
         let again = match &told {
             Ok(_) => false,
-            Err(error) => error.is_temporary(),
+            Err(error) => !(error.is(ErrorCode::Forbidden) || error.is(ErrorCode::NotFound)),
         };
         outbox.tried(taken, again);
         let Err(error) = told else {
@@ -178,9 +191,17 @@ pub async fn run(
             continue;
         };
         tracing::warn!(%error, "others are not told of changes");
-        // Who may read only, or whose login has ended, need not ask often.
-        let refused = error.is(ErrorCode::Forbidden) || !again;
-        sleep(if refused { LONGEST_PAUSE } else { pause }).await;
+        let asked = match &error {
+            ControlError::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        // Whoever may only read, or whose login has ended, need not ask often.
+        let rest = match asked {
+            Some(seconds) => Duration::from_secs(seconds).min(LONGEST_PAUSE),
+            None if error.is_temporary() => pause,
+            None => LONGEST_PAUSE,
+        };
+        sleep(rest).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -21,6 +21,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// No answer of a list or a key is larger.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
+/// Characters of a server's sentence that are shown.
+const LONGEST_SENTENCE: usize = 500;
+/// Items of one list.
+const LONGEST_LIST: usize = 2_000_000;
 /// A stream says something every 15 s; three that did not come mean that nobody is there.
 const SILENCE: Duration = Duration::from_secs(50);
 
@@ -136,6 +140,9 @@ impl Orchestrator {
             let path = format!("{path}{join}limit=1000{}", from.unwrap_or_default());
             let page: Page<T> = self.get(&path).await?;
             items.extend(page.items);
+            if items.len() > LONGEST_LIST {
+                return Err(self.strange("a list without an end"));
+            }
             match page.next_page_token {
                 None => return Ok(items),
                 // A server that sends us round in a circle does not hold us.
@@ -150,7 +157,7 @@ impl Orchestrator {
         &self,
         path: &str,
         fields: &[(&str, &str)],
-    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>)> {
+    ) -> Result<std::result::Result<Answered, Refused>> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields);
         let request = self.http.post(self.address(path));
@@ -158,8 +165,13 @@ impl Orchestrator {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.finish());
         let response = request.send().await.map_err(|e| self.unreachable(&e))?;
-        let status = response.status();
-        Ok((status, self.bytes(response).await?))
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let body = self.bytes(response).await?;
+        if status.is_success() {
+            return Ok(Ok(Answered { body }));
+        }
+        let error = self.refusal(status, retry_after, &body);
+        Ok(Err(Refused { error, body }))
     }
 
     /// Opens a stream of events.
@@ -169,7 +181,13 @@ impl Orchestrator {
         if let Some(last) = last {
             request = request.header("last-event-id", last.to_string());
         }
-        self.send(request).await
+        let response = self.send(request).await?;
+        let kind = response.headers().get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("text/event-stream") {
+            return Err(self.strange("it answered with something else than events"));
+        }
+        Ok(response)
     }
 
     pub(crate) fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T> {
@@ -240,25 +258,20 @@ impl Orchestrator {
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(self.refusal(response).await)
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let body = self.bytes(response).await?;
+        Err(self.refusal(status, retry_after, &body))
     }
 
-    async fn refusal(&self, response: Response) -> ControlError {
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-        let bytes = match self.bytes(response).await {
-            Ok(bytes) => bytes,
-            Err(error) => return error,
-        };
-        if let Ok(conflict) = serde_json::from_slice::<WorkspaceConflict>(&bytes) {
+    fn refusal(&self, status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> ControlError {
+        if let Ok(conflict) = serde_json::from_slice::<WorkspaceConflict>(body) {
             let existing = Box::new(conflict.existing);
             return ControlError::Exists { existing };
         }
-        match serde_json::from_slice::<ErrorBody>(&bytes) {
+        match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => ControlError::Refused {
                 code: body.code,
-                message: body.message,
+                message: in_bounds(&body.message),
                 retry_after,
             },
             // A proxy on the way speaks for a server that is away.
@@ -285,6 +298,40 @@ impl Orchestrator {
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
+    }
+}
+
+/// The body of an answer.
+pub(crate) struct Answered {
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+/// A refusal, and its body for those who know more of its form.
+pub(crate) struct Refused {
+    pub(crate) error: ControlError,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+impl From<Refused> for ControlError {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
+fn retry_after(response: &Response) -> Option<u64> {
+    let value = response.headers().get(RETRY_AFTER)?;
+    value.to_str().ok()?.parse().ok()
+}
+
+/// A server's message: a sentence and the next step, and no more of either than a person
+/// reads. What it makes of the lines is no one else's.
+fn in_bounds(message: &str) -> String {
+    let cut = |line: &str| line.chars().take(LONGEST_SENTENCE).collect::<String>();
+    let mut lines = message.lines();
+    let first = cut(lines.next().unwrap_or_default());
+    match lines.find(|line| line.starts_with("hint: ")) {
+        Some(hint) => format!("{first}\n{}", cut(hint)),
+        None => first,
     }
 }
 

@@ -11,6 +11,8 @@ use crate::error::{ControlError, Result};
 /// The program's name at the orchestrator.
 const CLIENT: &str = "artifacts";
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// No server lets a code count for longer, in seconds.
+const LONGEST: u64 = 3600;
 /// RFC 8628 §3.5: so much is added whenever the server asks for less.
 const SLOWER: Duration = Duration::from_secs(5);
 
@@ -28,20 +30,10 @@ pub async fn begin(
         ("machine", machine),
         ("scope", scope.as_str()),
     ];
-    let (status, body) = orchestrator
+    let answer = orchestrator
         .form("/oauth/device_authorization", &fields)
         .await?;
-    if status.is_success() {
-        return orchestrator.parse(&body);
-    }
-    Err(match serde_json::from_slice::<api::ErrorBody>(&body) {
-        Ok(body) => ControlError::Refused {
-            code: body.code,
-            message: body.message,
-            retry_after: None,
-        },
-        Err(_) => orchestrator.strange(&format!("it answered {status}")),
-    })
+    orchestrator.parse(&answer?.body)
 }
 
 /// Asks again and again whether somebody has approved. A server that is away for a moment
@@ -53,8 +45,8 @@ pub async fn wait(
     orchestrator: &Orchestrator,
     asked: &DeviceAuthorization,
 ) -> Result<SessionToken> {
-    let end = Instant::now() + Duration::from_secs(asked.expires_in);
-    let mut pause = Duration::from_secs(asked.interval.max(1));
+    let end = Instant::now() + Duration::from_secs(asked.expires_in.clamp(1, LONGEST));
+    let mut pause = Duration::from_secs(asked.interval.clamp(1, 60));
     loop {
         if Instant::now() + pause > end {
             return Err(ControlError::CodeEnded);
@@ -83,33 +75,22 @@ async fn poll(orchestrator: &Orchestrator, code: &Secret) -> Result<Answer> {
         ("device_code", code.expose()),
         ("client_id", CLIENT),
     ];
-    let (status, body) = orchestrator.form("/oauth/token", &fields).await?;
-    if status.is_success() {
-        return orchestrator.parse(&body).map(Answer::Session);
-    }
-    if let Ok(refusal) = serde_json::from_slice::<OAuthError>(&body) {
-        return match refusal.error {
-            DeviceTokenError::AuthorizationPending => Ok(Answer::NotYet),
-            DeviceTokenError::SlowDown => Ok(Answer::Slower),
-            DeviceTokenError::AccessDenied => Err(ControlError::Denied {
-                url: orchestrator.url().clone(),
-            }),
-            DeviceTokenError::ExpiredToken => Err(ControlError::CodeEnded),
-            DeviceTokenError::InvalidGrant | DeviceTokenError::UnsupportedGrantType => {
-                Err(ControlError::Refused {
-                    code: refusal.code,
-                    message: refusal.message,
-                    retry_after: None,
-                })
-            }
-        };
-    }
-    match serde_json::from_slice::<api::ErrorBody>(&body) {
-        Ok(body) => Err(ControlError::Refused {
-            code: body.code,
-            message: body.message,
-            retry_after: None,
+    let refused = match orchestrator.form("/oauth/token", &fields).await? {
+        Ok(answer) => return orchestrator.parse(&answer.body).map(Answer::Session),
+        Err(refused) => refused,
+    };
+    let Ok(refusal) = serde_json::from_slice::<OAuthError>(&refused.body) else {
+        return Err(refused.error);
+    };
+    match refusal.error {
+        DeviceTokenError::AuthorizationPending => Ok(Answer::NotYet),
+        DeviceTokenError::SlowDown => Ok(Answer::Slower),
+        DeviceTokenError::AccessDenied => Err(ControlError::Denied {
+            url: orchestrator.url().clone(),
         }),
-        Err(_) => Err(orchestrator.strange(&format!("it answered {status}"))),
+        DeviceTokenError::ExpiredToken => Err(ControlError::CodeEnded),
+        DeviceTokenError::InvalidGrant | DeviceTokenError::UnsupportedGrantType => {
+            Err(refused.error)
+        }
     }
 }

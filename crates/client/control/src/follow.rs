@@ -13,7 +13,7 @@ use api::{
 };
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use sse_stream::{Sse, SseStream};
+use sse_stream::{Sse, SseByteStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -27,6 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// A stream that lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
+/// A thousand keys of 1,024 bytes, escaped.
+const LARGEST_EVENT: usize = 8 << 20;
 /// How often a mount looks whether there is something new to say of itself.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it says so when there is nothing new (`LiveMount::FORGOTTEN_AFTER_SECONDS`).
@@ -89,10 +91,13 @@ pub async fn run(
     loop {
         let began = Instant::now();
         let ended = following.stream().await;
-        let trouble = ended.as_ref().err().map(ToString::to_string);
+        let trouble = match &ended {
+            Ok(()) => "the server ended the stream; connecting again".to_owned(),
+            Err(error) => error.to_string(),
+        };
         following.standing.send_modify(|standing| {
             standing.connected = false;
-            standing.trouble = trouble;
+            standing.trouble = Some(trouble);
         });
         if began.elapsed() >= GOOD {
             pause = FIRST_PAUSE;
@@ -124,15 +129,35 @@ impl Following {
             standing.connected = true;
             standing.trouble = None;
         });
-        let mut messages = SseStream::from_bytes_stream(response.bytes_stream());
+        let mut size = EventSize::default();
+        let bytes = response.bytes_stream().map(|chunk| match chunk {
+            Ok(chunk) if size.grows_by(&chunk) => {
+                Err(self.orchestrator.strange("an event without end"))
+            }
+            Ok(chunk) => Ok(chunk),
+            Err(error) => Err(self.orchestrator.unreachable(&error)),
+        });
+        let mut messages = std::pin::pin!(SseByteStream::new(bytes));
         while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| ControlError::Unreachable {
-                url: self.orchestrator.url().clone(),
-                reason: error.to_string(),
-            })?;
-            self.take(&message)?;
+            let message = message.map_err(|error| self.broken(error))?;
+            self.take(&message);
         }
         Ok(())
+    }
+
+    /// What a stream broke off with.
+    fn broken(&self, error: sse_stream::Error) -> ControlError {
+        let reason = match error {
+            sse_stream::Error::Body(cause) => match cause.downcast::<ControlError>() {
+                Ok(known) => return *known,
+                Err(other) => other.to_string(),
+            },
+            other => other.to_string(),
+        };
+        ControlError::Unreachable {
+            url: self.orchestrator.url().clone(),
+            reason,
+        }
     }
 
     /// Says that the key is used, and hears whether it still counts: what happened while
@@ -142,24 +167,33 @@ impl Following {
             return Ok(());
         };
         match self.orchestrator.key_in_use(key).await {
-            Err(error) if error.is(ErrorCode::Conflict) || error.is(ErrorCode::NotFound) => {
+            Err(error) if error.is(ErrorCode::Conflict) => {
                 self.end_writes();
+                Ok(())
+            }
+            // Of other tenants' keys it says that there are none: the login is another's by
+            // now, and says nothing about the key. The store does.
+            Err(error) if error.is(ErrorCode::NotFound) => {
+                tracing::warn!("the login does not know the key of this mount");
                 Ok(())
             }
             other => other,
         }
     }
 
-    fn take(&self, message: &Sse) -> Result<()> {
+    fn take(&self, message: &Sse) {
         if let Some(data) = message.data.as_deref().filter(|data| !data.is_empty()) {
-            self.heed(self.orchestrator.parse(data.as_bytes())?);
+            match serde_json::from_str(data) {
+                Ok(event) => self.heed(event),
+                // A later version's. Whatever it is about may have changed.
+                Err(_) => self.follower.resync(),
+            }
         }
         let number = message.id.as_deref().and_then(|id| id.parse().ok());
         if let Some(number) = number {
             self.standing
                 .send_modify(|standing| standing.last_event_id = Some(number));
         }
-        Ok(())
     }
 
     fn heed(&self, event: Event) {
@@ -210,6 +244,28 @@ impl Following {
     /// A number of its own for each mount, from 0 to 1.
     fn spread(&self) -> f64 {
         f64::from(self.subject.mount.uuid().as_bytes()[15]) / 255.0
+    }
+}
+
+/// How much of an event has come in: events end with an empty line.
+#[derive(Default)]
+struct EventSize {
+    bytes: usize,
+    at_line_start: bool,
+}
+
+impl EventSize {
+    /// Takes a chunk in; whether the event is larger than any may be.
+    fn grows_by(&mut self, chunk: &[u8]) -> bool {
+        for byte in chunk {
+            match byte {
+                b'\n' if self.at_line_start => self.bytes = 0,
+                b'\r' => {}
+                _ => self.bytes += 1,
+            }
+            self.at_line_start = *byte == b'\n' || (*byte == b'\r' && self.at_line_start);
+        }
+        self.bytes > LARGEST_EVENT
     }
 }
 

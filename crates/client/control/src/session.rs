@@ -1,17 +1,19 @@
 //! Where a login is kept on this machine: in the keyring that is configured, else in a file
-//! of mode 0600 beside the storage keys. One for each orchestrator.
+//! of mode 0600 beside the storage keys. One for each orchestrator, and one beside it for what
+//! an operator does, so that neither takes the other's place.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::{Secret, SessionId, Timestamp};
+use api::{Scope, Secret, SessionId, Timestamp};
 use credentials::keyring::{EntryName, Keyring, Secret as Kept};
 use credentials::{Endpoint, Error, Folder, Paths, Privacy};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::client::Tokens;
+use crate::client::{Orchestrator, Tokens};
 
 /// A login at an orchestrator.
 #[derive(Serialize, Deserialize)]
@@ -47,9 +49,9 @@ impl Sessions {
     ///
     /// # Errors
     /// The place is unreadable, exposed to others, or locked.
-    pub fn load(&self, url: &Endpoint) -> credentials::Result<Option<Session>> {
+    pub fn load(&self, url: &Endpoint, scope: Scope) -> credentials::Result<Option<Session>> {
         let bytes = match self {
-            Self::Keyring(keyring) => match keyring.load(&entry(url)?)? {
+            Self::Keyring(keyring) => match keyring.load(&entry(url, scope)?)? {
                 Some(kept) => Zeroizing::new(kept.expose().to_vec()),
                 None => return Ok(None),
             },
@@ -57,7 +59,7 @@ impl Sessions {
                 let Some(folder) = open(path)? else {
                     return Ok(None);
                 };
-                match folder.read(&name(url), Privacy::Secret)? {
+                match folder.read(&name(url, scope), Privacy::Secret)? {
                     Some(bytes) => bytes,
                     None => return Ok(None),
                 }
@@ -65,7 +67,7 @@ impl Sessions {
         };
         let session: Session =
             serde_json::from_slice(&bytes).map_err(|_| Error::MalformedKeyFile {
-                path: self.place(url).into(),
+                path: self.place(url, scope).into(),
                 line: 1,
                 reason: "it is not the login that was written".into(),
             })?;
@@ -76,25 +78,27 @@ impl Sessions {
     ///
     /// # Errors
     /// It could not be kept; "kept" is only said of what was read back.
-    pub fn save(&self, session: &Session) -> credentials::Result<()> {
+    pub fn save(&self, session: &Session, scope: Scope) -> credentials::Result<()> {
         let text = serde_json::to_vec(session).map_err(|_| Error::NotKept {
-            path: self.place(&session.url).into(),
+            path: self.place(&session.url, scope).into(),
         })?;
         let text = Zeroizing::new(text);
         match self {
-            Self::Keyring(keyring) => keyring.store(&entry(&session.url)?, &Kept::from(text)),
+            Self::Keyring(keyring) => {
+                keyring.store(&entry(&session.url, scope)?, &Kept::from(text))
+            }
             Self::Files(path) => {
                 if let Some(parent) = path.parent() {
                     Folder::create(parent)?;
                 }
                 let folder = Folder::create(path)?;
                 let _lock = folder.lock()?;
-                folder.replace(&name(&session.url), &text)?;
-                let back = folder.read(&name(&session.url), Privacy::Secret)?;
+                folder.replace(&name(&session.url, scope), &text)?;
+                let back = folder.read(&name(&session.url, scope), Privacy::Secret)?;
                 match back.is_some_and(|back| *back == *text) {
                     true => Ok(()),
                     false => Err(Error::NotKept {
-                        path: self.place(&session.url).into(),
+                        path: self.place(&session.url, scope).into(),
                     }),
                 }
             }
@@ -105,32 +109,33 @@ impl Sessions {
     ///
     /// # Errors
     /// It is still there.
-    pub fn forget(&self, url: &Endpoint) -> credentials::Result<bool> {
+    pub fn forget(&self, url: &Endpoint, scope: Scope) -> credentials::Result<bool> {
         match self {
-            Self::Keyring(keyring) => keyring.remove(&entry(url)?),
+            Self::Keyring(keyring) => keyring.remove(&entry(url, scope)?),
             Self::Files(path) => match open(path)? {
                 None => Ok(false),
                 Some(folder) => {
                     let _lock = folder.lock()?;
-                    folder.remove(&name(url))
+                    folder.remove(&name(url, scope))
                 }
             },
         }
     }
 
     /// Where that is, as people read it.
-    pub fn place(&self, url: &Endpoint) -> String {
+    pub fn place(&self, url: &Endpoint, scope: Scope) -> String {
         match self {
             Self::Keyring(keyring) => keyring.place(),
-            Self::Files(path) => path.join(name(url)).display().to_string(),
+            Self::Files(path) => path.join(name(url, scope)).display().to_string(),
         }
     }
 
     /// The tokens of the login at an orchestrator, read anew for each call.
-    pub fn tokens(&self, url: Endpoint) -> Arc<dyn Tokens> {
+    pub fn tokens(&self, url: Endpoint, scope: Scope) -> Arc<dyn Tokens> {
         Arc::new(Saved {
             sessions: self.clone(),
             url,
+            scope,
         })
     }
 }
@@ -138,11 +143,12 @@ impl Sessions {
 struct Saved {
     sessions: Sessions,
     url: Endpoint,
+    scope: Scope,
 }
 
 impl Tokens for Saved {
     fn token(&self) -> credentials::Result<Option<SecretString>> {
-        let session = self.sessions.load(&self.url)?;
+        let session = self.sessions.load(&self.url, self.scope)?;
         Ok(session.map(|session| session.token.into_inner()))
     }
 }
@@ -150,13 +156,19 @@ impl Tokens for Saved {
 /// A service token or a session that the environment gives, as a login for one server.
 impl Session {
     /// A login that nobody began here.
-    pub fn given(url: Endpoint, token: &SecretString) -> Self {
+    pub fn given(url: Endpoint, token: SecretString) -> Self {
         Self {
             url,
-            token: SecretString::from(token.expose_secret().to_owned()).into(),
+            token: token.into(),
             session_id: None,
             expires_at: None,
         }
+    }
+
+    /// The orchestrator, with this login.
+    pub fn holder(&self, orchestrator: &Orchestrator) -> Orchestrator {
+        let token = SecretString::from(self.token.expose().to_owned());
+        orchestrator.clone().with(Arc::new(token))
     }
 }
 
@@ -169,9 +181,9 @@ fn open(path: &std::path::Path) -> credentials::Result<Option<Folder>> {
     Folder::open(path)
 }
 
-/// The address without what file names and entries do not take. Two addresses that differ in
-/// that alone would meet; the login inside names its own.
-fn name(url: &Endpoint) -> String {
+/// The address without what file names and entries do not take, for people, and a part of its
+/// hash, so that no two addresses meet.
+fn name(url: &Endpoint, scope: Scope) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || c == '.' {
             c
@@ -179,11 +191,17 @@ fn name(url: &Endpoint) -> String {
             '-'
         }
     };
-    url.as_str().chars().map(plain).take(100).collect()
+    let shown: String = url.as_str().chars().map(plain).take(80).collect();
+    let hash = Sha256::digest(url.as_str());
+    let operator = match scope {
+        Scope::Tenant => "",
+        Scope::Operator => "-operator",
+    };
+    format!("{shown}-{}{operator}", hex::encode(&hash[..4]))
 }
 
-fn entry(url: &Endpoint) -> credentials::Result<EntryName> {
-    format!("orchestrator/{}", name(url)).parse()
+fn entry(url: &Endpoint, scope: Scope) -> credentials::Result<EntryName> {
+    format!("orchestrator/{}", name(url, scope)).parse()
 }
 
 #[cfg(test)]
@@ -191,11 +209,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use credentials::keyring::MemoryKeyring;
+    use secrecy::ExposeSecret;
 
     use super::*;
 
+    const TENANT: Scope = Scope::Tenant;
+
     fn session(url: &str, token: &str) -> Session {
-        Session::given(url.parse().expect("an address"), &token.to_owned().into())
+        Session::given(url.parse().expect("an address"), token.to_owned().into())
     }
 
     #[test]
@@ -204,17 +225,26 @@ mod tests {
         let files = Sessions::in_files(&Paths::under(home.path()));
         for place in [files, Sessions::Keyring(Arc::new(MemoryKeyring::new()))] {
             let url: Endpoint = "https://a.example:8443".parse().expect("an address");
-            assert!(place.load(&url).expect("readable").is_none());
-            place.save(&session(url.as_str(), "one")).expect("saved");
-            place.save(&session(url.as_str(), "two")).expect("saved");
-            let token = place.tokens(url.clone()).token().expect("readable");
+            assert!(place.load(&url, TENANT).expect("readable").is_none());
+            place
+                .save(&session(url.as_str(), "one"), TENANT)
+                .expect("saved");
+            place
+                .save(&session(url.as_str(), "two"), TENANT)
+                .expect("saved");
+            let token = place.tokens(url.clone(), TENANT).token().expect("readable");
             assert_eq!(token.expect("a token").expose_secret(), "two");
-            // Another address that has the same name here.
             let near: Endpoint = "https://a.example-8443".parse().expect("an address");
-            assert_eq!(name(&near), name(&url));
-            assert!(place.load(&near).expect("readable").is_none());
-            assert!(place.forget(&url).expect("removed"));
-            assert!(!place.forget(&url).expect("nothing there"));
+            assert!(place.load(&near, TENANT).expect("readable").is_none());
+            assert!(!place.forget(&near, TENANT).expect("nothing there"));
+            assert!(
+                place
+                    .load(&url, Scope::Operator)
+                    .expect("readable")
+                    .is_none()
+            );
+            assert!(place.forget(&url, TENANT).expect("removed"));
+            assert!(!place.forget(&url, TENANT).expect("nothing there"));
         }
     }
 
@@ -223,14 +253,16 @@ mod tests {
         let home = tempfile::tempdir().expect("a temporary folder");
         let place = Sessions::in_files(&Paths::under(home.path()));
         let url: Endpoint = "https://a.example".parse().expect("an address");
-        place.save(&session(url.as_str(), "one")).expect("saved");
-        let path = PathBuf::from(place.place(&url));
+        place
+            .save(&session(url.as_str(), "one"), TENANT)
+            .expect("saved");
+        let path = PathBuf::from(place.place(&url, TENANT));
         let mode = |path: &PathBuf| path.metadata().expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         let open = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(&path, open).expect("chmod");
         assert_eq!(
-            place.load(&url).err(),
+            place.load(&url, TENANT).err(),
             Some(Error::ReadableByOthers { path, mode: 0o644 })
         );
     }

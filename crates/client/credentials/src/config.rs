@@ -523,16 +523,18 @@ mod tests {
 
     #[test]
     fn other_settings_that_mean_nothing_are_named() {
-        let text = "colour = 1\n[auth]\nkeyrings = 1\n[profiles.ci]\nidentiy = \"x\"\n[orchestrator]\nurl = \"https://o\"\n";
+        let text = "colour = 1\n[auth]\nkeyrings = 1\n[profiles.ci]\nidentiy = \"x\"\n[orchestrator]\nurl = \"https://o\"\nuri = 1\n";
         let (_home, paths) = machine(text);
         let config = Config::load(&paths).expect("good");
         let expected = [
             "colour",
-            "orchestrator",
+            "orchestrator.uri",
             "profiles.ci.identiy",
             "auth.keyrings",
         ];
         assert_eq!(config.unknown(), expected);
+        let url = config.orchestrator().map(ToString::to_string);
+        assert_eq!(url.as_deref(), Some("https://o"));
     }
 
     /// Not a test of its own: what the processes below do until they are killed.

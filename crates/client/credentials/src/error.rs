@@ -369,7 +369,7 @@ impl Error {
     }
 
     /// What the operating system said about `path`.
-    pub(crate) fn io(action: &'static str, path: &Path, error: impl Into<std::io::Error>) -> Self {
+    pub fn io(action: &'static str, path: &Path, error: impl Into<std::io::Error>) -> Self {
         Self::Io {
             action,
             path: path.to_owned(),

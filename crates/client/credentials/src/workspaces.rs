@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bucket::probe::Capabilities;
 use model::{Handle, WorkspaceName};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
@@ -69,17 +70,46 @@ pub struct Registration {
     /// Whether its keys are issued by the orchestrator; otherwise they are the user's own.
     #[serde(default)]
     pub managed: bool,
-    /// The number of the key that this machine was issued.
+    /// The key that this machine was issued by its login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential_id: Option<Uuid>,
+    pub key: Option<IssuedKey>,
+    /// The key that a ticket was exchanged for: it opens no more than the ticket says, whatever
+    /// this machine's own may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket_key: Option<IssuedKey>,
+}
+
+/// A key that an orchestrator has issued, without its secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedKey {
+    /// Its number there.
+    pub id: Uuid,
+    /// The tenant that it was issued to. To others the orchestrator says that there is none.
+    pub tenant_id: Uuid,
 }
 
 impl Registration {
-    /// The profile under which an issued key is kept on this machine: one for each workspace.
+    /// The profile under which the login's key is kept on this machine: one for each workspace
+    /// of each orchestrator.
     pub fn key_profile(&self) -> KeyProfile {
-        let text = format!("managed-{}", self.workspace_id.simple());
+        self.profile("managed")
+    }
+
+    /// The same for a ticket's key.
+    pub fn ticket_profile(&self) -> KeyProfile {
+        self.profile("ticket")
+    }
+
+    /// A number is unique at one orchestrator only, and whoever runs another chooses it.
+    fn profile(&self, what: &str) -> KeyProfile {
+        let mut place = Sha256::new();
+        place.update(self.url.as_str());
+        place.update([0]);
+        place.update(self.workspace_id.as_bytes());
+        let digest = hex::encode(&place.finalize()[..16]);
+        let text = format!("{what}-{digest}");
         text.parse()
-            .expect("letters, digits and a dash, 40 of them")
+            .expect("letters, digits and a dash, 40 of them at most")
     }
 }
 
@@ -88,9 +118,10 @@ impl WorkspaceConfig {
     /// nobody chose another.
     pub fn uses_issued_key(&self) -> bool {
         let issued = self.orchestrator.as_ref().filter(|known| known.managed);
-        issued.is_some_and(|known| self.profile == known.key_profile())
-            && self.identity.is_none()
-            && self.aws_profile.is_none()
+        let issued_here = |known: &Registration| {
+            [known.key_profile(), known.ticket_profile()].contains(&self.profile)
+        };
+        issued.is_some_and(issued_here) && self.identity.is_none() && self.aws_profile.is_none()
     }
 }
 

@@ -176,6 +176,13 @@ impl Tree {
         }
     }
 
+    /// Lets a listing that began before count as old.
+    pub(crate) fn doubt(&mut self, directory: Ino, before: Stamp) {
+        if let Ok(directory) = self.directory_mut(directory) {
+            directory.doubted = Some(before);
+        }
+    }
+
     /// Lets every listing that began before count as old, and gives the directories whose
     /// names were used last, at most so many.
     pub(crate) fn doubt_listings(&mut self, before: Stamp, most: usize) -> Vec<Ino> {

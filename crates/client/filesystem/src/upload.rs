@@ -326,9 +326,6 @@ impl Core {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if self.is_frozen() {
-                return Err(FsError::Denied);
-            }
             {
                 let mut state = self.state();
                 let node = state.tree.node(ino)?;
@@ -344,6 +341,9 @@ impl Core {
                     state.forced.remove(&ino);
                     return Ok(());
                 };
+                if self.is_frozen() {
+                    return Err(FsError::Denied);
+                }
                 let since = *tries.get_or_insert(op.tries);
                 if let Some(error) = op.error.as_ref().filter(|_| op.tries > since && !running) {
                     return Err(error.clone());

@@ -26,6 +26,10 @@ const GATHER: Duration = Duration::from_millis(5);
 /// A directory in which changes are told one after the other is listed for them a quarter of
 /// the time at the most, so that a large one does not keep the store busy.
 const PAUSE_PER_LISTING: u32 = 3;
+/// So many directories that somebody spoke of are listed at one time.
+const TOLD_AT_ONCE: usize = 16;
+/// Anything may have changed: that is seen to once in this time at most.
+const RESYNC_PAUSE: Duration = Duration::from_secs(1);
 /// After a gap in what is told so many directories are listed without anybody asking.
 const LISTED_AFTER_A_GAP: usize = 256;
 /// How exactly the end of that pause is kept.
@@ -44,6 +48,10 @@ pub(crate) struct Watching {
     costs: HashMap<Ino, (Stamp, Option<Duration>)>,
     /// When directories were listed for their watchers, within the last period.
     begun: VecDeque<Stamp>,
+    /// Anything may have changed, and that was not seen to yet.
+    resync: bool,
+    /// When that was last seen to.
+    resynced: Option<Stamp>,
     /// Wakes the task that lists.
     pub(crate) more: Arc<Notify>,
 }
@@ -77,13 +85,18 @@ impl Filesystem {
     /// An object of the attribute index stands for the directory whose attributes it holds.
     pub fn refresh(&self, keys: &[String]) {
         let index = format!("{}{FOLDER}", self.core.settings.prefix);
+        let now = Stamp::now();
         let mut state = self.core.state();
         for key in keys {
             let directory = match key.strip_prefix(&index) {
                 Some(place) => state.told_of_attributes(&self.core.settings.prefix, place),
                 None => state.tree.listed_above(key),
             };
-            state.watching.told.extend(directory);
+            if let Some(directory) = directory {
+                // Whoever asks before its turn comes is shown nothing old.
+                state.tree.doubt(directory, now);
+                state.watching.told.insert(directory);
+            }
         }
         state.watching.more.notify_one();
     }
@@ -93,9 +106,7 @@ impl Filesystem {
     /// names are used again.
     pub fn resync(&self) {
         let mut state = self.core.state();
-        state.index.catalogue.outdated("");
-        let known = state.tree.doubt_listings(Stamp::now(), LISTED_AFTER_A_GAP);
-        state.watching.told.extend(known);
+        state.watching.resync = true;
         state.watching.more.notify_one();
     }
 }
@@ -121,10 +132,16 @@ pub(crate) async fn run(core: Arc<Core>) {
             () = wait => {}
             () = core.stop.cancelled() => return,
         }
-        let due = core.state().due(core.settings.attr_ttl);
+        let due = {
+            let mut state = core.state();
+            state.resync_if_due();
+            state.due(core.settings.attr_ttl)
+        };
         for directory in due {
-            // A directory that is gone by now needs no listing.
-            let _ = listing::again(&core, directory);
+            if listing::again(&core, directory).is_err() {
+                // It is gone by now and needs no listing.
+                core.state().watching.costs.remove(&directory);
+            }
         }
     }
 }
@@ -132,6 +149,9 @@ pub(crate) async fn run(core: Arc<Core>) {
 impl Watching {
     /// When to look again without being woken; `None` while nothing is to be listed.
     fn tick(&self) -> Option<Duration> {
+        if self.resync {
+            return Some(SHORT_TICK);
+        }
         match (self.told.is_empty(), self.watched.is_empty()) {
             (true, true) => None,
             (true, false) => Some(TICK),
@@ -154,7 +174,14 @@ impl Watching {
     pub(crate) fn took(&mut self, directory: Ino, began: Stamp) {
         if let Some(cost) = self.costs.get_mut(&directory) {
             *cost = (began, Some(began.age()));
+            self.more.notify_one();
         }
+    }
+
+    /// How many more may be listed now because somebody spoke of them.
+    fn room(&self) -> usize {
+        let running = self.costs.values().filter(|(_, took)| took.is_none());
+        TOLD_AT_ONCE.saturating_sub(running.count())
     }
 
     /// Whether a directory that somebody spoke of may be listed again already.
@@ -192,6 +219,20 @@ impl Watching {
 }
 
 impl State {
+    /// Lets every listing count as old, where that is called for and was not done just now.
+    fn resync_if_due(&mut self) {
+        let rested = self.watching.resynced;
+        if !self.watching.resync || rested.is_some_and(|last| last.age() < RESYNC_PAUSE) {
+            return;
+        }
+        let now = Stamp::now();
+        self.watching.resync = false;
+        self.watching.resynced = Some(now);
+        self.index.catalogue.outdated("");
+        let known = self.tree.doubt_listings(now, LISTED_AFTER_A_GAP);
+        self.watching.told.extend(known);
+    }
+
     /// The directory whose attributes a document of the index holds, if its names are known;
     /// `place` is the document's key after what all of them begin with.
     fn told_of_attributes(&mut self, prefix: &str, place: &str) -> Option<Ino> {
@@ -216,8 +257,9 @@ impl State {
         // A listing that is under way may have begun before the change: it does not count.
         let told = std::mem::take(&mut self.watching.told);
         let may = |ino: &Ino| !self.listings.is_running(*ino) && self.watching.is_rested(*ino);
-        let (now, later): (HashSet<Ino>, HashSet<Ino>) = told.into_iter().partition(may);
+        let (now, mut later): (HashSet<Ino>, HashSet<Ino>) = told.into_iter().partition(may);
         let mut due: Vec<Ino> = now.into_iter().collect();
+        later.extend(due.drain(self.watching.room().min(due.len())..));
         self.watching.told = later;
         self.watching.begin(&due);
         if self.listings.is_offline() {

@@ -279,3 +279,49 @@ async fn keys(bucket: &dyn bucket::Bucket, prefix: &str) -> Vec<String> {
     let found = page.objects.into_iter();
     found.map(|object| object.key.to_string()).collect()
 }
+
+#[tokio::test]
+async fn news_of_very_many_directories_do_not_storm_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, bucket) = memory();
+    for at in 0..300 {
+        put(&*bucket, &format!("{at:03}/file"), "1").await;
+    }
+    let faulty = Arc::new(Faulty::new(Arc::clone(&bucket)));
+    let slow: Arc<dyn bucket::Bucket> = Arc::<Faulty>::clone(&faulty);
+    let mut patient = settings(folder.path(), "ada");
+    patient.attr_ttl = Duration::from_secs(3600);
+    let (ada, notes) = open(&slow, patient).await;
+    for at in 0..300 {
+        ada.names(&format!("{at:03}")).await.unwrap();
+    }
+    for at in 0..300 {
+        put(&*bucket, &format!("{at:03}/new"), "new").await;
+    }
+    faulty.add(Rule::new(Fault::Delay(Duration::from_millis(10))).on(Verb::List));
+    let before = memory.calls().list;
+    let keys: Vec<String> = (0..300).map(|at| format!("{at:03}/new")).collect();
+    ada.fs.refresh(&keys);
+    tokio::time::sleep(Duration::from_millis(8)).await;
+    // Every listing has begun by now that ever begins at once, and none has ended.
+    tokio::time::sleep(Duration::from_millis(8)).await;
+    let at_once = memory.calls().list - before;
+    assert!(at_once <= 40, "{at_once} listings at one time");
+    until("all is told", || {
+        notes
+            .all()
+            .iter()
+            .filter(|note| note.ends_with(" new"))
+            .count()
+            == 300
+    })
+    .await;
+    // Who asks before its turn has come is shown what is there.
+    ada.fs.refresh(&keys);
+    for at in (0..300).rev() {
+        assert_eq!(
+            ada.names(&format!("{at:03}")).await.unwrap(),
+            ["file", "new"]
+        );
+    }
+}

@@ -13,6 +13,7 @@ use super::mount::{self, address};
 use super::workspace::phases::{self, Wanted};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::registered::{is_over, own_handle};
 
 /// What is made where the tenant has no workspace yet.
 const FIRST: &str = "files";
@@ -55,13 +56,13 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<()> {
     };
     let known = usable(context, &orchestrator, &name)?;
     if known.is_none_or(|workspace| workspace.state == WorkspaceState::PendingFormat) {
-        phases::run(&name, &Wanted::Managed, context)?;
+        phases::run(&orchestrator, &name, &Wanted::Managed, context)?;
     }
     let address = WorkspaceAddress {
-        handle: Some(phases::handle(context, &orchestrator)?),
+        handle: Some(own_handle(context, &orchestrator)?),
         name,
     };
-    let local = address::settle(&address, None, context)?;
+    let local = address::settle_at(orchestrator, &address, context)?;
     mount_there(&local, setup.path.clone(), context)
 }
 
@@ -72,7 +73,7 @@ fn counts(context: &Context, orchestrator: &control::Orchestrator) -> Result<boo
     }
     match context.block_on(async { Ok(orchestrator.whoami().await) })? {
         Ok(_) => Ok(true),
-        Err(error) if error.is(ErrorCode::Unauthenticated) => Ok(false),
+        Err(error) if is_over(&error) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -107,7 +108,7 @@ fn usable(
     orchestrator: &control::Orchestrator,
     name: &WorkspaceName,
 ) -> Result<Option<Workspace>> {
-    let handle = phases::handle(context, orchestrator)?;
+    let handle = own_handle(context, orchestrator)?;
     match context.block_on(async { Ok(orchestrator.workspace(&handle, name).await) })? {
         Ok(workspace) => Ok(Some(workspace).filter(is_usable)),
         Err(error) if error.is(ErrorCode::NotFound) => Ok(None),

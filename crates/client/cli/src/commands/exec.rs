@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use filesystem::Status;
-use model::WorkspaceAddress;
+use model::{WorkspaceAddress, WorkspaceName};
 use mount::MountError;
 use mount::control::Outcome;
 use mount::units;
@@ -24,7 +24,9 @@ use super::mount::settings::Flags;
 use super::mount::values::Span;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::key_choice::Settled;
 use crate::process::{CoresAllowed, without_secrets};
+use crate::registered::{Right, give_back};
 
 /// Where the command finds the folder.
 const FOLDER_VARIABLE: &str = "ARTIFACTS_MOUNT";
@@ -71,9 +73,32 @@ pub(crate) struct Exec {
 }
 
 pub(crate) fn run(args: &Exec, context: &Context) -> Result<ExitCode> {
-    let keys = args.flags.keys().settled(context)?;
-    let name = address::settle(&args.name, args.flags.ticket().as_deref(), context)?;
-    let plan = Plan::new(&name, &args.path, &args.flags, keys, context)?;
+    let keys = args.flags.settled(context)?;
+    let meant = address::settle(&args.name, &args.flags, context)?;
+    let ended = mounted(args, &meant.name, keys, context);
+    // A sandbox is gone with its command, and with it the key that nobody else knows.
+    if let Some(right) = meant.issued {
+        return_key(&meant.name, right, &args.flags, context);
+    }
+    ended
+}
+
+fn return_key(name: &WorkspaceName, right: Right, flags: &Flags, context: &Context) {
+    let returned = address::orchestrator_of(name, flags, context)
+        .and_then(|orchestrator| give_back(context, &orchestrator, name, &[right]));
+    if let Err(left) = returned {
+        let hint = left.hint.as_deref().unwrap_or_default();
+        context.output.warn(&left.message, hint);
+    }
+}
+
+fn mounted(
+    args: &Exec,
+    name: &WorkspaceName,
+    keys: Settled,
+    context: &Context,
+) -> Result<ExitCode> {
+    let plan = Plan::new(name, &args.path, &args.flags, keys, context)?;
     context.block_on(async {
         // Before anything is mounted, so that no signal ends us half-way.
         let mut signals = signals()?;

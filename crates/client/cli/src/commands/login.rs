@@ -2,22 +2,23 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use api::{DeviceAuthorization, ErrorCode, Identity, Scope, Whoami as Me};
+use api::{DeviceAuthorization, Identity, Scope, Whoami as Me};
 use clap::Args;
 use control::{ControlError, Orchestrator, Session, Sessions, device};
-use credentials::{Config, Endpoint, WorkspaceConfig};
+use credentials::{Config, Endpoint, Registration};
 use model::WorkspaceName;
 use mount::Liveness;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::mount as mounting;
-use super::workspace::registered::give_back;
 use crate::context::{Context, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::input;
 use crate::orchestrator::machine_name;
 use crate::output::pairs;
+use crate::process::without_secrets;
+use crate::registered::{Returned, Right, give_back, is_over};
 use crate::variables;
 
 /// Lets this machine in at an orchestrator: somebody who is signed in there approves it in a
@@ -89,89 +90,98 @@ pub(crate) fn login(command: &Login, context: &Context) -> Result<()> {
     if let Sessions::Keyring(keyring) = &sessions {
         check_lasting(keyring.as_ref())?;
     }
+    let scope = match command.operator {
+        true => Scope::Operator,
+        false => Scope::Tenant,
+    };
     let orchestrator = Orchestrator::new(url.clone())?;
-    if !command.again
-        && !command.operator
-        && let Some(me) = standing(context, &orchestrator, &sessions)?
+    // Where that cannot be read, nothing could be kept either.
+    let before = sessions.load(&url, scope)?;
+    if let Some(before) = before.as_ref().filter(|_| !command.again)
+        && let Some(me) = standing(context, &orchestrator, before)?
     {
         Config::set_orchestrator(&context.paths()?, &url)?;
         context.output.note("This machine is logged in already.");
-        return show(context, Shown::new(url, Some(me), kept(&sessions, context)));
+        return show(
+            context,
+            Shown::new(url.clone(), Some(me), sessions.place(&url, scope)),
+        );
     }
-    let scope = if command.operator {
-        Scope::Operator
-    } else {
-        Scope::Tenant
-    };
-    let machine = machine_name();
-    let (me, session) = context.block_on(async {
-        let asked = device::begin(&orchestrator, machine.as_str(), scope).await?;
-        invite(command, context, machine.as_str(), &asked);
-        let token = device::wait(&orchestrator, &asked).await?.access_token;
-        let mut session = Session::given(url.clone(), &token.into_inner());
-        let me = whoami_with(&orchestrator, &session).await?;
-        session.expires_at = me.expires_at;
-        session.session_id = match me.identity {
-            Identity::Person { session_id, .. } => session_id,
-            _ => None,
-        };
-        Ok((me, session))
-    })?;
-    let before = sessions.load(&url).ok().flatten();
-    if let Err(error) = sessions.save(&session) {
-        // A login that nobody has any more must not stay alive.
+    let session = ask(command, context, &orchestrator, scope)?;
+    if let Err(error) = sessions.save(&session, scope) {
+        // A login that nobody has must not stay alive.
         end(context, &orchestrator, &session);
         return Err(error.into());
     }
-    Config::set_orchestrator(&context.paths()?, &url)?;
     if let Some(before) = before {
         end(context, &orchestrator, &before);
     }
+    Config::set_orchestrator(&context.paths()?, &url)?;
+    let place = sessions.place(&url, scope);
     context.output.note(&format!(
-        "Logged in at {url}; the login is kept in {}.",
-        sessions.place(&url)
+        "Logged in at {url}; the login is kept in {place}."
     ));
-    show(context, Shown::new(url, Some(me), kept(&sessions, context)))
+    let holder = session.holder(&orchestrator);
+    let me = context.block_on(async { Ok(holder.whoami().await?) })?;
+    show(context, Shown::new(url, Some(me), place))
+}
+
+/// Waits until somebody lets this machine in.
+fn ask(
+    command: &Login,
+    context: &Context,
+    orchestrator: &Orchestrator,
+    scope: Scope,
+) -> Result<Session> {
+    let machine = machine_name();
+    let token = context.block_on(async {
+        let asked = device::begin(orchestrator, machine.as_str(), scope).await?;
+        invite(
+            command,
+            context,
+            machine.as_str(),
+            orchestrator.url(),
+            &asked,
+        );
+        Ok(device::wait(orchestrator, &asked).await?.access_token)
+    })?;
+    Ok(Session::given(
+        orchestrator.url().clone(),
+        token.into_inner(),
+    ))
 }
 
 /// Ends a session at the orchestrator that is used no more; one that is left ends by itself.
 fn end(context: &Context, orchestrator: &Orchestrator, session: &Session) {
-    let token = secrecy::SecretString::from(session.token.expose().to_owned());
-    let holder = orchestrator.clone().with(std::sync::Arc::new(token));
+    let holder = session.holder(orchestrator);
     let ended = context.block_on(async { Ok(holder.logout().await) });
     if let Ok(Err(error)) = ended {
         tracing::info!(%error, "an earlier login was not ended");
     }
 }
 
-/// Whom the saved login stands for, if there is one that counts.
+/// Whom a saved login stands for, if it counts.
 fn standing(
     context: &Context,
     orchestrator: &Orchestrator,
-    sessions: &Sessions,
+    session: &Session,
 ) -> Result<Option<Me>> {
-    let Some(session) = sessions.load(orchestrator.url())? else {
-        return Ok(None);
-    };
-    let asked = context.block_on(async { Ok(whoami_with(orchestrator, &session).await) })?;
-    match asked {
+    let holder = session.holder(orchestrator);
+    match context.block_on(async { Ok(holder.whoami().await) })? {
         Ok(me) => Ok(Some(me)),
-        Err(error) if error.is(ErrorCode::Unauthenticated) => Ok(None),
+        Err(error) if is_over(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn whoami_with(
-    orchestrator: &Orchestrator,
-    session: &Session,
-) -> std::result::Result<Me, ControlError> {
-    let token = secrecy::SecretString::from(session.token.expose().to_owned());
-    let holder = orchestrator.clone().with(std::sync::Arc::new(token));
-    holder.whoami().await
-}
-
 /// Tells the person what to do, and opens a browser where there is one.
-fn invite(command: &Login, context: &Context, machine: &str, asked: &DeviceAuthorization) {
+fn invite(
+    command: &Login,
+    context: &Context,
+    machine: &str,
+    url: &Endpoint,
+    asked: &DeviceAuthorization,
+) {
     let minutes = asked.expires_in / 60;
     let code = &asked.user_code;
     let text = if command.manual_code {
@@ -188,13 +198,18 @@ fn invite(command: &Login, context: &Context, machine: &str, asked: &DeviceAutho
     context
         .output
         .note(&format!("{text}\nWaiting, for {minutes} minutes at most…"));
-    if !command.manual_code && input::may_ask(context) {
-        open_browser(&asked.verification_uri_complete);
+    // What the server names is shown; only a page of its own is opened.
+    let page = &asked.verification_uri_complete;
+    let is_its_own = page
+        .strip_prefix(url.as_str())
+        .is_some_and(|path| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()));
+    if !command.manual_code && is_its_own && input::may_ask(context) {
+        open_browser(page, context);
     }
 }
 
-/// Best effort: the address was shown.
-fn open_browser(address: &str) {
+/// Best effort: the address was shown. The program gets none of our secrets.
+fn open_browser(address: &str, context: &Context) {
     let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"]
         .into_iter()
         .any(|name| std::env::var_os(name).is_some());
@@ -203,84 +218,121 @@ fn open_browser(address: &str) {
         _ if has_screen => "xdg-open",
         _ => return,
     };
-    let started = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg(address)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    if let Err(error) = started {
-        tracing::debug!(%error, program, "no browser was opened");
+        .stderr(Stdio::null());
+    if without_secrets(&mut command, context).is_err() {
+        return;
+    }
+    match command.spawn() {
+        // It hands the address on and ends.
+        Ok(mut child) => drop(std::thread::spawn(move || child.wait())),
+        Err(error) => tracing::debug!(%error, program, "no browser was opened"),
     }
 }
 
 pub(crate) fn logout(command: &Logout, context: &Context) -> Result<()> {
     let url = context.known_orchestrator(command.url.as_ref())?;
     let sessions = context.sessions()?;
-    if sessions.load(&url)?.is_none() {
-        return Err(ControlError::NotLoggedIn { url }.into());
-    }
-    let orchestrator = Orchestrator::new(url.clone())?.with(sessions.tokens(url.clone()));
-    let mut mine = workspaces_of(context, &url)?;
+    let Some(session) = sessions.load(&url, Scope::Tenant)? else {
+        return match sessions.load(&url, Scope::Operator)? {
+            Some(operator) => {
+                end(context, &Orchestrator::new(url.clone())?, &operator);
+                sessions.forget(&url, Scope::Operator)?;
+                context.output.note(&format!("Logged out at {url}."));
+                Ok(())
+            }
+            None => Err(ControlError::NotLoggedIn { url }.into()),
+        };
+    };
+    let orchestrator = session.holder(&Orchestrator::new(url.clone())?);
+    let (mine, mut alive) = workspaces_of(context, &url)?;
     if !command.force {
         refuse_mounted(context, &mine)?;
     }
-    let mut revoked = 0;
-    for (name, config) in &mut mine {
-        match give_back(context, &orchestrator, name, config) {
-            Ok(true) => revoked += 1,
-            Ok(false) => {}
-            // Without a login that counts nothing can be revoked by it.
-            Err(failure) => return Err(failure),
+    let mut returned = Returned::default();
+    for name in &mine {
+        match give_back(context, &orchestrator, name, &[Right::Login, Right::Ticket]) {
+            Ok(more) => {
+                returned.revoked += more.revoked;
+                returned.unconfirmed += more.unconfirmed;
+            }
+            // Nothing was done yet, and the same command can do all of it later.
+            Err(failure) if failure.code.is_temporary() => return Err(failure),
+            Err(failure) => alive.push(failure.message),
         }
     }
-    let ended = context.block_on(async { Ok(orchestrator.logout().await) })?;
-    match ended {
+    match context.block_on(async { Ok(orchestrator.logout().await) })? {
         Ok(()) => {}
         // It has ended already.
-        Err(error) if error.is(ErrorCode::Unauthenticated) => {}
+        Err(error) if is_over(&error) => {}
         Err(error) => return Err(error.into()),
     }
-    sessions.forget(&url)?;
-    context.output.note(&match revoked {
-        0 => format!("Logged out at {url}."),
-        1 => format!("Logged out at {url}; the one key of this machine is revoked."),
-        count => format!("Logged out at {url}; the {count} keys of this machine are revoked."),
-    });
+    if let Some(operator) = sessions.load(&url, Scope::Operator)? {
+        end(context, &orchestrator, &operator);
+        sessions.forget(&url, Scope::Operator)?;
+    }
+    sessions.forget(&url, Scope::Tenant)?;
+    tell(context, &url, returned, &alive)
+}
+
+fn tell(context: &Context, url: &Endpoint, returned: Returned, alive: &[String]) -> Result<()> {
+    let keys = match returned.revoked {
+        0 => String::new(),
+        1 => "; the one key of this machine is revoked".to_owned(),
+        count => format!("; the {count} keys of this machine are revoked"),
+    };
+    context.output.note(&format!("Logged out at {url}{keys}."));
     if context.output.is_json() {
-        let data = serde_json::json!({ "url": url, "revoked_keys": revoked });
+        let data = serde_json::json!({
+            "url": url,
+            "revoked_keys": returned.revoked,
+            "unconfirmed_keys": returned.unconfirmed,
+            "left": alive,
+        });
         context.output.data(&data, String::new)?;
+    }
+    if !alive.is_empty() {
+        return Err(Failure::new(Code::LeftUndone, alive.join("; "))
+            .with_hint("log in again, and take them back with: artifacts platform key list, then artifacts platform key revoke ID"));
+    }
+    if returned.unconfirmed > 0 {
+        let text = format!(
+            "{} keys count for the orchestrator no more, but their store has not confirmed that they are gone",
+            returned.unconfirmed
+        );
+        return Err(Failure::new(Code::LeftUndone, text)
+            .with_hint("it is asked again and again; nothing needs to be done here"));
     }
     Ok(())
 }
 
-fn workspaces_of(
-    context: &Context,
-    url: &Endpoint,
-) -> Result<Vec<(WorkspaceName, WorkspaceConfig)>> {
+/// The workspaces with keys of this orchestrator's, and what cannot be told of others.
+fn workspaces_of(context: &Context, url: &Endpoint) -> Result<(Vec<WorkspaceName>, Vec<String>)> {
     let workspaces = context.workspaces()?;
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for name in workspaces.names()? {
-        // A file that cannot be read names no key that could be revoked.
-        let Ok(config) = workspaces.load(&name) else {
-            continue;
-        };
-        let is_theirs = |known: &credentials::Registration| known.url == *url && known.managed;
-        if config.orchestrator.as_ref().is_some_and(is_theirs) {
-            found.push((name, config));
+        match workspaces.load(&name) {
+            Ok(config) => {
+                let is_theirs = |known: &Registration| known.url == *url && known.managed;
+                if config.orchestrator.as_ref().is_some_and(is_theirs) {
+                    found.push(name);
+                }
+            }
+            Err(error) => unread.push(format!("whether {name} has a key is not known: {error}")),
         }
     }
-    Ok(found)
+    Ok((found, unread))
 }
 
 /// A mount whose key dies can no longer upload what waits in it.
-fn refuse_mounted(context: &Context, mine: &[(WorkspaceName, WorkspaceConfig)]) -> Result<()> {
+fn refuse_mounted(context: &Context, mine: &[WorkspaceName]) -> Result<()> {
     let mounts = mounting::table(context)?.list()?;
     let served = mounts.into_iter().find(|(record, liveness)| {
-        *liveness != Liveness::Stale
-            && mine
-                .iter()
-                .any(|(name, _)| record.workspace == name.as_str())
+        *liveness != Liveness::Stale && mine.iter().any(|name| record.workspace == name.as_str())
     });
     let Some((record, _)) = served else {
         return Ok(());
@@ -297,7 +349,10 @@ fn refuse_mounted(context: &Context, mine: &[(WorkspaceName, WorkspaceConfig)]) 
 
 pub(crate) fn whoami(command: &Whoami, context: &Context) -> Result<ExitCode> {
     let url = context.known_orchestrator(command.url.as_ref())?;
-    let kept = kept(&context.sessions()?, context);
+    let kept = match context.given_token(&url)? {
+        Some(_) => format!("the variable {}", variables::TOKEN),
+        None => context.sessions()?.place(&url, Scope::Tenant),
+    };
     let orchestrator = context.orchestrator_at(url.clone())?;
     let asked = context.block_on(async { Ok(orchestrator.whoami().await) })?;
     match asked {
@@ -314,17 +369,6 @@ pub(crate) fn whoami(command: &Whoami, context: &Context) -> Result<ExitCode> {
             context.output.failure(&failure);
             Ok(failure.exit_code())
         }
-    }
-}
-
-/// Where a login is kept, or that the environment gives it.
-fn kept(sessions: &Sessions, context: &Context) -> String {
-    if variables::text(variables::TOKEN).is_some() {
-        return format!("the variable {}", variables::TOKEN);
-    }
-    match context.orchestrator_url(None) {
-        Ok(Some(url)) => sessions.place(&url),
-        _ => String::new(),
     }
 }
 

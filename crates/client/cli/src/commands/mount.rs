@@ -9,6 +9,7 @@ mod live;
 pub(crate) mod progress;
 pub(crate) mod serve;
 pub(crate) mod settings;
+mod ticket;
 pub(crate) mod values;
 
 use std::path::{Path, PathBuf};
@@ -63,13 +64,13 @@ pub(crate) fn run(args: &Mount, context: &Context) -> Result<ExitCode> {
         variables::take_over(handed::take(descriptor)?);
     }
     let keys = match args.own_keys {
-        true => Settled::Own,
-        false => args.flags.keys().settled(context)?,
+        true => args.flags.own_keys(),
+        false => args.flags.settled(context)?,
     };
     let name = match args.supervised {
         // The parent has settled it.
         true => args.name.name.clone(),
-        false => address::settle(&args.name, args.flags.ticket().as_deref(), context)?,
+        false => address::settle(&args.name, &args.flags, context)?.name,
     };
     let plan = Plan::new(&name, &args.path, &args.flags, keys, context)?;
     if args.supervised {
@@ -143,7 +144,8 @@ fn background(flags: &Flags, plan: &Plan, context: &Context) -> Result<Ready> {
 /// Which keys the background process is to take: just those that were settled here.
 fn word_of(keys: &Settled) -> String {
     match keys {
-        Settled::Own => "--own-keys".into(),
+        // The ticket, too, is told in a word of its own.
+        Settled::Own | Settled::Ticket => "--own-keys".into(),
         Settled::Profile(profile) => format!("--key-profile={profile}"),
         Settled::Aws(name) => format!("--aws-profile={name}"),
     }

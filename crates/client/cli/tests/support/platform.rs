@@ -156,10 +156,27 @@ impl Platform {
         self.answer(machine, line, "approve", 0)
     }
 
+    /// The same for a session in this tenant.
+    #[track_caller]
+    pub(crate) fn let_in_to(&self, machine: &Machine, line: &str, tenant: &str) -> String {
+        self.answer_for(machine, line, ("approve", tenant), 0)
+    }
+
     /// Runs a command that asks to be let in, gives this answer, and gives what it said on
     /// standard error.
     #[track_caller]
     pub(crate) fn answer(&self, machine: &Machine, line: &str, how: &str, code: i32) -> String {
+        self.answer_for(machine, line, (how, &self.tenant), code)
+    }
+
+    #[track_caller]
+    fn answer_for(
+        &self,
+        machine: &Machine,
+        line: &str,
+        (how, tenant): (&str, &str),
+        code: i32,
+    ) -> String {
         let mut child = machine
             .artifacts(line)
             .stdout(Stdio::piped())
@@ -173,7 +190,7 @@ impl Platform {
             said.push_str(&text);
             said.push('\n');
             if is_code(text.trim()) {
-                let body = json!({ "user_code": text.trim(), "tenant_id": self.tenant });
+                let body = json!({ "user_code": text.trim(), "tenant_id": tenant });
                 self.call("POST", &format!("/device/{how}"), body, 204);
             }
         }

@@ -15,7 +15,7 @@ use crate::auth::{Caller, Who, only_webhooks};
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::provision::Request;
-use crate::store::{KeysOf, Part};
+use crate::store::{CredentialRow, KeysOf, Part};
 
 /// Issues a key. The secret is in this answer and nowhere else.
 pub(crate) async fn issue(
@@ -199,12 +199,7 @@ pub(crate) async fn revoke(
     let tenant = caller.tenant()?;
     let found = app.store.credential(tenant.tenant_id, id).await?;
     let found = found.ok_or_else(|| Failure::not_found("key"))?;
-    if let Who::Service(service) = &caller.who {
-        // A program takes back what it was given, and nothing else.
-        if found.via != Some(service.via) {
-            return Err(Failure::not_found("key"));
-        }
-    }
+    check_own(&caller, &found)?;
     let entry = caller.entry(&app, "MountCredentialRevoked", id);
     let key = KeysOf::One(tenant.tenant_id, id);
     let mut revoked = app.revoke(key, &entry).await?;
@@ -219,6 +214,14 @@ pub(crate) async fn revoke(
     Ok((status, Json(row.credential)))
 }
 
+/// A program speaks for what it was given, and for nothing else.
+fn check_own(caller: &Caller, key: &CredentialRow) -> Result<(), Failure> {
+    match &caller.who {
+        Who::Service(service) if key.via != Some(service.via) => Err(Failure::not_found("key")),
+        _ => Ok(()),
+    }
+}
+
 /// A mount says that it uses the key.
 pub(crate) async fn used(
     State(app): Shared,
@@ -228,6 +231,7 @@ pub(crate) async fn used(
     let tenant = caller.tenant()?.tenant_id;
     let found = app.store.credential(tenant, id).await?;
     let found = found.ok_or_else(|| Failure::not_found("key"))?;
+    check_own(&caller, &found)?;
     let now = app.now();
     let due_at = app.key_due(now, found.credential.expires_at);
     if app.store.touch_credential(tenant, id, now, due_at).await? {

@@ -7,8 +7,8 @@ use api::{Description, Mode, MountId};
 use bucket::Bucket;
 use control::announce::{self, Outbox};
 use control::follow::{self, Follower, Standing, Subject};
-use control::{Announcing, Orchestrator};
-use credentials::WorkspaceConfig;
+use control::{Announcing, ControlError, Orchestrator};
+use credentials::{Endpoint, WorkspaceConfig};
 use filesystem::Filesystem;
 use model::WorkspaceName;
 use mount::control::Live as Shown;
@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::address::Ticket;
 use super::settings::Flags;
+use super::ticket::Ticket;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::orchestrator::machine_name;
@@ -44,27 +44,28 @@ pub(crate) struct Telling {
 
 impl Live {
     /// The orchestrator of a workspace, where it has one and there is a login or a ticket.
-    /// Nothing is asked of it yet.
+    /// Nothing is asked of it yet, and nothing of it keeps a mount from being made.
     pub(crate) fn of(
         name: &WorkspaceName,
         config: &WorkspaceConfig,
         flags: &Flags,
         context: &Context,
-    ) -> Result<Option<Self>> {
+    ) -> Option<Self> {
         let Some(known) = &config.orchestrator else {
-            return Ok(None);
+            return None;
         };
-        let orchestrator = match flags.ticket() {
-            Some(path) => Ticket::read(&path)?.orchestrator,
-            None if context.session(&known.url)?.is_some() => {
-                context.orchestrator_at(known.url.clone())?
-            }
-            None => {
+        let found = match flags.ticket() {
+            Some(path) => Ticket::read(&path).and_then(|ticket| ticket.for_server(&known.url)),
+            None => logged_in(&known.url, context),
+        };
+        let orchestrator = match found {
+            Ok(orchestrator) => orchestrator,
+            Err(failure) => {
                 context.output.note(&format!(
-                    "Not logged in at {}: changes elsewhere are seen by the profile's times.",
-                    known.url
+                    "Changes elsewhere are seen by the profile's times: {}.",
+                    failure.message
                 ));
-                return Ok(None);
+                return None;
             }
         };
         let subject = Subject {
@@ -72,18 +73,15 @@ impl Live {
             mount: MountId::from(Uuid::now_v7()),
             machine: machine_name(),
             mode: Mode::Rw,
-            key: known
-                .credential_id
-                .filter(|_| known.managed)
-                .map(Into::into),
+            key: key(config).map(Into::into),
         };
-        Ok(Some(Self {
+        Some(Self {
             orchestrator,
             subject,
             name: name.clone(),
             outbox: Outbox::default(),
             shown: watch::Sender::new(Shown::default()),
-        }))
+        })
     }
 
     /// The bucket, with what is written to it told.
@@ -148,6 +146,24 @@ impl Telling {
             task.abort();
         }
         follow::farewell(&self.orchestrator, &self.subject, LAST_WORDS).await;
+    }
+}
+
+/// The orchestrator, if this machine has a login there.
+fn logged_in(url: &Endpoint, context: &Context) -> Result<Orchestrator> {
+    match context.session(url)? {
+        Some(_) => context.orchestrator_at(url.clone()),
+        None => Err(ControlError::NotLoggedIn { url: url.clone() }.into()),
+    }
+}
+
+/// The number of the key that the mount uses, where that was issued.
+fn key(config: &WorkspaceConfig) -> Option<Uuid> {
+    let known = config.orchestrator.as_ref()?;
+    match config.uses_issued_key() {
+        true if config.profile == known.ticket_profile() => known.ticket_key.map(|key| key.id),
+        true => known.key.map(|key| key.id),
+        false => None,
     }
 }
 

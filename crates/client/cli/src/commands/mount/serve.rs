@@ -92,7 +92,7 @@ impl Plan {
             cache: own(paths.cache())?,
             state: own(paths.state())?,
             notes,
-            live: Live::of(name, &opened.config, flags, context)?,
+            live: Live::of(name, &opened.config, flags, context),
             keys,
             opened,
         })

@@ -10,8 +10,10 @@ use model::Profile;
 use toml::Table;
 
 use super::values::{Size, Span, Switch};
+use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
-use crate::key_choice::KeyChoice;
+use crate::key_choice::{KeyChoice, Settled};
+use crate::registered::Right;
 use crate::variables;
 
 const PROFILE: &str = "ARTIFACTS_MOUNT_PROFILE";
@@ -163,12 +165,29 @@ impl Flags {
         given.map(|path| std::path::absolute(&path).unwrap_or(path))
     }
 
-    /// Which keys are chosen, if any are.
-    pub(crate) fn keys(&self) -> KeyChoice {
-        KeyChoice {
+    /// Which keys are chosen: by option, by the variable, by a ticket, or the workspace's own.
+    pub(crate) fn settled(&self, context: &Context) -> Result<Settled> {
+        let chosen = KeyChoice {
             profile: self.key_profile.clone(),
             aws_profile: self.aws_profile.clone(),
+        };
+        Ok(match chosen.settled(context)? {
+            Settled::Own => self.own_keys(),
+            chosen => chosen,
+        })
+    }
+
+    /// By what right a key that is issued is asked for.
+    pub(crate) fn right(&self) -> Right {
+        match self.ticket() {
+            Some(_) => Right::Ticket,
+            None => Right::Login,
         }
+    }
+
+    /// The workspace's own keys, or what a ticket was exchanged for.
+    pub(crate) fn own_keys(&self) -> Settled {
+        self.right().settled()
     }
 
     /// The same options, but for the choice of keys, as words of a command line, for the

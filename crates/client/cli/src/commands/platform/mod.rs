@@ -7,17 +7,20 @@ mod tenant;
 mod ticket;
 mod token;
 
+use std::path::Path;
+
 use api::{Lifetime, Mode, Timestamp, Workspace, WorkspaceId};
 use clap::{Subcommand, ValueEnum};
 use control::Orchestrator;
+use credentials::Folder;
 use model::WorkspaceAddress;
 use serde::Serialize;
 
 use super::mount::values::Span;
-use super::workspace::phases::handle;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::output::table;
+use crate::registered::own_handle;
 
 /// What can be done.
 #[derive(Subcommand)]
@@ -44,7 +47,10 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: &Command, context: &Context) -> Result<()> {
     let desk = Desk {
-        orchestrator: context.orchestrator()?,
+        orchestrator: match command {
+            Command::Tenant(_) | Command::Member(_) => context.as_operator()?,
+            _ => context.orchestrator()?,
+        },
         context,
     };
     match command {
@@ -73,7 +79,7 @@ impl Desk<'_> {
     fn workspace(&self, address: &WorkspaceAddress) -> Result<Workspace> {
         let handle = match &address.handle {
             Some(handle) => handle.clone(),
-            None => handle(self.context, &self.orchestrator)?,
+            None => own_handle(self.context, &self.orchestrator)?,
         };
         self.ask(self.orchestrator.workspace(&handle, &address.name))
     }
@@ -142,4 +148,23 @@ fn moment(when: Option<Timestamp>) -> String {
 
 fn number(id: Option<WorkspaceId>) -> String {
     id.map_or_else(|| "all".to_owned(), |id| id.to_string())
+}
+
+/// The folder and the name of a file that a secret is written into, mode 0600.
+fn file_place(path: &Path) -> Result<(Folder, String)> {
+    let path = std::path::absolute(path)
+        .map_err(|e| Failure::new(Code::InvalidValue, format!("{}: {e}", path.display())))?;
+    let parts = path
+        .parent()
+        .zip(path.file_name().and_then(|name| name.to_str()));
+    let unfit = || {
+        Failure::new(
+            Code::InvalidValue,
+            format!("{} cannot be a file", path.display()),
+        )
+        .with_hint("name a file in a folder that exists")
+    };
+    let (parent, name) = parts.ok_or_else(unfit)?;
+    let folder = Folder::open(parent)?.ok_or_else(unfit)?;
+    Ok((folder, name.to_owned()))
 }

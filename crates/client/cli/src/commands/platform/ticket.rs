@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use api::{CreateTicket, Description, Ticket, TicketId};
 use clap::{Args, Subcommand};
-use credentials::Folder;
 use model::WorkspaceAddress;
 
-use super::{Access, Desk, lifetime, moment};
+use super::{Access, Desk, file_place, lifetime, moment};
 use crate::commands::mount::values::Span;
-use crate::failure::{Code, Failure, Result};
+use crate::failure::Result;
 
 /// What can be done with tickets.
 #[derive(Subcommand)]
@@ -75,14 +74,18 @@ fn make(create: &Create, desk: &Desk<'_>) -> Result<()> {
         description: create.description.clone(),
     };
     // Before there is a ticket that nobody would have.
-    let file = create.output.as_deref().map(place).transpose()?;
+    let file = create.output.as_deref().map(file_place).transpose()?;
     let made = desk.ask(desk.orchestrator.create_ticket(&wanted))?;
     let ends = made.about.expires_at;
     let output = desk.context.output;
     let Some((folder, name)) = file else {
         return output.data(&made, || format!("{}\n", made.ticket.expose()));
     };
-    folder.replace(&name, made.ticket.expose().as_bytes())?;
+    if let Err(error) = folder.replace(&name, made.ticket.expose().as_bytes()) {
+        // Nobody has it: it must not stay alive.
+        desk.ask(desk.orchestrator.revoke_ticket(made.about.ticket_id))?;
+        return Err(error.into());
+    }
     output.note(&format!(
         "Ticket {} until {ends} is in {}.",
         made.about.ticket_id,
@@ -92,24 +95,6 @@ fn make(create: &Create, desk: &Desk<'_>) -> Result<()> {
         output.data(&made.about, String::new)?;
     }
     Ok(())
-}
-
-fn place(path: &std::path::Path) -> Result<(Folder, String)> {
-    let path = std::path::absolute(path)
-        .map_err(|e| Failure::new(Code::InvalidValue, format!("{}: {e}", path.display())))?;
-    let parts = path
-        .parent()
-        .zip(path.file_name().and_then(|name| name.to_str()));
-    let unfit = || {
-        Failure::new(
-            Code::InvalidValue,
-            format!("{} cannot be a file", path.display()),
-        )
-        .with_hint("name a file in a folder that exists")
-    };
-    let (parent, name) = parts.ok_or_else(unfit)?;
-    let folder = Folder::open(parent)?.ok_or_else(unfit)?;
-    Ok((folder, name.to_owned()))
 }
 
 fn row(ticket: &Ticket) -> Vec<String> {

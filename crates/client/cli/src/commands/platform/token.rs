@@ -1,10 +1,12 @@
 //! `artifacts platform token`.
 
+use std::path::PathBuf;
+
 use api::{CreateServiceToken, Description, Purpose, ServiceToken, ServiceTokenId};
 use clap::{Args, Subcommand};
 use model::WorkspaceAddress;
 
-use super::{Access, Desk, lifetime, moment, number};
+use super::{Access, Desk, file_place, lifetime, moment, number};
 use crate::commands::mount::values::Span;
 use crate::failure::Result;
 
@@ -37,6 +39,9 @@ pub(crate) struct Create {
     /// For how long [default: until it is revoked].
     #[arg(long = "for", value_name = "DURATION")]
     span: Option<Span>,
+    /// Write it into this file (mode 0600) in place of printing it.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Which one.
@@ -77,9 +82,27 @@ fn make(create: &Create, desk: &Desk<'_>) -> Result<()> {
         },
         ttl_seconds: create.span.map(lifetime).transpose()?,
     };
+    let file = create.output.as_deref().map(file_place).transpose()?;
     let made = desk.ask(desk.orchestrator.create_token(&wanted))?;
     let output = desk.context.output;
-    output.data(&made, || format!("{}\n", made.token.expose()))
+    let Some((folder, name)) = file else {
+        return output.data(&made, || format!("{}\n", made.token.expose()));
+    };
+    if let Err(error) = folder.replace(&name, made.token.expose().as_bytes()) {
+        // Nobody has it: it must not stay alive.
+        desk.ask(desk.orchestrator.revoke_token(made.about.token_id))?;
+        return Err(error.into());
+    }
+    let path = folder.path().join(&name);
+    output.note(&format!(
+        "Token {} is in {}.",
+        made.about.token_id,
+        path.display()
+    ));
+    if output.is_json() {
+        output.data(&made.about, String::new)?;
+    }
+    Ok(())
 }
 
 fn row(token: &ServiceToken) -> Vec<String> {

@@ -10,6 +10,7 @@ use super::view::{View, warn_of};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::marker::Marker;
+use crate::registered::check_id;
 use crate::workspace::{connect, first_page, place, probe};
 
 /// Attaches a workspace that `create` made, here or on another machine.
@@ -44,25 +45,8 @@ async fn find(context: &Context, name: &WorkspaceName, config: &mut WorkspaceCon
     first_page(bucket.as_ref(), config).await?;
     let marker = Marker::read(bucket.as_ref(), &config.prefix).await?;
     config.id = marker.ok_or_else(|| none_there(name, config))?.id;
-    check_id(context, config)?;
+    check_id(context, config.id, None)?;
     config.capabilities = Some(probe(bucket.as_ref(), config).await?);
-    Ok(())
-}
-
-/// Caches and journals are named after the id, so a workspace has one name on a machine.
-fn check_id(context: &Context, config: &WorkspaceConfig) -> Result<()> {
-    let workspaces = context.workspaces()?;
-    for other in workspaces.names()? {
-        if workspaces
-            .load(&other)
-            .is_ok_and(|known| known.id == config.id)
-        {
-            let text = format!("this workspace is known here already, as {other}");
-            return Err(Failure::new(Code::WorkspaceExists, text).with_hint(format!(
-                "use that name, or forget it with: artifacts workspace delete {other}"
-            )));
-        }
-    }
     Ok(())
 }
 

@@ -97,7 +97,7 @@ fn managed(name: &WorkspaceName, target: &Target, context: &Context) -> Result<W
         )
         .with_hint("leave --bucket and its like out, or use --backend byo"));
     }
-    phases::run(name, &Wanted::Managed, context)
+    phases::run(&context.orchestrator()?, name, &Wanted::Managed, context)
 }
 
 /// In a bucket of the user's; with its place told to an orchestrator, where one is known.
@@ -111,7 +111,8 @@ fn own(
     let mut config = target.into_config(marker.id, context)?;
     if tell {
         check_beside(context, name, &config)?;
-        return phases::run(name, &Wanted::Own(Box::new(config)), context);
+        let wanted = Wanted::Own(Box::new(config));
+        return phases::run(&context.orchestrator()?, name, &wanted, context);
     }
     check_free(context, name, &config)?;
     context.block_on(make(context, name, &mut config, &marker))?;

@@ -3,19 +3,20 @@
 use api::{ErrorCode, WorkspaceState};
 use bucket::{Bucket, Condition, Key, ListRequest, ObjectMeta};
 use clap::Args;
-use credentials::Prefix;
+use control::Orchestrator;
+use credentials::{Prefix, Registration};
 use model::WorkspaceName;
 use mount::control::Outcome;
 use mount::{Liveness, MountError, units};
 use serde::Serialize;
 
-use super::registered::give_back;
 use crate::commands::mount as mounting;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::input;
 use crate::key_choice::KeyChoice;
 use crate::marker::Marker;
+use crate::registered::{Right, forget_key, give_back, own_handle};
 use crate::workspace::{Opened, open, place};
 
 /// Forgets a workspace on this machine. The bucket is left alone unless `--purge` is given.
@@ -33,7 +34,8 @@ pub(crate) struct Delete {
     /// Do not ask before the purge.
     #[arg(long)]
     yes: bool,
-    /// Also when changes that are not in the bucket wait in the journal on this machine.
+    /// Also when changes that are not in the bucket wait in the journal on this machine, or the
+    /// key to it cannot be given back.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -68,12 +70,16 @@ pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
     if !delete.force {
         refuse_pending(name, context)?;
     }
+    let ending = ending(delete, context)?;
     let purged = match delete.purge {
         true => Some(purge(delete, context)?),
         false => None,
     };
     if let Some(counts) = purged.as_ref().filter(|counts| counts.left > 0) {
         return Err(undone(name, counts));
+    }
+    if let Some((orchestrator, known)) = &ending {
+        end(orchestrator, known, context)?;
     }
     end_keys(delete, context)?;
     context.workspaces()?.delete(name)?;
@@ -90,37 +96,80 @@ pub(crate) fn run(delete: &Delete, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Takes back the key that this machine was issued, or, with the workspace at its
-/// orchestrator, everybody's.
+/// The orchestrator that is to end a workspace, asked beforehand whether it may be.
+fn ending(delete: &Delete, context: &Context) -> Result<Option<(Orchestrator, Registration)>> {
+    let known = context.workspaces()?.load(&delete.name)?.orchestrator;
+    let Some(known) = known.filter(|_| delete.everywhere || delete.purge) else {
+        if delete.everywhere {
+            let text = format!(
+                "no orchestrator knows {}: there is nothing to end elsewhere",
+                delete.name
+            );
+            return Err(Failure::new(Code::Usage, text).with_hint("leave --everywhere out"));
+        }
+        return Ok(None);
+    };
+    let orchestrator = context.orchestrator_at(known.url.clone())?;
+    let own = own_handle(context, &orchestrator)?;
+    if own != known.handle {
+        let text = format!(
+            "{known} is {}'s, and this login stands in {own}",
+            known.handle
+        );
+        return Err(Failure::new(Code::NotAllowed, text)
+            .with_hint("forget it on this machine with neither --everywhere nor --purge"));
+    }
+    Ok(Some((orchestrator, known)))
+}
+
+/// Ends the workspace at its orchestrator, and with it the keys of every machine.
+fn end(orchestrator: &Orchestrator, known: &Registration, context: &Context) -> Result<()> {
+    let end = orchestrator.end_workspace(&known.handle, &known.name);
+    match context.block_on(async { Ok(end.await) })? {
+        Ok(workspace) if workspace.state == WorkspaceState::Deleted => {}
+        Ok(_) => context.output.note(
+            "The orchestrator goes on revoking the keys of other machines to this workspace.",
+        ),
+        Err(error) if error.is(ErrorCode::NotFound) => {}
+        Err(error) => return Err(error.into()),
+    }
+    context
+        .output
+        .note(&format!("Ended {known} at {}.", known.url));
+    Ok(())
+}
+
+/// Gives back the keys that this machine was issued.
 fn end_keys(delete: &Delete, context: &Context) -> Result<()> {
     let name = &delete.name;
     let mut config = context.workspaces()?.load(name)?;
     let Some(known) = config.orchestrator.clone() else {
-        return match delete.everywhere {
-            true => Err(Failure::new(
-                Code::Usage,
-                format!("no orchestrator knows {name}: there is nothing to end elsewhere"),
-            )
-            .with_hint("leave --everywhere out")),
-            false => Ok(()),
-        };
+        return Ok(());
     };
-    let orchestrator = context.orchestrator_at(known.url.clone())?;
-    if delete.everywhere || delete.purge {
-        let end = orchestrator.end_workspace(&known.handle, &known.name);
-        match context.block_on(async { Ok(end.await) })? {
-            Ok(workspace) if workspace.state == WorkspaceState::Deleted => {}
-            Ok(_) => context.output.note(
-                "The orchestrator goes on revoking the keys of other machines to this workspace.",
-            ),
-            Err(error) if error.is(ErrorCode::NotFound) => {}
-            Err(error) => return Err(error.into()),
+    let has_login = context.session(&known.url)?.is_some();
+    if !has_login && known.key.is_none() {
+        if known.ticket_key.is_some() {
+            forget_key(context, name, &mut config, Right::Ticket)?;
+            context
+                .output
+                .note("The key that this machine got for a ticket ends with the ticket.");
         }
-        context
-            .output
-            .note(&format!("Ended {known} at {}.", known.url));
+        return Ok(());
     }
-    give_back(context, &orchestrator, name, &mut config).map(drop)
+    let orchestrator = context.orchestrator_at(known.url.clone())?;
+    let returned = give_back(context, &orchestrator, name, &[Right::Login, Right::Ticket]);
+    match returned {
+        Ok(_) => Ok(()),
+        Err(failure) if delete.force => {
+            let hint = failure.hint.as_deref().unwrap_or_default();
+            context.output.warn(&failure.message, hint);
+            for right in [Right::Login, Right::Ticket] {
+                forget_key(context, name, &mut config, right)?;
+            }
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// A mount goes on with a workspace that this machine no longer knows, and nothing says how
@@ -164,10 +213,19 @@ fn refuse_pending(name: &WorkspaceName, context: &Context) -> Result<()> {
 
 fn purge(delete: &Delete, context: &Context) -> Result<Counts> {
     let opened = open(context, &delete.name, &delete.keys.settled(context)?)?;
-    let (count, bytes) = context.block_on(async {
+    let found = context.block_on(async {
         opened.check_marker().await?;
         survey(opened.bucket.as_ref(), &opened.config.prefix).await
-    })?;
+    });
+    let (count, bytes) = match found {
+        // An earlier purge was interrupted between the bucket and the orchestrator.
+        Err(failure)
+            if failure.code == Code::NotInBucket && opened.config.orchestrator.is_some() =>
+        {
+            return Ok(Counts::default());
+        }
+        found => found?,
+    };
     if !delete.yes {
         let question = format!(
             "This removes {} ({bytes} bytes) at {} for good, whoever put them there.",

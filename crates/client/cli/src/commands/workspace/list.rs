@@ -1,15 +1,20 @@
 //! `artifacts workspace list`.
 
+use std::collections::BTreeMap;
+
 use api::WorkspaceState;
 use clap::Args;
+use credentials::Endpoint;
+use model::WorkspaceName;
 use serde::Serialize;
 use serde_json::json;
+use uuid::Uuid;
 
-use super::registered::known_as;
 use super::view::View;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::output::table;
+
 use crate::workspace::{endpoint, place};
 
 /// Which ones.
@@ -32,18 +37,16 @@ fn remote(context: &Context) -> Result<()> {
     let orchestrator = context.orchestrator()?;
     let mut all = context.block_on(async { Ok(orchestrator.workspaces().await?) })?;
     all.retain(|workspace| workspace.state != WorkspaceState::Deleted);
+    let here = known_here(context, orchestrator.url())?;
     context.output.data(&json!({ "workspaces": all }), || {
         let rows = all.iter().map(|workspace| {
-            let here = known_as(context, |known| {
-                known.workspace_id == workspace.workspace_id.uuid()
-            });
-            let here = here.ok().flatten().map(|name| name.to_string());
+            let here = here.get(&workspace.workspace_id.uuid());
             vec![
                 format!("{}/{}", workspace.handle, workspace.name),
                 format!("s3://{}/{}", workspace.place.bucket, workspace.place.prefix),
                 word(&workspace.backend),
                 word(&workspace.state),
-                here.unwrap_or_else(|| "-".into()),
+                here.map_or_else(|| "-".into(), ToString::to_string),
             ]
         });
         match all.len() {
@@ -60,6 +63,16 @@ fn remote(context: &Context) -> Result<()> {
             .note("No workspaces yet; make one with: artifacts workspace create NAME");
     }
     Ok(())
+}
+
+/// The workspaces of an orchestrator that this machine knows, by their numbers there.
+fn known_here(context: &Context, url: &Endpoint) -> Result<BTreeMap<Uuid, WorkspaceName>> {
+    let workspaces = context.workspaces()?;
+    let known = |name: WorkspaceName| {
+        let known = workspaces.load(&name).ok()?.orchestrator?;
+        (known.url == *url).then_some((known.workspace_id, name))
+    };
+    Ok(workspaces.names()?.into_iter().filter_map(known).collect())
 }
 
 /// The word on the wire.

@@ -5,7 +5,6 @@ mod create;
 mod delete;
 mod list;
 pub(in crate::commands) mod phases;
-pub(in crate::commands) mod registered;
 mod show;
 mod target;
 pub(in crate::commands) mod view;

@@ -4,17 +4,17 @@
 //! first, so that two machines never format one place; the marker in the bucket carries the
 //! workspace's number, so that whoever goes on knows its own.
 
-use api::{CreateWorkspace, Workspace, WorkspaceState};
+use api::{CreateWorkspace, ErrorCode, Workspace, WorkspaceState};
 use bucket::Bucket;
 use control::{ControlError, Orchestrator};
-use credentials::{Endpoint, WorkspaceConfig};
+use credentials::{Endpoint, KeyProfile, WorkspaceConfig};
 use model::{Handle, WorkspaceName};
 
 use super::create::{check_around, read_only, taken};
-use super::registered::{config_of, ensure_key};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::marker::Marker;
+use crate::registered::{Right, check_id, config_of, ensure_key, own_handle};
 use crate::workspace::{connect, first_page, first_use, place, probe, region};
 
 /// Amazon S3, as a place that others read names it.
@@ -30,23 +30,22 @@ pub(crate) enum Wanted {
 
 /// Makes a workspace, or goes on making it.
 pub(crate) fn run(
+    orchestrator: &Orchestrator,
     name: &WorkspaceName,
     wanted: &Wanted,
     context: &Context,
 ) -> Result<WorkspaceConfig> {
-    let url = context.known_orchestrator(None)?;
-    let orchestrator = context.orchestrator_at(url.clone())?;
     let here = local(name, context)?;
+    let handle = own_handle(context, orchestrator)?;
     if let Wanted::Own(config) = wanted {
-        look_first(context, config, here.as_ref())?;
+        look_first(context, orchestrator, &handle, name, config)?;
     }
-    let handle = handle(context, &orchestrator)?;
     let address = format!("artifacts://{handle}/{name}");
     let say = |text: &str| context.output.note(text);
 
     say(&format!("Phase 1: reserving {address} on the orchestrator"));
     let request = request(name, wanted, context)?;
-    let (workspace, is_new) = reserve(context, &orchestrator, &request, here.as_ref())?;
+    let (workspace, is_new) = reserve(context, orchestrator, &request, here.as_ref())?;
     let id = workspace.workspace_id;
     say(&match (is_new, workspace.state) {
         (true, _) => format!("Workspace {address} reserved (status=pending_format, id={id})"),
@@ -57,10 +56,11 @@ pub(crate) fn run(
             "Workspace {address} was reserved before (status=pending_format, id={id}); going on"
         ),
     });
-    let mut config = remember(context, &url, name, &workspace, wanted, here)?;
+    let mut config = remember(context, orchestrator.url(), name, &workspace, wanted, here)?;
 
     say(&format!("Phase 2: formatting {}", place(&config)));
-    let is_fresh = ensure_key(context, &orchestrator, name, &mut config)?;
+    let is_fresh = ensure_key(context, orchestrator, name, Right::Login)?;
+    config.orchestrator = context.workspaces()?.load(name)?.orchestrator;
     format(context, &mut config, is_fresh)?;
     context.workspaces()?.save(name, &config)?;
 
@@ -68,16 +68,6 @@ pub(crate) fn run(
     context.block_on(async { Ok(orchestrator.confirm_format(&handle, name).await?) })?;
     say(&format!("Workspace {address} is ready (status=active)"));
     Ok(config)
-}
-
-/// The tenant's short name that the login stands in.
-pub(crate) fn handle(context: &Context, orchestrator: &Orchestrator) -> Result<Handle> {
-    let me = context.block_on(async { Ok(orchestrator.whoami().await?) })?;
-    me.handle.ok_or_else(|| {
-        let text = format!("the login at {} stands in no tenant", orchestrator.url());
-        Failure::new(Code::NotAllowed, text)
-            .with_hint("ask an operator to make you a member of one, then run: artifacts login")
-    })
 }
 
 /// What this machine knows under the name, if that is a workspace of an orchestrator.
@@ -93,21 +83,29 @@ fn local(name: &WorkspaceName, context: &Context) -> Result<Option<WorkspaceConf
     }
 }
 
-/// Before a name is reserved: the user's own place answers and is free, or ours already.
+/// Before a name is reserved: the user's own place answers and is free, or is what an earlier
+/// try, here or elsewhere, has formatted for this name.
 fn look_first(
     context: &Context,
+    orchestrator: &Orchestrator,
+    handle: &Handle,
+    name: &WorkspaceName,
     config: &WorkspaceConfig,
-    here: Option<&WorkspaceConfig>,
 ) -> Result<()> {
     let bucket = connect(context, config)?;
-    let ours = here.and_then(|here| here.orchestrator.as_ref());
-    let ours = ours.map(|known| known.workspace_id);
     context.block_on(async {
         let page = first_page(bucket.as_ref(), config).await?;
-        match Marker::read(bucket.as_ref(), &config.prefix).await? {
-            Some(marker) if Some(marker.id) == ours => Ok(()),
-            Some(_) => Err(taken(config)),
-            None => check_around(bucket.as_ref(), config, &page).await,
+        let Some(marker) = Marker::read(bucket.as_ref(), &config.prefix).await? else {
+            return check_around(bucket.as_ref(), config, &page).await;
+        };
+        let reserved = match orchestrator.workspace(handle, name).await {
+            Ok(workspace) => Some(workspace.workspace_id.uuid()),
+            Err(error) if error.is(ErrorCode::NotFound) => None,
+            Err(error) => return Err(error.into()),
+        };
+        match reserved == Some(marker.id) {
+            true => Ok(()),
+            false => Err(taken(config)),
         }
     })
 }
@@ -210,7 +208,7 @@ fn remember(
         }
         return Err(credentials::Error::WorkspaceExists { name: name.clone() }.into());
     }
-    let mut config = config_of(url, workspace, None)?;
+    let mut config = config_of(url, workspace, KeyProfile::default())?;
     if let Wanted::Own(own) = wanted {
         config = WorkspaceConfig {
             id: config.id,
@@ -218,6 +216,7 @@ fn remember(
             ..own.as_ref().clone()
         };
     }
+    check_id(context, config.id, Some(name))?;
     context.workspaces()?.create(name, &config)?;
     Ok(config)
 }

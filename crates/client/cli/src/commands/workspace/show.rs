@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::list::word;
-use super::registered::known_as;
 use super::view::{View, shortcomings};
 use crate::context::Context;
 use crate::failure::Result;
 use crate::key_choice::KeyChoice;
 use crate::output::pairs;
+use crate::registered::known_as;
 use crate::workspace::{endpoint, place, region};
 
 /// Shows what this machine knows of a workspace, and asks nothing of the store; of HANDLE/NAME
@@ -52,7 +52,10 @@ fn remote(handle: &Handle, name: &WorkspaceName, context: &Context) -> Result<()
         Ok((found, mounts))
     })?;
     let number = found.workspace_id.uuid();
-    let here = known_as(context, |known| known.workspace_id == number)?;
+    let url = orchestrator.url().clone();
+    let here = known_as(context, |known| {
+        known.workspace_id == number && known.url == url
+    })?;
     let data = json!({ "workspace": found, "mounts": mounts, "here": here });
     context.output.data(&data, || {
         let place = &found.place;
