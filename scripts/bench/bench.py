@@ -235,7 +235,6 @@ def within(limit, function):
 
 def main():
     arguments = parse()
-    bench = Bench(arguments)
     results = {str(ms): collections.defaultdict(lambda: collections.defaultdict(list)) for ms in arguments.latency}
     failures, absent, chosen = [], {}, []
     waits = measure_keys(arguments, failures) if arguments.keys else {}
@@ -243,6 +242,7 @@ def main():
         measure_orchestrator(arguments)
     if not arguments.only and not arguments.keys:
         return
+    bench = Bench(arguments)
     try:
         if arguments.only:
             chosen = prepare(bench, absent)

@@ -38,8 +38,8 @@ async fn large_tables_are_never_read_from_end_to_end() {
         let plan = store.plan_as_is(statement).await.unwrap();
         let is_about = |table: &str| plan.contains(&format!(" on {table} "));
         asked += usize::from(LARGE.iter().any(|table| is_about(table)));
-        let is_scan = |table: &&str| plan.contains(&format!("Seq Scan on {table} "));
-        if LARGE.iter().any(|table| is_scan(&table)) && !BY_TIME.contains(&name) {
+        let is_scan = |table: &str| plan.contains(&format!("Seq Scan on {table} "));
+        if LARGE.iter().any(|table| is_scan(table)) && !BY_TIME.contains(&name) {
             scans.push(format!("{name}: {statement}\n{plan}"));
         }
     }

@@ -56,10 +56,8 @@ impl Balancer {
     fn choose(&self) -> Option<TcpStream> {
         let servers = self.servers.lock().clone();
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let turns = (0..servers.len()).map(|turn| &servers[(first + turn) % servers.len()]);
-        turns
-            .into_iter()
-            .find_map(|server| TcpStream::connect(server).ok())
+        let mut turns = (0..servers.len()).map(|turn| &servers[(first + turn) % servers.len()]);
+        turns.find_map(|server| TcpStream::connect(server).ok())
     }
 }
 
