@@ -365,12 +365,12 @@ def machine(arguments):
     memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) // (1024 * 1024)
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     load = os.getloadavg()
-    priority = os.getpriority(os.PRIO_PROCESS, 0)
+    goes_first = os.sched_getscheduler(0) == os.SCHED_FIFO
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} × {model}, {memory} GiB, Linux {platform.release()}",
         "load at the end": f"{load[0]:.1f} (1 min), {load[2]:.1f} (15 min)"
-        + (f", of others beside it; it ran with nice {priority}" if priority else ""),
+        + (", most of it by others, before whom this went (chrt --fifo)" if goes_first else ""),
         "revision": revision.stdout.strip() or "unknown",
         "command": "make bench BENCH=\"" + " ".join(arguments.words) + "\"",
     }
