@@ -24,6 +24,7 @@ import time
 
 import keys
 import measures
+import orchestrator
 import peers
 import report
 from s3 import S3
@@ -234,10 +235,14 @@ def within(limit, function):
 
 def main():
     arguments = parse()
-    bench = Bench(arguments)
     results = {str(ms): collections.defaultdict(lambda: collections.defaultdict(list)) for ms in arguments.latency}
     failures, absent, chosen = [], {}, []
     waits = measure_keys(arguments, failures) if arguments.keys else {}
+    if arguments.orchestrator:
+        measure_orchestrator(arguments)
+    if not arguments.only and not arguments.keys:
+        return
+    bench = Bench(arguments)
     try:
         if arguments.only:
             chosen = prepare(bench, absent)
@@ -294,6 +299,23 @@ def measure_keys(arguments, failures):
     return found
 
 
+def measure_orchestrator(arguments):
+    """A report of its own, which has its place in docs/benchmarks.md beside that of the mounts."""
+    log(f"the orchestrator under load, {arguments.rounds} rounds")
+    found, failures = orchestrator.measure(arguments, arguments.rounds, arguments.seconds, log)
+    about = machine(arguments)
+    about["versions"] = orchestrator.versions()
+    section = report.orchestrator({"about": about, "figures": found, "failures": failures})
+    out = pathlib.Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "orchestrator.json").write_text(json.dumps({"about": about, "figures": found}, indent=1) + "\n")
+    (out / "orchestrator.md").write_text(section)
+    if arguments.write_docs:
+        page = pathlib.Path("docs/benchmarks.md")
+        page.write_text(report.with_orchestrator(page.read_text(), section))
+    print(section)
+
+
 def one_round(bench, chosen, number, results, failures):
     first = number == 0 and bench.latency == bench.arguments.latency[0]
     for measure in bench.arguments.only:
@@ -333,7 +355,7 @@ def attempt(bench, label, function, into, failures, on_failure):
         log(f"{label}: " + ", ".join(f"{m} {v:.3f} {measures.METRICS[m][1]}" for m, v in found.items()))
 
 
-def describe(bench):
+def machine(arguments):
     """The machine, the date, the command: without them a figure says nothing."""
     model = "unknown processor"
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
@@ -343,13 +365,21 @@ def describe(bench):
     memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) // (1024 * 1024)
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     load = os.getloadavg()
+    goes_first = os.sched_getscheduler(0) == os.SCHED_FIFO
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} × {model}, {memory} GiB, Linux {platform.release()}",
-        "load at the end": f"{load[0]:.1f} (1 min), {load[2]:.1f} (15 min)",
-        "large file": f"{bench.arguments.big_mib} MiB",
+        "load at the end": f"{load[0]:.1f} (1 min), {load[2]:.1f} (15 min)"
+        + (", most of it by others, before whom this went (chrt --fifo)" if goes_first else ""),
         "revision": revision.stdout.strip() or "unknown",
-        "command": "make bench BENCH=\"" + " ".join(bench.arguments.words) + "\"",
+        "command": "make bench BENCH=\"" + " ".join(arguments.words) + "\"",
+    }
+
+
+def describe(bench):
+    return {
+        **machine(bench.arguments),
+        "large file": f"{bench.arguments.big_mib} MiB",
         "page cache": "dropped before cold measures" if os.geteuid() == 0 else "NOT dropped (not root)",
         "random reads by": "fio" if shutil.which("fio") else "a Python loop, which costs more than a cached read",
         "versions": "; ".join(f"{n}: {v}" for n, v in peers.versions().items()),
@@ -363,7 +393,8 @@ def write_out(arguments, document):
     text = report.markdown(document)
     (out / "bench.md").write_text(text)
     if arguments.write_docs:
-        pathlib.Path("docs/benchmarks.md").write_text(text)
+        page = pathlib.Path("docs/benchmarks.md")
+        page.write_text(report.with_orchestrator(text, report.orchestrator_of(page.read_text())))
     print(text)
     log(f"written: {out}/bench.json, {out}/bench.md" + (", docs/benchmarks.md" if arguments.write_docs else ""))
 
@@ -372,13 +403,15 @@ def parse():
     names = [kind.name for kind in peers.ALL]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifacts", required=True, help="our program (a release build)")
+    parser.add_argument("--artifactsd", required=True, help="our server (a release build)")
     parser.add_argument("--testkit", required=True, help="artifacts-testkit (a release build)")
-    parser.add_argument("--only", default=",".join([*measures.MEASURES, "keys"]), help="measures: %(default)s")
+    parser.add_argument("--only", default=",".join([*measures.MEASURES, "keys", "orchestrator"]), help="measures: %(default)s")
     parser.add_argument("--peers", default=",".join(names), help="of: %(default)s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", default="0,20", help="milliseconds added to every request")
     parser.add_argument("--limit", type=float, default=180, help="seconds that one measure may take")
     parser.add_argument("--minutes", type=float, help="end after so long with what was measured")
+    parser.add_argument("--seconds", type=int, default=8, help="of requests in one measure of the orchestrator")
     parser.add_argument("--big-mib", type=int, default=256, help="size of the large file")
     parser.add_argument("--no-bare", action="store_true", help="leave the bare client out")
     parser.add_argument("--out", default="target/bench", help="folder for bench.json and bench.md")
@@ -386,10 +419,11 @@ def parse():
     parser.add_argument("--work", default=None, help="where data and caches go (default: TMPDIR)")
     parser.add_argument("--keep", action="store_true", help="keep the working folder")
     arguments = parser.parse_args()
-    arguments.words = sys.argv[5:]
-    arguments.only = chosen(parser, "--only", arguments.only, [*measures.MEASURES, "keys"])
-    arguments.keys = "keys" in arguments.only
-    arguments.only = [measure for measure in arguments.only if measure != "keys"]
+    arguments.words = sys.argv[7:]
+    apart = ("keys", "orchestrator")
+    arguments.only = chosen(parser, "--only", arguments.only, [*measures.MEASURES, *apart])
+    arguments.keys, arguments.orchestrator = (name in arguments.only for name in apart)
+    arguments.only = [measure for measure in arguments.only if measure not in apart]
     arguments.peers = chosen(parser, "--peers", arguments.peers, names)
     arguments.latency = [int(ms) for ms in arguments.latency.split(",")]
     return arguments

@@ -1,5 +1,6 @@
 """Turns results into the table that people read."""
 
+import orchestrator as load
 from measures import BARE, METRICS, higher_is_better
 
 # What a first version must reach, by the design: (metric, latency, peer, ratio, at least?)
@@ -58,6 +59,49 @@ def markdown(document):
     return "\n".join(lines)
 
 
+ORCHESTRATOR = "## The orchestrator under load"
+
+ORCHESTRATOR_ABOUT = """One server, PostgreSQL (every answered change is on the disk), the embedded store, and the
+load itself share the machine, on loopback. `wrk` sends the next request when the last was answered, so
+its figures are those of a server that is busy to its limit. Each figure is the median of the rounds
+with (min–max).
+"""
+
+
+def orchestrator(document):
+    """The section about the server, whole."""
+    lines = [ORCHESTRATOR, "", *ORCHESTRATOR_ABOUT.splitlines(), ""]
+    lines += [f"- {name}: {value}" for name, value in document["about"].items()]
+    lines += ["", "| measure | unit | figure | goal | reached |", "|---|---|---|---|---|"]
+    for metric, (title, unit, higher, goal) in load.METRICS.items():
+        values = document["figures"].get(metric)
+        figure, reached = "not measured", "–"
+        if values:
+            figure = _spread(values)
+            if goal is not None:
+                enough = median(values) >= goal if higher else median(values) <= goal
+                reached = "yes" if enough else "no"
+        bound = "–" if goal is None else f"{'≥' if higher else '≤'} {goal:,}"
+        lines.append(f"| {title} | {unit} | {figure} | {bound} | {reached} |")
+    lines += ["", load.whole_tables_text(document["figures"])]
+    if document["failures"]:
+        lines += ["", "What failed:", ""] + [f"- {line}" for line in document["failures"]]
+    return "\n".join(lines) + "\n"
+
+
+def orchestrator_of(page):
+    """That section of a page; nothing where it has none."""
+    if ORCHESTRATOR not in page:
+        return ""
+    return ORCHESTRATOR + page.partition(ORCHESTRATOR)[2]
+
+
+def with_orchestrator(page, section):
+    """A page with that section at its end, in place of the one that it has."""
+    rest = page.partition(ORCHESTRATOR)[0].rstrip("\n") + "\n"
+    return f"{rest}\n{section}" if section else rest
+
+
 def _waits(found):
     lines = [
         "`artifacts credential-process` with the keys in each place, in milliseconds for the whole process.", "",
@@ -84,12 +128,17 @@ def _cell(results, peer, metric):
     values = results[peer].get(metric)
     if not values:
         return "–"
-    text = _number(median(values))
-    if len(values) > 1:
-        text += f" ({_number(min(values))}–{_number(max(values))})"
+    text = _spread(values)
     ours = results.get("artifacts", {}).get(metric)
     if ours and peer != "artifacts":
         text += f" ×{_advantage(metric, median(ours), median(values)):.2g}"
+    return text
+
+
+def _spread(values):
+    text = _number(median(values))
+    if len(values) > 1:
+        text += f" ({_number(min(values))}–{_number(max(values))})"
     return text
 
 

@@ -6,8 +6,9 @@
 require_rust
 require_fuse
 require_tools
-require_packages s3fs=s3fs fio=fio dbus-daemon=dbus-daemon gnome-keyring-daemon=gnome-keyring
+require_packages s3fs=s3fs fio=fio dbus-daemon=dbus-daemon gnome-keyring-daemon=gnome-keyring \
+    wrk=wrk pg_ctlcluster=postgresql
 say "building the release programs"
 cargo build --locked --release --workspace
 use_profile release
-exec python3 scripts/bench/bench.py --artifacts "$artifacts" --testkit "$testkit" "$@"
+exec python3 scripts/bench/bench.py --artifacts "$artifacts" --artifactsd "$artifactsd" --testkit "$testkit" "$@"

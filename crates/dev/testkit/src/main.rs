@@ -1,11 +1,14 @@
 //! The testkit for scripts: a server or a proxy that runs until it is told to end (SIGTERM,
 //! SIGINT) and says in a JSON file where it listens.
 
+mod followers;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use artifacts_testkit::postgres::{Durability, Postgres};
 use artifacts_testkit::proxy::Proxy;
 use artifacts_testkit::seaweedfs::{Options, SeaweedFs};
 use artifacts_testkit::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY};
@@ -40,6 +43,25 @@ enum Arguments {
         #[arg(long, default_value_t = 0)]
         latency_ms: u64,
         /// Write `{"endpoint"}` here when ready.
+        #[arg(long)]
+        ready_file: PathBuf,
+    },
+    /// Runs PostgreSQL with an empty database on a free port. It keeps what it answered.
+    Postgres {
+        /// Write `{"url", "group"}` here when ready.
+        #[arg(long)]
+        ready_file: PathBuf,
+    },
+    /// Follows streams of events until told to end, and then prints when each event came to
+    /// each of them.
+    Followers {
+        /// The server.
+        #[arg(long)]
+        to: SocketAddr,
+        /// A line for each stream: its path, a space, its token.
+        #[arg(long)]
+        streams: PathBuf,
+        /// Write `{"streams"}` here when all are open.
         #[arg(long)]
         ready_file: PathBuf,
     },
@@ -93,6 +115,20 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             )?;
             wait_for_the_end()?;
         }
+        Arguments::Postgres { ready_file } => {
+            let server = Postgres::start_with(Durability::Full)?;
+            let ready = serde_json::json!({
+                "url": server.create_database()?,
+                "group": server.group(),
+            });
+            announce(&ready_file, &ready)?;
+            wait_for_the_end()?;
+        }
+        Arguments::Followers {
+            to,
+            streams,
+            ready_file,
+        } => followers::run(to, &streams, &ready_file)?,
     }
     Ok(())
 }
@@ -108,13 +144,15 @@ fn wait_for_the_end() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
-    })
+    runtime.block_on(told_to_end())
+}
+
+async fn told_to_end() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }

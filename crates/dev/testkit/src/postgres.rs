@@ -39,12 +39,43 @@ struct Programs {
     user: Option<(u32, u32)>,
 }
 
+/// What a server keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing through a power cut, in little memory: for tests.
+    None,
+    /// Every answered transaction, with memory for a large database: for measuring.
+    Full,
+}
+
+impl Durability {
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[
+                "fsync=off",
+                "synchronous_commit=off",
+                "full_page_writes=off",
+                "shared_buffers=16MB",
+            ],
+            Self::Full => &["shared_buffers=512MB", "max_wal_size=4GB"],
+        }
+    }
+}
+
 impl Postgres {
     /// Starts a server that keeps nothing through a power cut and asks for no password.
     ///
     /// # Errors
     /// [`Error::Missing`] without PostgreSQL, or why it did not come up.
     pub fn start() -> Result<Self, Error> {
+        Self::start_with(Durability::None)
+    }
+
+    /// Starts one that keeps so much.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without PostgreSQL, or why it did not come up.
+    pub fn start_with(durability: Durability) -> Result<Self, Error> {
         let programs = Programs::find()?;
         let data = tempfile::Builder::new().prefix("postgres-").tempdir();
         let data = data.map_err(Error::io("create a data folder"))?;
@@ -60,7 +91,7 @@ impl Postgres {
                 .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
         })?;
         let address = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
-        let process = serve(&programs, data.path(), &cluster, address)?;
+        let process = serve(&programs, data.path(), (&cluster, durability), address)?;
         Ok(Self {
             process,
             programs,
@@ -83,6 +114,25 @@ impl Postgres {
                 .arg(&name);
         })?;
         Ok(format!("postgres://{USER}@{}/{name}", self.address))
+    }
+
+    /// What a statement answers in a database that [`create_database`](Self::create_database)
+    /// made: one line for each row, with `|` between the columns.
+    ///
+    /// # Errors
+    /// [`Error::Store`] with the server's words.
+    pub fn ask(&self, database: &str, statement: &str) -> Result<String, Error> {
+        let output = self.programs.run("psql", |command| {
+            command
+                .args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet"])
+                .args(["--set=ON_ERROR_STOP=1", "--command", statement, database]);
+        })?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// The group of the server's processes.
+    pub fn group(&self) -> u32 {
+        self.process.group()
     }
 }
 
@@ -160,22 +210,20 @@ impl Programs {
 fn serve(
     programs: &Programs,
     data: &Path,
-    cluster: &Path,
+    (cluster, durability): (&Path, Durability),
     address: SocketAddr,
 ) -> Result<Process, Error> {
     let (path, words) = programs.command("postgres");
     let log = data.join("postgres.log");
     let mut process = Process::start("postgres", &path, &log, |command| {
         command.args(words).current_dir("/").arg("-D").arg(cluster);
-        for setting in [
+        let port = format!("port={}", address.port());
+        let place = [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
-            "fsync=off",
-            "synchronous_commit=off",
-            "full_page_writes=off",
-            "shared_buffers=16MB",
-            &format!("port={}", address.port()),
-        ] {
+            &port,
+        ];
+        for setting in place.iter().chain(durability.settings()) {
             command.args(["-c", setting]);
         }
     })?;

@@ -11,6 +11,10 @@ mod database;
 #[cfg(feature = "dev")]
 mod dev;
 #[cfg(feature = "orchestrator")]
+mod health;
+#[cfg(feature = "orchestrator")]
+mod open_files;
+#[cfg(feature = "orchestrator")]
 mod orchestrator;
 #[cfg(feature = "provider")]
 mod provider;

@@ -18,6 +18,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Database;
+use crate::health::{self, Health};
+use crate::open_files;
 use crate::store_flags::StoreFlags;
 
 /// Run the server of tenants, buckets, storage keys and workspaces.
@@ -34,6 +36,9 @@ pub(crate) struct Orchestrator {
 enum Command {
     /// Make the one-time token of the first operator, and print it.
     Bootstrap(Bootstrap),
+    /// Ask a server whether it takes requests and its database answers; exit 1 if not. For the
+    /// health check of a container.
+    Health(Health),
 }
 
 #[derive(Args)]
@@ -90,6 +95,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 pub(crate) fn run(role: Orchestrator) -> ExitCode {
     let result = match role.command {
         Some(Command::Bootstrap(arguments)) => bootstrap(arguments),
+        Some(Command::Health(arguments)) => health::ask(arguments),
         None => serve(role.serve),
     };
     match result {
@@ -134,6 +140,7 @@ async fn serve(arguments: Serve) -> Result {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    open_files::allow_many();
     let file = arguments.config.as_deref().map(File::read).transpose()?;
     let file = file.unwrap_or_default();
     let tls = arguments

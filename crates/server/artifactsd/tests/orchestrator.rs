@@ -6,11 +6,11 @@
 
 mod common;
 
-use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 
-use common::{Running, database, operator, program, run, said, start};
+use common::{PROGRAM, Running, database, launch, operator, program, run, said, start};
 use serde_json::Value;
 
 #[test]
@@ -165,6 +165,84 @@ fn what_must_not_be_is_refused_with_a_hint() {
     ];
     let text = said(&run(folder.path(), &arguments));
     assert!(text.contains("unknown field `sesion_hours`"), "{text}");
+}
+
+#[test]
+fn health_is_what_the_exit_code_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = start(folder.path());
+    let ask = |address: &str| {
+        let url = format!("http://{address}");
+        let mut command = program(&["orchestrator", "health", "--url", &url]);
+        // Whatever proxy the environment names, this machine is asked directly.
+        command.env("http_proxy", "http://127.0.0.1:1");
+        command.output().unwrap()
+    };
+    let well = ask(&server.address);
+    assert!(well.status.success(), "{}", said(&well));
+    assert!(well.stdout.is_empty() && well.stderr.is_empty());
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let gone = ask(&server.address);
+    assert_eq!(gone.status.code(), Some(1));
+    let text = said(&gone);
+    assert!(
+        text.contains("cannot be reached: Connection refused"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nhint: check that the server runs"),
+        "{text}"
+    );
+    // A server whose database is away.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1_024];
+        let length = stream.read(&mut head).unwrap();
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).unwrap();
+        String::from_utf8_lossy(&head[..length]).into_owned()
+    });
+    let unready = ask(&address);
+    assert_eq!(unready.status.code(), Some(1));
+    let text = said(&unready);
+    assert!(
+        text.contains("/readyz answers 503 Service Unavailable\nhint: the server runs"),
+        "{text}"
+    );
+    let asked = answering.join().unwrap();
+    assert!(asked.starts_with("GET /readyz HTTP/1.1\r\n"), "{asked}");
+}
+
+#[test]
+fn it_takes_more_connections_than_the_soft_limit_of_open_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = database(folder.path());
+    let arguments = ["--listen", "127.0.0.1:0", "--database", &database];
+    let mut command = std::process::Command::new("sh");
+    command
+        .args([
+            "-c",
+            "ulimit -S -n 64; exec \"$@\"",
+            "sh",
+            PROGRAM,
+            "orchestrator",
+        ])
+        .args(arguments);
+    let server = launch(&mut command);
+    let open = || TcpStream::connect(&server.address).unwrap();
+    let mut connections: Vec<_> = (0..100).map(|_| open()).collect();
+    for connection in &mut connections {
+        let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+        connection.write_all(request).unwrap();
+        let patience = std::time::Duration::from_secs(10);
+        connection.set_read_timeout(Some(patience)).unwrap();
+        let mut begin = [0; 15];
+        connection.read_exact(&mut begin).unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200 OK");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Running, launch, operator, program, said, start_with};
+use common::{Running, operator, said, start_store, start_with};
 use serde_json::{Value, json};
 use testkit::tools::Tool;
 
@@ -114,19 +114,6 @@ impl Lab {
         assert!(output.status.success(), "{}", said(&output));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
-}
-
-fn start_store(data: &Path) -> Running {
-    let mut command = program(&["dev", "--listen", "127.0.0.1:0", "--durability", "process"]);
-    command
-        .arg("--data")
-        .arg(data)
-        .env("ARTIFACTS_DEV_ACCESS_KEY_ID", testkit::ACCESS_KEY_ID)
-        .env(
-            "ARTIFACTS_DEV_SECRET_ACCESS_KEY",
-            testkit::SECRET_ACCESS_KEY,
-        );
-    launch(&mut command)
 }
 
 #[test]

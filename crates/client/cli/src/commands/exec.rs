@@ -119,8 +119,11 @@ fn mounted(
                 (ended, finish(&mount, &mut signals, args).await)
             }
         };
-        // It has ended: `finish` waits for that.
-        let _ = serving.await;
+        // A folder that cannot be taken off goes with this process, and must not hold it.
+        if outcome.is_ok() {
+            // It has ended: `finish` waits for that.
+            let _ = serving.await;
+        }
         conclude(&plan, context, ended, outcome)
     })
 }

@@ -2,7 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+pub(crate) mod balancer;
+pub(crate) mod follower;
+
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -77,6 +80,20 @@ pub(crate) fn launch(command: &mut Command) -> Running {
     }
 }
 
+/// A store that makes keys, with the testkit's keys as its administrator's.
+pub(crate) fn start_store(data: &Path) -> Running {
+    let mut command = program(&["dev", "--listen", "127.0.0.1:0", "--durability", "process"]);
+    command
+        .arg("--data")
+        .arg(data)
+        .env("ARTIFACTS_DEV_ACCESS_KEY_ID", testkit::ACCESS_KEY_ID)
+        .env(
+            "ARTIFACTS_DEV_SECRET_ACCESS_KEY",
+            testkit::SECRET_ACCESS_KEY,
+        );
+    launch(&mut command)
+}
+
 impl Running {
     /// Status and body of the answer to a request.
     pub(crate) fn call(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
@@ -91,21 +108,40 @@ impl Running {
         token: &str,
         (kind, body): (&str, &str),
     ) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-             authorization: Bearer {token}\r\ncontent-type: {kind}\r\n\
-             content-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
+        request(&self.address, method, path, token, (kind, body)).unwrap()
     }
+}
+
+/// A request on a connection of its own. An answer that is cut off is an error.
+pub(crate) fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    token: &str,
+    (kind, body): (&str, &str),
+) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         authorization: Bearer {token}\r\ncontent-type: {kind}\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut)?;
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse::<usize>().ok())?
+    });
+    if length.is_some_and(|length| body.len() < length) {
+        return Err(cut());
+    }
+    Ok((status.ok_or_else(cut)?, body.to_owned()))
 }
 
 pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Output {

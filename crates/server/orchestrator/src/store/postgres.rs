@@ -17,7 +17,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{ConnectOptions, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
 use super::{Heard, Result, Store, StoreError, migrate};
 
@@ -56,6 +56,10 @@ type DbRow = PgRow;
 /// How long a request waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A connection that was used this recently is taken to live still; others are tried first, which
+/// costs the database a question more.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// PostgreSQL admits a hundred unless told otherwise: four servers fit.
 const CONNECTIONS: u32 = 20;
 
@@ -93,6 +97,16 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| {
+                let is_fresh = used.idle_for < FRESH;
+                Box::pin(async move {
+                    if !is_fresh {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_with(options.disable_statement_logging())
             .await
             .map_err(|error| wrong(error.to_string()))?;
@@ -178,6 +192,20 @@ impl PostgresStore {
     /// # Errors
     /// The database's refusal.
     pub async fn plan(&self, statement: &str) -> Result<String> {
+        self.explain(statement, "SET LOCAL enable_seqscan = off")
+            .await
+    }
+
+    /// How the database would carry a statement out, as large as its tables are.
+    ///
+    /// # Errors
+    /// The database's refusal.
+    pub async fn plan_as_is(&self, statement: &str) -> Result<String> {
+        self.explain(statement, "SET LOCAL enable_seqscan = on")
+            .await
+    }
+
+    async fn explain(&self, statement: &str, setting: &'static str) -> Result<String> {
         use sqlx::Row;
         let mut transaction = self.begin().await?;
         let parameters = (1..)
@@ -190,7 +218,7 @@ impl PostgresStore {
             format!("({nulls})")
         };
         for preparation in [
-            "SET LOCAL enable_seqscan = off".to_owned(),
+            setting.to_owned(),
             "SET LOCAL plan_cache_mode = force_generic_plan".to_owned(),
             format!("PREPARE explained AS {statement}"),
         ] {
