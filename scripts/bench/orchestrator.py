@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 
+import live
 import openbao
 import scale
 from service import Followers, Service, run
@@ -38,11 +39,16 @@ METRICS = {
     "fanout_p50": ("from announcing a change until a follower has it, of 200: half within", "ms", False, 100),
     "fanout_p99": ("… 99 % within", "ms", False, 500),
     "fanout_last_p50": ("… until the last of the 200 has it, half within", "ms", False, None),
+    "live_stat_p50": ("from when a mount's file is in the bucket until another mount shows it to `stat`, half within", "ms", False, 100),
+    "live_stat_p99": ("… 99 % within", "ms", False, 500),
+    "live_inotify_p50": ("… until inotify names it there, half within", "ms", False, 100),
+    "live_inotify_p99": ("… 99 % within", "ms", False, 500),
     "streams_memory": ("memory of the server with 5,000 idle streams", "MiB", False, 400),
     "streams_before": ("… before they were opened", "MiB", False, None),
     "streams_cpu": ("… share of one processor that they cost the server", "%", False, None),
     "streams_cpu_postgres": ("… and PostgreSQL", "%", False, None),
     "exec_start": ("`artifacts exec`: from start until the command runs in the mounted folder", "s", False, 1),
+    "exec_ticket_start": ("… with a ticket, in a home where nothing was before", "s", False, 1),
     "bao_rps": ("OpenBao 2.7 on the same PostgreSQL: `lookup-self` with a token, 16 connections", "1/s", True, None),
     "bao_p99": ("… 99 % of them within", "ms", False, None),
     "bao_issue_p50": ("… making a token, half of them within", "ms", False, None),
@@ -77,7 +83,7 @@ def measure(programs, rounds, seconds, log):
         service.start()
         bench = Load(service, programs.artifacts, seconds)
         for number in range(rounds):
-            for name in ("info", "keys", "changes", "fanout", "streams", "container", "peer"):
+            for name in ("info", "keys", "changes", "fanout", "live", "streams", "container", "peer"):
                 _attempt(bench, name, number, found, failures, log)
         _attempt(bench, "large", 0, found, failures, log)
         for number in range(rounds):
@@ -248,7 +254,25 @@ class Load:
         begun = time.time_ns()
         said = run([self.artifacts, "exec", name, home / "mnt", "--", "date", "+%s%N"], env=env)
         self.service.client(tenant[1]).call("DELETE", f"/tenant/mount/credentials/{key['credential_id']}")
-        return {"exec_start": (int(said) - begun) / 1e9}
+        return {"exec_start": (int(said) - begun) / 1e9, "exec_ticket_start": self._ticket_start(tenant[1])}
+
+    def live(self):
+        self.mounts += 1
+        return live.measure(self.service, self.artifacts, self.tenants[1][1], self.mounts)
+
+    def _ticket_start(self, session):
+        """A sandbox: nothing is there but the program and the file of a ticket."""
+        owner = live.Machine(self.artifacts, self.service, session, f"owner-{self.mounts}")
+        name = f"sandbox-{self.mounts}"
+        owner("workspace", "create", name)
+        handle = self.service.client(session).call("GET", "/whoami")["handle"]
+        home = self.service.folder / f"fresh-{self.mounts}"
+        home.mkdir()
+        owner("platform", "ticket", "create", name, "--for", "1h", "-o", home / "ticket")
+        env = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(home)}
+        begun = time.time_ns()
+        said = run([self.artifacts, "exec", f"{handle}/{name}", home / "mnt", "--ticket", home / "ticket", "--", "date", "+%s%N"], env=env)
+        return (int(said) - begun) / 1e9
 
     def peer(self):
         if self.peer_server is None:
