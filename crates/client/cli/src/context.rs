@@ -270,8 +270,13 @@ pub(crate) fn check_private(identity: &Identity) -> Result<()> {
         .with_hint("give the STS's https:// address with --endpoint; http:// is for this machine"))
 }
 
-/// Refuses to save in a keyring that is gone when this command ends.
-pub(crate) fn check_lasting(keyring: &dyn Keyring) -> Result<()> {
+/// What can be done instead of saving storage keys.
+pub(crate) const EXPORT_KEYS: &str =
+    "export ARTIFACTS_S3_ACCESS_KEY_ID and ARTIFACTS_S3_SECRET_ACCESS_KEY";
+
+/// Refuses to save in a keyring that is gone when this command ends; `instead` is what else
+/// can be done.
+pub(crate) fn check_lasting(keyring: &dyn Keyring, instead: &str) -> Result<()> {
     if keyring.kind() != KeyringKind::Memory {
         return Ok(());
     }
@@ -279,7 +284,7 @@ pub(crate) fn check_lasting(keyring: &dyn Keyring) -> Result<()> {
         "{} keeps nothing: what is saved there is gone with this command",
         keyring.place()
     );
-    Err(Failure::new(Code::Usage, text).with_hint(
-        "export ARTIFACTS_S3_ACCESS_KEY_ID and ARTIFACTS_S3_SECRET_ACCESS_KEY, or choose another keyring with ARTIFACTS_KEYRING_TYPE",
-    ))
+    Err(Failure::new(Code::Usage, text).with_hint(format!(
+        "{instead}, or choose another keyring with ARTIFACTS_KEYRING_TYPE"
+    )))
 }

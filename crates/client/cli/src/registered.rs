@@ -169,7 +169,7 @@ pub(crate) fn ensure_key(
         return Ok(false);
     }
     if let Place::Keyring(keyring) = chain.place() {
-        check_lasting(keyring.as_ref())?;
+        check_lasting(keyring.as_ref(), "keep issued keys where they last")?;
     }
     issue(context, orchestrator, name, &mut config, right, &chain)?;
     Ok(true)

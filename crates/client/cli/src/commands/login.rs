@@ -88,7 +88,7 @@ pub(crate) fn login(command: &Login, context: &Context) -> Result<()> {
     let url = context.known_orchestrator(command.url.as_ref())?;
     let sessions = context.sessions()?;
     if let Sessions::Keyring(keyring) = &sessions {
-        check_lasting(keyring.as_ref())?;
+        check_lasting(keyring.as_ref(), "set ARTIFACTS_TOKEN to a service token")?;
     }
     let scope = match command.operator {
         true => Scope::Operator,

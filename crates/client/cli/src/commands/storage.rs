@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::context::{Context, check_lasting};
+use crate::context::{Context, EXPORT_KEYS, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::input;
 use crate::key_choice::Profile;
@@ -86,7 +86,7 @@ fn save(set: Set, context: &Context) -> Result<()> {
     let profile = context.profile(set.profile.profile.as_ref())?;
     let chain = context.storage_keys(&profile)?;
     if let Place::Keyring(keyring) = chain.place() {
-        check_lasting(keyring.as_ref())?;
+        check_lasting(keyring.as_ref(), EXPORT_KEYS)?;
     }
     if set.is_empty() {
         return store(&chain, from_environment(&chain)?, context);

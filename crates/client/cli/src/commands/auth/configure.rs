@@ -8,7 +8,7 @@ use credentials::{Config, Endpoint, FieldValue, Flow, Identity, IdentityName, Ke
 use serde_json::json;
 
 use super::Ring;
-use crate::context::{Context, check_lasting, check_private};
+use crate::context::{Context, EXPORT_KEYS, check_lasting, check_private};
 use crate::failure::{Code, Failure, Result};
 use crate::input;
 
@@ -176,7 +176,7 @@ impl Configure {
         if !self.gives_keys() && keyring.load(&entry)?.is_some() {
             return Ok(None);
         }
-        check_lasting(keyring)?;
+        check_lasting(keyring, EXPORT_KEYS)?;
         self.keys(context).map(Some)
     }
 

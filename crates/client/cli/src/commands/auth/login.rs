@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::show::lasting;
 use super::{Known, Ring};
-use crate::context::check_lasting;
+use crate::context::{EXPORT_KEYS, check_lasting};
 use crate::failure::Result;
 use crate::input;
 
@@ -46,7 +46,7 @@ pub(crate) struct Logout {
 pub(super) fn login(command: Login, ring: &Ring<'_>) -> Result<()> {
     let context = ring.context;
     let known = Known::find(&command.identity, ring)?;
-    check_lasting(known.keyring.as_ref())?;
+    check_lasting(known.keyring.as_ref(), EXPORT_KEYS)?;
     let mut login = known.login(command.mfa_code);
     if login.needs_code() {
         let device = known.settings.mfa_device.as_deref().unwrap_or_default();

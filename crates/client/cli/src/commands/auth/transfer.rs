@@ -14,7 +14,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::migrate::clash;
-use crate::context::{Context, check_lasting};
+use crate::context::{Context, EXPORT_KEYS, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::input;
 use crate::variables;
@@ -70,7 +70,7 @@ pub(super) fn export(command: &Export, from: &Arc<dyn Keyring>, context: &Contex
 }
 
 pub(super) fn import(command: &Import, to: &Arc<dyn Keyring>, context: &Context) -> Result<()> {
-    check_lasting(to.as_ref())?;
+    check_lasting(to.as_ref(), EXPORT_KEYS)?;
     let text = open(command, context)?;
     let entries = exported::parse(&text).ok_or_else(|| {
         let text = format!("{} is no exported keyring", command.file.display());

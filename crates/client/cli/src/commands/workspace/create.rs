@@ -11,7 +11,7 @@ use super::phases::{self, Wanted};
 use super::target::{Target, check_beside, check_free, nested};
 use super::view::{View, warn_of};
 use crate::commands::{mount, storage};
-use crate::context::{Context, check_lasting};
+use crate::context::{Context, EXPORT_KEYS, check_lasting};
 use crate::failure::{Code, Failure, Result};
 use crate::marker::{MARKER, Marker};
 use crate::workspace::{connect, first_page, place, probe};
@@ -251,7 +251,7 @@ fn try_cache(chain: &StorageKeys, context: &Context) -> Result<Option<String>> {
         .any(|(field, _)| *field == Field::SessionToken);
     let place = chain.saved_place()?;
     if let Place::Keyring(keyring) = chain.place() {
-        check_lasting(keyring.as_ref())?;
+        check_lasting(keyring.as_ref(), EXPORT_KEYS)?;
     }
     let saved = chain.update(&context.paths()?, |file, profile| {
         if temporary && has_lasting_keys(file, profile)? {
