@@ -13,6 +13,7 @@
 mod app;
 mod auth;
 mod clock;
+mod document;
 mod endpoints;
 mod extract;
 mod failure;
@@ -36,7 +37,7 @@ pub use auth::{
 };
 pub use clock::{Clock, SystemClock};
 pub use random::{Random, SystemRandom};
-pub use router::router;
+pub use router::{document, document_text, router};
 pub use server::{ListenError, Listener, Tls, serve};
 pub use settings::{File, Settings, SettingsError};
 

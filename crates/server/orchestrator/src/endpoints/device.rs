@@ -15,6 +15,7 @@ use secrecy::ExposeSecret;
 use super::{Answer, Shared};
 use crate::app::App;
 use crate::auth::{Caller, hash};
+use crate::document::refusals;
 use crate::extract::{Body, Form, Named};
 use crate::failure::Failure;
 use crate::layers::RequestId;
@@ -25,7 +26,19 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// A code that is in use by chance is made anew; twice in a row does not happen.
 const ATTEMPTS: usize = 3;
 
-/// A machine asks to be let in.
+/// A machine asks to be let in (RFC 8628 §3.1).
+#[utoipa::path(
+    post, path = "/oauth/device_authorization", operation_id = "device_authorization", tag = "login",
+    security(()),
+    request_body(
+        content = DeviceAuthorizationRequest,
+        content_type = "application/x-www-form-urlencoded",
+    ),
+    responses(
+        (status = 200, description = "Its codes", body = DeviceAuthorization),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn authorize(
     State(app): Shared,
     Form(request): Form<DeviceAuthorizationRequest>,
@@ -78,7 +91,19 @@ fn new_user_code(app: &App) -> UserCode {
     letters.parse().expect("eight of its letters are a code")
 }
 
-/// The machine asks whether somebody has let it in.
+/// The machine asks whether somebody has let it in (RFC 8628 §3.4).
+#[utoipa::path(
+    post, path = "/oauth/token", operation_id = "device_token", tag = "login",
+    security(()),
+    request_body(
+        content = DeviceTokenRequest,
+        content_type = "application/x-www-form-urlencoded",
+    ),
+    responses(
+        (status = 200, description = "Its session", body = SessionToken),
+        (status = 400, description = "There is no token (yet); `error` says why", body = OAuthError),
+    ),
+)]
 pub(crate) async fn token(
     State(app): Shared,
     RequestId(request_id): RequestId,
@@ -159,6 +184,14 @@ fn not_yet(error: DeviceTokenError) -> Response {
 }
 
 /// What the person who typed a code is about to let in.
+#[utoipa::path(
+    get, path = "/device/{user_code}", operation_id = "show_device", tag = "login",
+    params(("user_code" = UserCode, Path, description = "What they typed")),
+    responses(
+        (status = 200, description = "The machine", body = PendingDevice),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn show(
     State(app): Shared,
     caller: Caller,
@@ -176,6 +209,15 @@ pub(crate) async fn show(
 }
 
 /// The person says yes: the machine gets a session of theirs.
+#[utoipa::path(
+    post, path = "/device/approve", operation_id = "approve_device", tag = "login",
+    request_body = DeviceDecision,
+    responses(
+        (status = 204, description = "Decided"),
+        (status = 404, response = refusals::NotFound),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn approve(
     State(app): Shared,
     caller: Caller,
@@ -198,6 +240,15 @@ pub(crate) async fn approve(
 }
 
 /// The person says no.
+#[utoipa::path(
+    post, path = "/device/deny", operation_id = "deny_device", tag = "login",
+    request_body = DeviceDecision,
+    responses(
+        (status = 204, description = "Decided"),
+        (status = 404, response = refusals::NotFound),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn deny(
     State(app): Shared,
     caller: Caller,

@@ -11,6 +11,7 @@ pub(crate) mod jwks;
 pub(crate) mod members;
 pub(crate) mod mount_info;
 pub(crate) mod mounts;
+pub(crate) mod openapi;
 pub(crate) mod sessions;
 pub(crate) mod sync;
 pub(crate) mod tenants;

@@ -10,9 +10,10 @@ use std::str::FromStr;
 use api::{Announcement, Change, Changes, Event, ObjectKey, Prefix, Source};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// A kind of notification, as the path names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Sender {
     Tigris,
