@@ -20,6 +20,7 @@ mod failure;
 pub mod hub;
 mod layers;
 mod limits;
+mod metrics;
 pub mod provision;
 mod random;
 mod router;

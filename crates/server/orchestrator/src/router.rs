@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::document::{begun, completed};
 use crate::endpoints::{
-    audit, bootstrap, credentials, device, events, grants, health, jwks, members, mount_info,
-    mounts, openapi, sessions, sync, tenants, tickets, tokens, webhooks, workspaces,
+    audit, bootstrap, credentials, device, events, grants, health, jwks, members, metrics,
+    mount_info, mounts, openapi, sessions, sync, tenants, tickets, tokens, webhooks, workspaces,
 };
 use crate::failure::Failure;
 use crate::layers;
@@ -89,6 +89,7 @@ fn people() -> Endpoints {
 
 fn operators() -> Endpoints {
     OpenApiRouter::new()
+        .routes(routes!(metrics::show))
         .routes(routes!(audit::list))
         .routes(routes!(tenants::create, tenants::list))
         .routes(routes!(tenants::show, tenants::remove))

@@ -47,7 +47,10 @@ pub(crate) async fn begin(
         request_id,
     };
     let hash = hash(request.token.expose());
-    if !app.store.use_bootstrap(&hash, &session, &entry).await? {
+    let counts = app.store.use_bootstrap(&hash, &session, &entry).await?;
+    app.metrics
+        .login("bootstrap", if counts { "let_in" } else { "refused" });
+    if !counts {
         return Err(Failure::unauthenticated(
             "the bootstrap token does not count\nhint: artifactsd orchestrator bootstrap makes a new one while there is no operator",
         ));

@@ -23,6 +23,9 @@ use crate::store::{DeviceRequest, DeviceState, Entry, NewDevice, StoreError};
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
+/// How these logins are counted.
+const WAY: &str = "device";
+
 /// A code that is in use by chance is made anew; twice in a row does not happen.
 const ATTEMPTS: usize = 3;
 
@@ -58,7 +61,10 @@ pub(crate) async fn authorize(
     };
     for _ in 0..ATTEMPTS {
         match app.store.add_device(&device).await {
-            Ok(()) => return Ok(Json(offered(&app, device_code.into(), device.user_code))),
+            Ok(()) => {
+                app.metrics.login(WAY, "begun");
+                return Ok(Json(offered(&app, device_code.into(), device.user_code)));
+            }
             Err(StoreError::Exists) => device.user_code = new_user_code(&app),
             Err(error) => return Err(error.into()),
         }
@@ -110,27 +116,30 @@ pub(crate) async fn token(
     Form(request): Form<DeviceTokenRequest>,
 ) -> Result<Response, Failure> {
     if request.grant_type != GRANT_TYPE {
-        return Ok(not_yet(DeviceTokenError::UnsupportedGrantType));
+        return Ok(not_yet(&app, DeviceTokenError::UnsupportedGrantType));
     }
     let now = app.now();
     let device_hash = hash(request.device_code.expose());
     let found = app.store.poll_device(&device_hash, now).await?;
     // RFC 8628 §3.4: the code is its client's.
     let Some(poll) = found.filter(|poll| poll.request.client_id == request.client_id) else {
-        return Ok(not_yet(DeviceTokenError::InvalidGrant));
+        return Ok(not_yet(&app, DeviceTokenError::InvalidGrant));
     };
     if poll.request.expires_at <= now {
-        return Ok(not_yet(DeviceTokenError::ExpiredToken));
+        return Ok(not_yet(&app, DeviceTokenError::ExpiredToken));
     }
     match poll.request.state {
-        DeviceState::Denied => Ok(not_yet(DeviceTokenError::AccessDenied)),
-        DeviceState::Used => Ok(not_yet(DeviceTokenError::InvalidGrant)),
-        _ if poll.too_fast => Ok(not_yet(DeviceTokenError::SlowDown)),
-        DeviceState::Pending => Ok(not_yet(DeviceTokenError::AuthorizationPending)),
+        DeviceState::Denied => Ok(not_yet(&app, DeviceTokenError::AccessDenied)),
+        DeviceState::Used => Ok(not_yet(&app, DeviceTokenError::InvalidGrant)),
+        _ if poll.too_fast => Ok(not_yet(&app, DeviceTokenError::SlowDown)),
+        DeviceState::Pending => Ok(not_yet(&app, DeviceTokenError::AuthorizationPending)),
         DeviceState::Approved => {
             match hand_over(&app, &device_hash, poll.request, request_id).await? {
-                Some(token) => Ok(Json(token).into_response()),
-                None => Ok(not_yet(DeviceTokenError::InvalidGrant)),
+                Some(token) => {
+                    app.metrics.login(WAY, "let_in");
+                    Ok(Json(token).into_response())
+                }
+                None => Ok(not_yet(&app, DeviceTokenError::InvalidGrant)),
             }
         }
     }
@@ -161,7 +170,8 @@ async fn hand_over(
 }
 
 /// RFC 6749 §5.2: status 400.
-fn not_yet(error: DeviceTokenError) -> Response {
+fn not_yet(app: &App, error: DeviceTokenError) -> Response {
+    app.metrics.login(WAY, error.as_str());
     let text = match error {
         DeviceTokenError::AuthorizationPending => "nobody has approved yet: ask again",
         DeviceTokenError::SlowDown => "ask less often: five seconds more between questions",
@@ -265,11 +275,13 @@ async fn decide(
     decision: Option<(&model::Actor, Option<TenantId>)>,
     entry: Entry,
 ) -> Result<StatusCode, Failure> {
-    if app
-        .store
-        .decide_device(code, decision, entry.at, &entry)
-        .await?
-    {
+    let decided = app.store.decide_device(code, decision, entry.at, &entry);
+    if decided.await? {
+        let word = match decision {
+            Some(_) => "approved",
+            None => "denied",
+        };
+        app.metrics.login(WAY, word);
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Failure::not_found("code"))

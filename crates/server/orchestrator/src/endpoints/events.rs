@@ -193,7 +193,9 @@ impl Follower {
         let message = message.json_data(event).map_err(|_| End::Failed)?;
         self.last = id;
         self.is_in_doubt |= matches!(event, Event::Revoked(_));
-        self.send(message).await
+        self.send(message).await?;
+        self.app.metrics.event_sent(event.name());
+        Ok(())
     }
 
     async fn send(&self, message: Message) -> Result<(), End> {

@@ -9,6 +9,7 @@ pub(crate) mod grants;
 pub(crate) mod health;
 pub(crate) mod jwks;
 pub(crate) mod members;
+pub(crate) mod metrics;
 pub(crate) mod mount_info;
 pub(crate) mod mounts;
 pub(crate) mod openapi;

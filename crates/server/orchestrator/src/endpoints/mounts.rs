@@ -17,6 +17,9 @@ use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{MountsOf, NewReport, Part};
 
+/// What an `int64` has room for, which the document says that counts are.
+const MOST: u64 = i64::MAX.unsigned_abs();
+
 /// Takes what a mount says of itself. Its number is its own for as long as it says something.
 ///
 /// To be said when the mount begins, whenever it changes (at most once a second), and at least every 15 seconds.
@@ -46,6 +49,14 @@ pub(crate) async fn report(
         return Err(Failure::forbidden(
             "the token or the grant allows reading only\nhint: report the mount as ro",
         ));
+    }
+    let counts = [
+        Some(report.pending),
+        Some(report.pending_bytes),
+        report.oldest_pending_seconds,
+    ];
+    if counts.iter().flatten().any(|count| *count > MOST) {
+        return Err(Failure::invalid(format!("no count is above {MOST}")));
     }
     let new = NewReport {
         mount,

@@ -93,6 +93,7 @@ pub(crate) async fn receive(
     let notices = sender.read(body);
     let notices = notices
         .map_err(|error| Failure::invalid(format!("not a notification of this kind: {error}")))?;
+    app.metrics.webhook(sender.word());
     for (bucket, notices) in by_bucket(&notices) {
         tell(&app, sender, whose, bucket, &notices).await?;
     }

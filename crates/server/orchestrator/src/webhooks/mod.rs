@@ -42,6 +42,16 @@ impl Sender {
         }
     }
 
+    /// The word of the path.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Tigris => "tigris",
+            Self::S3 => "s3",
+            Self::Minio => "minio",
+            Self::Seaweedfs => "seaweedfs",
+        }
+    }
+
     /// What a body says. Events of other kinds (of settings, tests, restores) say nothing.
     pub(crate) fn read(self, body: Map<String, Value>) -> Result<Vec<Notice>, serde_json::Error> {
         let body = Value::Object(body);
