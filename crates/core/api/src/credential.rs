@@ -1,6 +1,7 @@
 //! `/tenant/mount`: the bucket of the caller's tenant, and storage keys to it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     BucketName, CredentialId, Description, Endpoint, Lifetime, Mode, Prefix, Region, Secret,
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// The answer of `GET /tenant/mount/info`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MountInfo {
     /// The caller's tenant.
     pub tenant_id: TenantId,
@@ -22,7 +23,7 @@ pub struct MountInfo {
 
 /// The body of `POST /tenant/mount/credentials`; every field, and the body itself, may be
 /// left out. The tenant comes from the caller's token and from nowhere else.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IssueCredential {
     /// What the key may do; otherwise all that the caller may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,7 +42,7 @@ pub struct IssueCredential {
 
 /// The answer of `POST /tenant/mount/credentials`. The secret is in this answer and nowhere
 /// else, ever.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct IssuedCredential {
     /// The key's number, by which it is listed and revoked.
     pub credential_id: CredentialId,
@@ -67,7 +68,7 @@ pub struct IssuedCredential {
 }
 
 /// A key as lists show it: without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Credential {
     /// Its number.
     pub credential_id: CredentialId,
@@ -101,7 +102,7 @@ pub struct Credential {
 }
 
 /// Whether a key counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CredentialState {
     /// It is being made.
@@ -115,7 +116,7 @@ pub enum CredentialState {
 }
 
 /// How far a key's deletion at the provider is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Deletion {
     /// Asked for.

@@ -5,11 +5,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Description, ErrorCode, Scope, Secret, TenantId, Timestamp};
 
 /// The form of `POST /oauth/device_authorization`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceAuthorizationRequest {
     /// The program that asks.
     pub client_id: Description,
@@ -21,7 +22,7 @@ pub struct DeviceAuthorizationRequest {
 }
 
 /// Its answer (RFC 8628 §3.2).
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct DeviceAuthorization {
     /// What the machine asks for its token with.
     pub device_code: Secret,
@@ -38,9 +39,10 @@ pub struct DeviceAuthorization {
 }
 
 /// The form of `POST /oauth/token`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct DeviceTokenRequest {
     /// `urn:ietf:params:oauth:grant-type:device_code`.
+    #[schema(pattern = "^urn:ietf:params:oauth:grant-type:device_code$")]
     pub grant_type: String,
     /// From the first answer.
     pub device_code: Secret,
@@ -49,7 +51,7 @@ pub struct DeviceTokenRequest {
 }
 
 /// What `POST /oauth/token` answers while there is no token, in RFC 6749's form and ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OAuthError {
     /// RFC 8628 §3.5.
     pub error: DeviceTokenError,
@@ -62,7 +64,7 @@ pub struct OAuthError {
 }
 
 /// Why there is no token (RFC 8628 §3.5, RFC 6749 §5.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceTokenError {
     /// Nobody has approved yet: ask again.
@@ -79,8 +81,22 @@ pub enum DeviceTokenError {
     UnsupportedGrantType,
 }
 
+impl DeviceTokenError {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::AccessDenied => "access_denied",
+            Self::ExpiredToken => "expired_token",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+        }
+    }
+}
+
 /// What the person sees before deciding: the answer of `GET /device/{user_code}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PendingDevice {
     /// What they typed.
     pub user_code: UserCode,
@@ -97,7 +113,7 @@ pub struct PendingDevice {
 }
 
 /// The body of `POST /device/approve` and `POST /device/deny`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceDecision {
     /// Which machine.
     pub user_code: UserCode,
@@ -108,8 +124,12 @@ pub struct DeviceDecision {
 
 /// Eight consonants, shown as `WDJB-MJHT`: no vowels, so that no words come out, and nothing
 /// that looks like a digit (RFC 8628 §6.1). Reading ignores case, dashes and spaces.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(
+    pattern = "^[ -]*(?:[BCDFGHJKLMNPQRSTVWXZbcdfghjklmnpqrstvwxz][ -]*){8}$",
+    example = "WDJB-MJHT"
+)]
 pub struct UserCode(String);
 
 /// A text that is no user code.

@@ -1,9 +1,10 @@
 //! What the orchestrator answers when it does not do what was asked.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The body of every refusal: a code that programs act on, and a sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// What the caller can do about it.
     pub code: ErrorCode,
@@ -12,7 +13,7 @@ pub struct ErrorBody {
 }
 
 /// Why a request was refused. Codes are stable; new ones may be added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// 401: there is no token, or it does not count (any more). Log in.

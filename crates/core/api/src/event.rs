@@ -4,19 +4,22 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{CredentialId, Description, WorkspaceId};
 
 /// The body of `POST /sync`: what a mount or a sync has put into the bucket, or deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Announcement {
     /// Where.
     pub workspace_id: WorkspaceId,
     /// What is new or different. At most 1,000 with the deleted ones.
     #[serde(default)]
+    #[schema(max_items = 1000)]
     pub changed: Vec<Change>,
     /// What is gone.
     #[serde(default)]
+    #[schema(max_items = 1000)]
     pub deleted: Vec<Change>,
     /// Who announces, so that they know their own words when they hear them: a mount's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,7 +32,7 @@ impl Announcement {
 }
 
 /// One object.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// Its key, without the workspace's prefix.
     pub key: ObjectKey,
@@ -39,7 +42,7 @@ pub struct Change {
 }
 
 /// The answer of `POST /sync`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Announced {
     /// The number of the last event that came of it; absent if nothing was announced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +51,9 @@ pub struct Announced {
 
 /// The number of an event within its workspace: counted from 1 without gaps, so that whoever
 /// missed one knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
 pub struct EventId(pub i64);
 
@@ -59,7 +64,7 @@ impl fmt::Display for EventId {
 }
 
 /// What an event says; on the stream its name is the event's type and the rest its data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Objects are new or different.
@@ -85,7 +90,7 @@ impl Event {
 }
 
 /// Objects that changed in the same way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changes {
     /// Which.
     pub objects: Vec<Change>,
@@ -97,7 +102,7 @@ pub struct Changes {
 }
 
 /// Who said that something changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// A mount or a sync.
@@ -111,7 +116,7 @@ pub enum Source {
 }
 
 /// A key that no longer counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevokedKey {
     /// Its number.
     pub credential_id: CredentialId,
@@ -121,8 +126,9 @@ pub struct RevokedKey {
 }
 
 /// An object's key: 1 to 1,024 bytes of UTF-8 (S3 User Guide, "Naming objects").
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(min_length = 1, max_length = 1024, example = "folder/file.txt")]
 pub struct ObjectKey(String);
 
 /// A text that is no object's key.

@@ -2,15 +2,17 @@
 
 use model::Handle;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::{GrantId, Lifetime, Mode, TenantId, Timestamp, WorkspaceId};
+use crate::{GrantId, Lifetime, Mode, TenantId, Timestamp, WorkspaceId, schemas};
 
 /// The body of `POST /grants`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreateGrant {
     /// The workspace, one of the caller's tenant.
     pub workspace_id: WorkspaceId,
     /// The tenant that may mount it.
+    #[schema(value_type = schemas::Handle)]
     pub grantee: Handle,
     /// What it may do.
     pub mode: Mode,
@@ -20,7 +22,7 @@ pub struct CreateGrant {
 }
 
 /// A grant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Grant {
     /// Its number.
     pub grant_id: GrantId,
@@ -29,6 +31,7 @@ pub struct Grant {
     /// Whose workspace it is.
     pub tenant_id: TenantId,
     /// Who may mount it.
+    #[schema(value_type = schemas::Handle)]
     pub grantee: Handle,
     /// What they may do.
     pub mode: Mode,

@@ -17,6 +17,7 @@ mod id;
 mod mount;
 mod page;
 mod place;
+pub mod schemas;
 mod secret;
 mod session;
 mod tenant;

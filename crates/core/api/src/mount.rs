@@ -3,12 +3,13 @@
 
 use model::WorkspaceName;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::{Description, EventId, Mode, MountId, Timestamp, WorkspaceId};
+use crate::{Description, EventId, Mode, MountId, Timestamp, WorkspaceId, schemas};
 
 /// The body of `PUT /workspaces/{id}/mounts/{mount_id}`: what a mount says of itself, when it
 /// begins, whenever what it says changes (at most once a second), and at least every 15 seconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReportMount {
     /// The machine that it is on.
     pub machine: Description,
@@ -28,15 +29,15 @@ pub struct ReportMount {
     pub oldest_pending_seconds: Option<u64>,
 }
 
-/// A mount as lists show it. One that said nothing for [`LiveMount::FORGOTTEN_AFTER_SECONDS`] is
-/// not listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A mount as lists show it. One that said nothing for 45 seconds is not listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LiveMount {
     /// Its number, which it chose when it began.
     pub mount_id: MountId,
     /// What it shows.
     pub workspace_id: WorkspaceId,
     /// The same, by its name.
+    #[schema(value_type = schemas::WorkspaceName)]
     pub workspace: WorkspaceName,
     /// Whose token it uses: an actor, `token:ID` or `ticket:ID`.
     pub actor: String,

@@ -4,12 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::InvalidId;
 
 /// A part of a list, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// What is in this part.
     pub items: Vec<T>,
@@ -19,19 +20,23 @@ pub struct Page<T> {
 }
 
 /// The query parameters of every list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// At most so many.
     #[serde(default)]
+    #[param(inline)]
     pub limit: PageLimit,
     /// From a page's `next_page_token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
     pub page_token: Option<PageToken>,
 }
 
 /// How many items a page may have: 1 to 1,000, usually 100.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "u32", into = "u32")]
+#[schema(minimum = 1, maximum = 1000, default = 100)]
 pub struct PageLimit(u32);
 
 /// A limit that is not from 1 to 1,000.
@@ -64,8 +69,9 @@ impl From<PageLimit> for u32 {
 }
 
 /// Where a list goes on. Its content is the server's business; it gives no access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
 pub struct PageToken(Uuid);
 
 impl PageToken {

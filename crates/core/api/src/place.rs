@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Why a text is no bucket, prefix, endpoint or region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,10 +30,10 @@ pub enum InvalidPlace {
 }
 
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $valid:ident, $error:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    ($(#[$meta:meta])* $name:ident, $valid:ident, $error:expr) => {
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
+        $(#[$meta])*
         pub struct $name(String);
 
         impl $name {
@@ -72,31 +73,48 @@ macro_rules! text_type {
 
 text_type!(
     /// A bucket's name.
+    #[schema(
+        min_length = 3,
+        max_length = 63,
+        pattern = r"^[a-z0-9](?:\.?(?:-+\.?)*[a-z0-9])*$",
+        example = "my-bucket"
+    )]
     BucketName,
     is_bucket,
     InvalidPlace::Bucket
 );
 text_type!(
     /// What all keys of a workspace begin with: empty, or ending with `/`.
+    #[schema(
+        max_length = 512,
+        pattern = r"^(?:(?:[^/\x00-\x1f\x7f-\x9f]*[^./\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.{3,})/)*$",
+        example = "cases/"
+    )]
     Prefix,
     is_prefix,
     InvalidPlace::Prefix
 );
 text_type!(
     /// The URL of a store. The orchestrator keeps it and shows it; it never connects to it.
+    #[schema(
+        max_length = 512,
+        pattern = r"^https?://[!$-.0-;=A-\[\]-~][!$-;=A-\[\]-~]*$",
+        example = "https://s3.example.com"
+    )]
     Endpoint,
     is_endpoint,
     InvalidPlace::Endpoint
 );
 text_type!(
     /// A region.
+    #[schema(pattern = "^[a-z0-9-]{1,63}$", example = "eu-central-1")]
     Region,
     is_region,
     InvalidPlace::Region
 );
 
 /// A bucket, the store that has it, and the part of it that is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Place {
     /// The bucket.
     pub bucket: BucketName,

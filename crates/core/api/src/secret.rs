@@ -2,6 +2,9 @@
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A secret key or token in an answer: written once, into the answer that hands it over.
 ///
@@ -38,3 +41,15 @@ impl<'de> Deserialize<'de> for Secret {
         String::deserialize(deserializer).map(|text| Self(text.into()))
     }
 }
+
+impl PartialSchema for Secret {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
+            .description(Some("A secret: shown once, or given back once."))
+            .into()
+    }
+}
+
+impl ToSchema for Secret {}

@@ -4,18 +4,19 @@ use std::fmt;
 
 use model::{Actor, Handle};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::{Mode, Role, Secret, SessionId, TenantId, Timestamp, WorkspaceId};
+use crate::{Mode, Role, Secret, SessionId, TenantId, Timestamp, WorkspaceId, schemas};
 
 /// The body of `POST /bootstrap`, which makes the first operator.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct Bootstrap {
     /// The one-time token that `artifactsd orchestrator bootstrap` printed.
     pub token: Secret,
 }
 
 /// A session token, as RFC 6749 §5.1 answers it.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct SessionToken {
     /// The token.
     pub access_token: Secret,
@@ -28,7 +29,7 @@ pub struct SessionToken {
 }
 
 /// What a session may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// What its person may do in one tenant.
@@ -54,7 +55,7 @@ impl fmt::Display for Scope {
 }
 
 /// The answer of `GET /whoami`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {
     /// What kind of token was shown.
     pub identity: Identity,
@@ -63,6 +64,7 @@ pub struct Whoami {
     pub tenant_id: Option<TenantId>,
     /// The same, by its short name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schemas::Handle>)]
     pub handle: Option<Handle>,
     /// When the token ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,12 +72,13 @@ pub struct Whoami {
 }
 
 /// Whom a token stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Identity {
     /// A person or an agent with a session.
     Person {
         /// Who.
+        #[schema(value_type = schemas::Actor)]
         actor: Actor,
         /// Their role in the tenant.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,11 +2,12 @@
 
 use model::{Actor, Handle};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::{BucketName, Description, TenantId, Timestamp};
+use crate::{BucketName, Description, TenantId, Timestamp, schemas};
 
 /// Who holds the keys to the storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// The operator makes the bucket and issues keys to it.
@@ -18,9 +19,10 @@ pub enum Backend {
 }
 
 /// The body of `POST /tenants`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreateTenant {
     /// The short name that its workspaces are addressed by.
+    #[schema(value_type = schemas::Handle)]
     pub handle: Handle,
     /// A longer name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,12 +36,13 @@ pub struct CreateTenant {
 }
 
 /// How a person is named: by their actor, or as an OpenID Connect provider knows them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Person {
     /// By actor.
     Actor {
         /// The actor.
+        #[schema(value_type = schemas::Actor)]
         actor: Actor,
     },
     /// By issuer and subject.
@@ -52,11 +55,12 @@ pub enum Person {
 }
 
 /// An account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tenant {
     /// Its number.
     pub tenant_id: TenantId,
     /// Its short name.
+    #[schema(value_type = schemas::Handle)]
     pub handle: Handle,
     /// Its longer name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +80,7 @@ pub struct Tenant {
 }
 
 /// How far a tenant is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantState {
     /// Its bucket is being made.
@@ -94,15 +98,17 @@ pub enum TenantState {
 }
 
 /// The query of `DELETE /tenants/{id}`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct DeleteTenant {
     /// What becomes of its bucket.
     #[serde(default)]
+    #[param(inline)]
     pub bucket: FateOfBucket,
 }
 
 /// What becomes of a deleted tenant's bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FateOfBucket {
     /// It stays, with all that is in it.
@@ -113,7 +119,7 @@ pub enum FateOfBucket {
 }
 
 /// The body of `POST /tenants/{id}/members`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AddMember {
     /// Who.
     #[serde(flatten)]
@@ -123,7 +129,9 @@ pub struct AddMember {
 }
 
 /// What a member may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Use workspaces; issue, list and revoke storage keys.
@@ -133,9 +141,10 @@ pub enum Role {
 }
 
 /// Somebody who belongs to a tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Member {
     /// Who.
+    #[schema(value_type = schemas::Actor)]
     pub actor: Actor,
     /// As what.
     pub role: Role,

@@ -4,13 +4,20 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What something is for, in its maker's words: 1 to 255 characters on one line.
 ///
 /// Control characters are refused, so that a list on a terminal shows what is written and
 /// nothing else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(
+    min_length = 1,
+    max_length = 255,
+    pattern = r"^[^\x00-\x1f\x7f-\x9f]+$",
+    example = "the laptop of Ada"
+)]
 pub struct Description(String);
 
 /// A text that is not a description.

@@ -5,10 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
 /// A moment, to the microsecond; on the wire as RFC 3339 in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, format = DateTime, example = "2026-09-21T14:13:20.123456Z")]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -75,8 +77,9 @@ impl From<Timestamp> for String {
 }
 
 /// How long something shall count, in seconds: 60 s to 400 days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "u32", into = "u32")]
+#[schema(minimum = 60, maximum = 34_560_000)]
 pub struct Lifetime(u32);
 
 /// A length out of bounds.

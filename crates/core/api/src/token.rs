@@ -1,11 +1,12 @@
 //! `/tokens`: service tokens, for programs that no person is logged in for.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Description, Lifetime, Mode, Secret, ServiceTokenId, Timestamp, WorkspaceId};
 
 /// The body of `POST /tokens`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreateServiceToken {
     /// What it is for.
     pub description: Description,
@@ -23,7 +24,7 @@ pub struct CreateServiceToken {
 }
 
 /// What a service token is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// To mount: it gets storage keys, announces and follows changes.
@@ -34,7 +35,7 @@ pub enum Purpose {
 }
 
 /// A service token as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceToken {
     /// Its number.
     pub token_id: ServiceTokenId,
@@ -59,7 +60,7 @@ pub struct ServiceToken {
 
 /// The answer of `POST /tokens`: the one time that the token is shown. The server keeps its
 /// hash only.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct IssuedServiceToken {
     /// `art_` and 43 characters.
     pub token: Secret,

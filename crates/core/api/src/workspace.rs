@@ -2,13 +2,15 @@
 
 use model::{Handle, WorkspaceName};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::{Backend, ErrorCode, Place, TenantId, Timestamp, WorkspaceId};
+use crate::{Backend, ErrorCode, Place, TenantId, Timestamp, WorkspaceId, schemas};
 
 /// The body of `POST /workspaces`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreateWorkspace {
     /// Its name, one of its tenant's.
+    #[schema(value_type = schemas::WorkspaceName)]
     pub name: WorkspaceName,
     /// Who holds the keys to it.
     #[serde(default)]
@@ -19,15 +21,17 @@ pub struct CreateWorkspace {
 }
 
 /// A workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Workspace {
     /// Its number.
     pub workspace_id: WorkspaceId,
     /// Whose it is.
     pub tenant_id: TenantId,
     /// The same, by its short name.
+    #[schema(value_type = schemas::Handle)]
     pub handle: Handle,
     /// Its name.
+    #[schema(value_type = schemas::WorkspaceName)]
     pub name: WorkspaceName,
     /// Who holds the keys to it.
     pub backend: Backend,
@@ -43,7 +47,7 @@ pub struct Workspace {
 }
 
 /// How far a workspace is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkspaceState {
     /// Its name is reserved; its marker is not in the bucket yet.
@@ -57,12 +61,13 @@ pub enum WorkspaceState {
 }
 
 /// The body of 409 from `POST /workspaces`: what has the name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceConflict {
     /// `conflict`.
     pub code: ErrorCode,
     /// What happened.
     pub message: String,
-    /// The workspace of that name.
+    /// The workspace of that name, where that is the reason.
+    #[schema(required = false)]
     pub existing: Workspace,
 }

@@ -157,7 +157,8 @@ async fn serve(arguments: Serve) -> Result {
     let store = arguments.database.open().await?;
     let stop = CancellationToken::new();
     let mut settings = file.settings(public_url.unwrap_or_else(|| here.clone()));
-    settings.webhook_token = webhook_token()?;
+    settings.webhook_token = token_hash("ARTIFACTS_ORCHESTRATOR_WEBHOOK_TOKEN")?;
+    settings.metrics_token = token_hash("ARTIFACTS_ORCHESTRATOR_METRICS_TOKEN")?;
     let app = App::new(Parts {
         settings,
         store: Arc::clone(&store),
@@ -189,15 +190,14 @@ async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: Canc
     stop.cancel();
 }
 
-/// Only its hash is kept.
-fn webhook_token() -> Result<Option<Vec<u8>>> {
-    const VARIABLE: &str = "ARTIFACTS_ORCHESTRATOR_WEBHOOK_TOKEN";
-    let token = std::env::var(VARIABLE)
+/// A token that others are to show, from the environment. Only its hash is kept.
+fn token_hash(variable: &str) -> Result<Option<Vec<u8>>> {
+    let token = std::env::var(variable)
         .ok()
         .filter(|token| !token.is_empty());
     match token.map(SecretString::from) {
         Some(token) if token.expose_secret().len() < 32 => {
-            Err(format!("{VARIABLE} can be guessed\nhint: 32 characters or more").into())
+            Err(format!("{variable} can be guessed\nhint: 32 characters or more").into())
         }
         token => Ok(token.map(|token| orchestrator::token_hash(token.expose_secret()))),
     }

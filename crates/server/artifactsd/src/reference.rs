@@ -20,6 +20,9 @@ enum Page {
     /// Everything that the orchestrator's configuration file can say, in Markdown.
     #[cfg(feature = "orchestrator")]
     OrchestratorConfig,
+    /// The interface of the orchestrator (OpenAPI 3.1), in JSON.
+    #[cfg(feature = "orchestrator")]
+    Openapi,
 }
 
 const NOTICE: &str =
@@ -42,6 +45,8 @@ impl Page {
             ),
             #[cfg(feature = "orchestrator")]
             Self::OrchestratorConfig => config::page(),
+            #[cfg(feature = "orchestrator")]
+            Self::Openapi => orchestrator::document_text(),
         }
     }
 }
@@ -113,9 +118,10 @@ mod tests {
 
     use super::*;
 
-    const FILES: [(Page, &str); 2] = [
+    const FILES: [(Page, &str); 3] = [
         (Page::Commands, "artifactsd.md"),
         (Page::OrchestratorConfig, "orchestrator-config.md"),
+        (Page::Openapi, "openapi.json"),
     ];
 
     #[test]

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::hub::Hub;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::provision::Supply;
 use crate::random::Random;
 use crate::settings::Settings;
@@ -45,6 +46,7 @@ pub struct App {
     pub(crate) issuers: Issuers,
     pub(crate) limits: Limits,
     pub(crate) hub: Hub,
+    pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -56,6 +58,7 @@ impl App {
         Arc::new(Self {
             limits: Limits::new(&parts.settings),
             hub: Hub::default(),
+            metrics: Metrics::new(),
             stop: parts.stop,
             settings: parts.settings,
             store: parts.store,

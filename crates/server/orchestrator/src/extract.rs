@@ -109,8 +109,13 @@ fn too_large() -> Failure {
 }
 
 /// The parser's words name the field and the rule; a value that it repeats goes back to the
-/// one who sent it and nowhere else.
+/// one who sent it and nowhere else. All bodies of ours are objects: the parser would take a
+/// list for one, its items for the fields in their order.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let mut read = bytes.iter().skip_while(|byte| byte.is_ascii_whitespace());
+    if read.next().is_some_and(|first| *first != b'{') {
+        return Err(Failure::invalid("the body is no JSON object"));
+    }
     serde_json::from_slice(bytes).map_err(|error| Failure::invalid(error.to_string()))
 }
 

@@ -95,7 +95,6 @@ impl Hub {
     }
 
     /// How many streams there are.
-    #[cfg(feature = "testing")]
     pub(crate) fn streams(&self) -> usize {
         self.streams.lock().values().sum()
     }

@@ -105,9 +105,11 @@ pub(crate) async fn observe(
     let method = request.method().clone();
     let begun = Instant::now();
     let mut response = answer(request, next).await;
-    let path = path.as_ref().map_or("(no endpoint)", |path| path.as_str());
-    let status = response.status().as_u16();
-    let millis = begun.elapsed().as_millis();
+    let path = path.as_ref().map(MatchedPath::as_str);
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    app.metrics.request(method.as_str(), path, status, took);
+    let path = path.unwrap_or("(no endpoint)");
+    let millis = took.as_millis();
     tracing::info!(request = context.id, %method, path, status, millis, "answered");
     if let Some(failure) = response.extensions().get::<Failure>().cloned() {
         record_refusal(&app, &context, &failure, &method, path).await;

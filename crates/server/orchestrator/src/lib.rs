@@ -13,12 +13,14 @@
 mod app;
 mod auth;
 mod clock;
+mod document;
 mod endpoints;
 mod extract;
 mod failure;
 pub mod hub;
 mod layers;
 mod limits;
+mod metrics;
 pub mod provision;
 mod random;
 mod router;
@@ -36,7 +38,7 @@ pub use auth::{
 };
 pub use clock::{Clock, SystemClock};
 pub use random::{Random, SystemRandom};
-pub use router::router;
+pub use router::{document, document_text, router};
 pub use server::{ListenError, Listener, Tls, serve};
 pub use settings::{File, Settings, SettingsError};
 

@@ -1,4 +1,5 @@
-//! Which path is which endpoint.
+//! Which path is which endpoint. Each says in its own file which path and method it has, and
+//! what it takes and answers: the document of the interface is made of the same.
 
 use std::sync::Arc;
 
@@ -6,12 +7,15 @@ use api::ErrorCode;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post, put};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::document::{begun, completed};
 use crate::endpoints::{
-    audit, bootstrap, credentials, device, events, grants, health, jwks, members, mount_info,
-    mounts, sessions, sync, tenants, tickets, tokens, webhooks, workspaces,
+    audit, bootstrap, credentials, device, events, grants, health, jwks, members, metrics,
+    mount_info, mounts, openapi, sessions, sync, tenants, tickets, tokens, webhooks, workspaces,
 };
 use crate::failure::Failure;
 use crate::layers;
@@ -23,16 +27,13 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// object's parts, into one.
 const ANNOUNCEMENT_LIMIT: usize = 1024 * 1024;
 
+/// Endpoints, and what they say of themselves.
+type Endpoints = OpenApiRouter<Arc<App>>;
+
 /// All endpoints, with the layers around them.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .merge(public())
-        .merge(people())
-        .merge(operators())
-        .merge(keys())
-        .merge(alive())
-        .merge(sharing())
-        .merge(changes())
+    let (router, _) = endpoints().split_for_parts();
+    router
         .fallback(async || Failure::not_found("path"))
         .method_not_allowed_fallback(async || {
             let text = "the path is not for this method";
@@ -43,100 +44,92 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// The document of the interface.
+pub fn document() -> OpenApi {
+    completed(endpoints().into_openapi())
+}
+
+/// The same as text, the way it is served and kept in `docs/reference`.
+pub fn document_text() -> String {
+    let text = serde_json::to_string_pretty(&document());
+    text.expect("a document of strings, numbers and maps with texts for keys") + "\n"
+}
+
+fn endpoints() -> Endpoints {
+    OpenApiRouter::with_openapi(begun())
+        .merge(public())
+        .merge(people())
+        .merge(operators())
+        .merge(keys())
+        .merge(alive())
+        .merge(sharing())
+        .merge(changes())
+}
+
 /// Without a token.
-fn public() -> Router<Arc<App>> {
-    Router::new()
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/.well-known/jwks.json", get(jwks::show))
-        .route("/bootstrap", post(bootstrap::begin))
-        .route("/oauth/device_authorization", post(device::authorize))
-        .route("/oauth/token", post(device::token))
+fn public() -> Endpoints {
+    OpenApiRouter::new()
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(openapi::show))
+        .routes(routes!(jwks::show))
+        .routes(routes!(bootstrap::begin))
+        .routes(routes!(device::authorize))
+        .routes(routes!(device::token))
 }
 
-fn people() -> Router<Arc<App>> {
-    Router::new()
-        .route("/whoami", get(sessions::whoami))
-        .route("/logout", post(sessions::logout))
-        .route("/device/{user_code}", get(device::show))
-        .route("/device/approve", post(device::approve))
-        .route("/device/deny", post(device::deny))
+fn people() -> Endpoints {
+    OpenApiRouter::new()
+        .routes(routes!(sessions::whoami))
+        .routes(routes!(sessions::logout))
+        .routes(routes!(device::show))
+        .routes(routes!(device::approve))
+        .routes(routes!(device::deny))
 }
 
-fn operators() -> Router<Arc<App>> {
-    Router::new()
-        .route("/audit", get(audit::list))
-        .route("/tenants", post(tenants::create).get(tenants::list))
-        .route(
-            "/tenants/{tenant_id}",
-            get(tenants::show).delete(tenants::remove),
-        )
-        .route(
-            "/tenants/{tenant_id}/members",
-            post(members::add).get(members::list),
-        )
-        .route(
-            "/tenants/{tenant_id}/members/{actor}",
-            delete(members::remove),
-        )
+fn operators() -> Endpoints {
+    OpenApiRouter::new()
+        .routes(routes!(metrics::show))
+        .routes(routes!(audit::list))
+        .routes(routes!(tenants::create, tenants::list))
+        .routes(routes!(tenants::show, tenants::remove))
+        .routes(routes!(members::add, members::list))
+        .routes(routes!(members::remove))
 }
 
-fn keys() -> Router<Arc<App>> {
-    Router::new()
-        .route("/tenant/mount/info", get(mount_info::show))
-        .route(
-            "/tenant/mount/credentials",
-            post(credentials::issue).get(credentials::list),
-        )
-        .route(
-            "/tenant/mount/credentials/{credential_id}",
-            delete(credentials::revoke),
-        )
-        .route(
-            "/tenant/mount/credentials/{credential_id}/used",
-            post(credentials::used),
-        )
+fn keys() -> Endpoints {
+    OpenApiRouter::new()
+        .routes(routes!(mount_info::show))
+        .routes(routes!(credentials::issue, credentials::list))
+        .routes(routes!(credentials::revoke))
+        .routes(routes!(credentials::used))
 }
 
-fn alive() -> Router<Arc<App>> {
-    Router::new()
-        .route("/tenant/mounts", get(mounts::of_tenant))
-        // The number of a workspace; the router wants one name for one place in a path.
-        .route("/workspaces/{handle}/mounts", get(mounts::list))
-        .route(
-            "/workspaces/{handle}/mounts/{mount_id}",
-            put(mounts::report).delete(mounts::end),
-        )
+fn alive() -> Endpoints {
+    OpenApiRouter::new()
+        .routes(routes!(mounts::of_tenant))
+        .routes(routes!(mounts::list))
+        .routes(routes!(mounts::report, mounts::end))
 }
 
-fn changes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/sync", post(sync::announce))
-        .route("/webhooks/{sender}/{tenant}", post(webhooks::receive))
+fn changes() -> Endpoints {
+    OpenApiRouter::new()
+        .routes(routes!(sync::announce))
+        .routes(routes!(webhooks::receive))
         .layer(DefaultBodyLimit::max(ANNOUNCEMENT_LIMIT))
-        // The number of a workspace; the router wants one name for one place in a path.
-        .route("/workspaces/{handle}/events", get(events::follow))
+        .routes(routes!(events::follow))
 }
 
-fn sharing() -> Router<Arc<App>> {
-    Router::new()
-        .route(
-            "/workspaces",
-            post(workspaces::create).get(workspaces::list),
-        )
-        .route(
-            "/workspaces/{handle}/{name}",
-            get(workspaces::show).delete(workspaces::remove),
-        )
-        .route(
-            "/workspaces/{handle}/{name}/format-completed",
-            post(workspaces::format_completed),
-        )
-        .route("/grants", post(grants::create).get(grants::list))
-        .route("/grants/received", get(grants::received))
-        .route("/grants/{grant_id}", delete(grants::remove))
-        .route("/tickets", post(tickets::create).get(tickets::list))
-        .route("/tickets/{ticket_id}", delete(tickets::revoke))
-        .route("/tokens", post(tokens::create).get(tokens::list))
-        .route("/tokens/{token_id}", delete(tokens::revoke))
+fn sharing() -> Endpoints {
+    OpenApiRouter::new()
+        .routes(routes!(workspaces::create, workspaces::list))
+        .routes(routes!(workspaces::show, workspaces::remove))
+        .routes(routes!(workspaces::format_completed))
+        .routes(routes!(grants::create, grants::list))
+        .routes(routes!(grants::received))
+        .routes(routes!(grants::remove))
+        .routes(routes!(tickets::create, tickets::list))
+        .routes(routes!(tickets::revoke))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke))
 }

@@ -40,6 +40,8 @@ pub struct Settings {
     pub events_kept: Duration,
     /// SHA-256 of the token with which the operator's own stores announce changes.
     pub webhook_token: Option<Vec<u8>>,
+    /// SHA-256 of the token that `GET /metrics` is read with; operators read it, too.
+    pub metrics_token: Option<Vec<u8>>,
     /// Logins that may begin, of all together.
     pub logins_per_minute: u32,
 }
@@ -168,6 +170,7 @@ impl File {
             heartbeat: Duration::from_secs(15),
             events_kept: hours(self.events_kept_hours.unwrap_or(24).max(1)),
             webhook_token: None,
+            metrics_token: None,
             logins_per_minute: self.logins_per_minute.unwrap_or(300),
         }
     }

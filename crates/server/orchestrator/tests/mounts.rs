@@ -124,10 +124,11 @@ async fn a_mount_is_listed_with_what_it_said_last_and_how_far_behind_it_is() {
 #[tokio::test]
 async fn numbers_that_cannot_be_do_no_harm() {
     let t = two().await;
+    let most = i64::MAX;
     let extremes = [
-        json!({ "machine": "m", "mode": "rw", "last_event_id": i64::MIN, "pending": u64::MAX }),
-        json!({ "machine": "m", "mode": "rw", "last_event_id": i64::MAX, "pending_bytes": u64::MAX,
-            "oldest_pending_seconds": u64::MAX }),
+        json!({ "machine": "m", "mode": "rw", "last_event_id": i64::MIN, "pending": most }),
+        json!({ "machine": "m", "mode": "rw", "last_event_id": most, "pending_bytes": most,
+            "oldest_pending_seconds": most }),
     ];
     for body in extremes {
         t.report(&t.ada, &number(), body).await.ok(204);
@@ -146,6 +147,8 @@ async fn numbers_that_cannot_be_do_no_harm() {
         json!({ "machine": "a\nb", "mode": "rw" }),
         json!({ "machine": "m" }),
         json!({ "machine": "m", "mode": "rw", "pending": -1 }),
+        json!({ "machine": "m", "mode": "rw", "pending": u64::MAX }),
+        json!({ "machine": "m", "mode": "rw", "oldest_pending_seconds": 1_u64 << 63 }),
     ] {
         t.report(&t.ada, &number(), bad)
             .await

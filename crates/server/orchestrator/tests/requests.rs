@@ -65,6 +65,14 @@ async fn what_is_no_request_of_ours_is_refused_in_our_form() {
         .await
         .refused(422, "invalid");
     assert!(said.contains("EOF"), "{said}");
+    // What has the right items in the right order is no object either.
+    for (path, list) in [
+        ("/tenants", json!(["ada", null, "byo", null])),
+        ("/tenant/mount/credentials", json!([null, null])),
+    ] {
+        let said = lab.post(path, &operator, list).await;
+        assert!(said.refused(422, "invalid").contains("no JSON object"));
+    }
     let wrong = json!({ "handle": "not a handle" });
     let said = lab
         .post("/tenants", &operator, wrong)

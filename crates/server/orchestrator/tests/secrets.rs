@@ -1,5 +1,5 @@
-//! Nothing that opens anything is kept: the database's files, the logs at their most talkative
-//! and the audit are searched for every secret that was ever handed out.
+//! Nothing that opens anything is kept: the database's files, the logs at their most talkative,
+//! the audit and the metrics are searched for every secret that was ever handed out.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -99,14 +99,18 @@ async fn scenario(lab: &Lab) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_the_database_the_logs_or_the_audit() {
+async fn no_secret_is_in_the_database_the_logs_the_audit_or_the_metrics() {
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_ansi(false)
         .with_writer(|| Writer)
         .init();
-    let lab = Lab::new().await;
-    let secrets = scenario(&lab).await;
+    let watcher = "the token of the server that watches";
+    let hash = artifacts_orchestrator::token_hash(watcher);
+    let lab = Lab::with(|settings| settings.metrics_token = Some(hash)).await;
+    let mut secrets = scenario(&lab).await;
+    let metrics = lab.get("/metrics", watcher).await.ok(200).text;
+    secrets.push(watcher.to_owned());
     assert!(secrets.len() >= 11, "{}", secrets.len());
     let folder = lab.database.parent().unwrap();
     let mut places: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
@@ -118,6 +122,7 @@ async fn no_secret_is_in_the_database_the_logs_or_the_audit() {
     places.push(("the log".into(), LOG.lock().clone()));
     let audit = lab.store.recorded(0, 10_000).await.unwrap();
     places.push(("the audit".into(), format!("{audit:?}").into_bytes()));
+    places.push(("the metrics".into(), metrics.into_bytes()));
     // The search finds what is there: names and public halves of keys.
     let found = |what: &str| {
         let contains = |bytes: &[u8]| bytes.windows(what.len()).any(|w| w == what.as_bytes());
@@ -129,6 +134,7 @@ async fn no_secret_is_in_the_database_the_logs_or_the_audit() {
     };
     assert!(!found("MountCredentialCreated").is_empty());
     assert!(!found("answered").is_empty(), "the log was written");
+    assert_eq!(found("artifacts_storage_keys_total"), ["the metrics"]);
     for secret in secrets {
         assert!(secret.len() >= 32, "too short to be looked for");
         let places = found(&secret);

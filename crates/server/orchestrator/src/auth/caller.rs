@@ -148,7 +148,7 @@ impl Caller {
         context: &Arc<RequestContext>,
     ) -> Result<Self, Failure> {
         let found = app.authenticate(token.expose_secret()).await;
-        let (who, ends) = found.map_err(|error| refused(context, error))?;
+        let (who, ends) = found.map_err(|error| refused(app, context, error))?;
         let context = Arc::clone(context);
         let caller = Self { who, ends, context };
         let noted = (caller.name(), caller.tenant_id());
@@ -179,9 +179,10 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
-fn refused(context: &RequestContext, error: Unauthenticated) -> Failure {
+fn refused(app: &App, context: &RequestContext, error: Unauthenticated) -> Failure {
     match error {
         Unauthenticated::Refused(reason) => {
+            app.metrics.refused_token(reason.word());
             context.note_reason(reason.to_string());
             match reason {
                 Refused::KeysUnavailable => {

@@ -52,6 +52,27 @@ pub(crate) enum Refused {
     Unknown,
 }
 
+impl Refused {
+    /// The same as a label.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Issuer => "issuer",
+            Self::Algorithm => "algorithm",
+            Self::Type => "type",
+            Self::Key => "key",
+            Self::Signature => "signature",
+            Self::Audience => "audience",
+            Self::Expired => "expired",
+            Self::NotYet => "not_yet",
+            Self::Claims => "claims",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::Revoked => "revoked",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The times of a token, against a clock that the caller chooses.
 pub(crate) fn check_times(
     now: api::Timestamp,

@@ -10,7 +10,14 @@ use crate::auth::Caller;
 use crate::extract::Parameters;
 use crate::failure::Failure;
 
-/// Oldest first.
+/// The audit: who did what, and who was refused what; oldest first.
+///
+/// For operators; an owner of a tenant asks for their `tenant_id`.
+#[utoipa::path(
+    get, path = "/audit", operation_id = "list_audit", tag = "audit",
+    params(AuditQuery),
+    responses((status = 200, description = "A part of the list", body = Page<AuditRow>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,

@@ -7,13 +7,26 @@ use model::Actor;
 
 use super::{Answer, Shared};
 use crate::auth::hash;
+use crate::document::refusals;
 use crate::extract::Body;
 use crate::failure::Failure;
 use crate::layers::RequestId;
 use crate::store::Entry;
 
-/// Uses the token up. Its bearer becomes an operator of this server's own making: later ones
-/// come from a provider of people.
+/// Makes the first operator.
+///
+/// Uses the token up. Its bearer becomes an operator of this server's own making: later ones come from a
+/// provider of people.
+#[utoipa::path(
+    post, path = "/bootstrap", operation_id = "bootstrap", tag = "login",
+    security(()),
+    request_body = Bootstrap,
+    responses(
+        (status = 200, description = "The operator's session", body = SessionToken),
+        (status = 401, response = refusals::Unauthenticated),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn begin(
     State(app): Shared,
     RequestId(request_id): RequestId,
@@ -34,7 +47,10 @@ pub(crate) async fn begin(
         request_id,
     };
     let hash = hash(request.token.expose());
-    if !app.store.use_bootstrap(&hash, &session, &entry).await? {
+    let counts = app.store.use_bootstrap(&hash, &session, &entry).await?;
+    app.metrics
+        .login("bootstrap", if counts { "let_in" } else { "refused" });
+    if !counts {
         return Err(Failure::unauthenticated(
             "the bootstrap token does not count\nhint: artifactsd orchestrator bootstrap makes a new one while there is no operator",
         ));

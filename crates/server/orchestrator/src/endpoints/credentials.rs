@@ -12,12 +12,26 @@ use axum::http::StatusCode;
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::{Caller, Who, only_webhooks};
+use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::provision::Request;
 use crate::store::{CredentialRow, KeysOf, Part};
 
-/// Issues a key. The secret is in this answer and nowhere else.
+/// Issues a storage key. The secret is in this answer and nowhere else.
+///
+/// It opens the bucket of the caller's tenant, or one workspace. The tenant is the token's.
+#[utoipa::path(
+    post, path = "/tenant/mount/credentials", operation_id = "issue_credential", tag = "keys",
+    request_body = IssueCredential,
+    responses(
+        (status = 201, description = "The key", body = IssuedCredential),
+        (status = 404, response = refusals::NotFound),
+        (status = 409, response = refusals::Conflict),
+        (status = 429, response = refusals::RateLimited),
+        (status = 502, response = refusals::ProviderFailed),
+    ),
+)]
 pub(crate) async fn issue(
     State(app): Shared,
     caller: Caller,
@@ -177,6 +191,11 @@ fn no_keys() -> Failure {
 }
 
 /// The tenant's keys, without their secrets.
+#[utoipa::path(
+    get, path = "/tenant/mount/credentials", operation_id = "list_credentials", tag = "keys",
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<Credential>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,
@@ -190,7 +209,17 @@ pub(crate) async fn list(
     Ok(Json(page(keys, &query, |key| key.credential_id.uuid())))
 }
 
-/// Revokes a key. 200 when the provider has confirmed that it is gone, 202 while it is asked.
+/// Revokes a key.
+///
+/// 200 when the provider has confirmed that it is gone, 202 while it is asked.
+#[utoipa::path(
+    delete, path = "/tenant/mount/credentials/{credential_id}", operation_id = "revoke_credential", tag = "keys",
+    params(("credential_id" = CredentialId, Path, description = "Which")),
+    responses(
+        (status = 200, description = "It is gone", body = Credential),
+        (status = 202, description = "It is being taken back", body = Credential),
+    ),
+)]
 pub(crate) async fn revoke(
     State(app): Shared,
     caller: Caller,
@@ -223,6 +252,14 @@ fn check_own(caller: &Caller, key: &CredentialRow) -> Result<(), Failure> {
 }
 
 /// A mount says that it uses the key.
+#[utoipa::path(
+    post, path = "/tenant/mount/credentials/{credential_id}/used", operation_id = "credential_used", tag = "keys",
+    params(("credential_id" = CredentialId, Path, description = "Which")),
+    responses(
+        (status = 204, description = "Noted"),
+        (status = 409, response = refusals::Conflict),
+    ),
+)]
 pub(crate) async fn used(
     State(app): Shared,
     caller: Caller,

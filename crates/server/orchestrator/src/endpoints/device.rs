@@ -15,6 +15,7 @@ use secrecy::ExposeSecret;
 use super::{Answer, Shared};
 use crate::app::App;
 use crate::auth::{Caller, hash};
+use crate::document::refusals;
 use crate::extract::{Body, Form, Named};
 use crate::failure::Failure;
 use crate::layers::RequestId;
@@ -22,10 +23,25 @@ use crate::store::{DeviceRequest, DeviceState, Entry, NewDevice, StoreError};
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
+/// How these logins are counted.
+const WAY: &str = "device";
+
 /// A code that is in use by chance is made anew; twice in a row does not happen.
 const ATTEMPTS: usize = 3;
 
-/// A machine asks to be let in.
+/// A machine asks to be let in (RFC 8628 §3.1).
+#[utoipa::path(
+    post, path = "/oauth/device_authorization", operation_id = "device_authorization", tag = "login",
+    security(()),
+    request_body(
+        content = DeviceAuthorizationRequest,
+        content_type = "application/x-www-form-urlencoded",
+    ),
+    responses(
+        (status = 200, description = "Its codes", body = DeviceAuthorization),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn authorize(
     State(app): Shared,
     Form(request): Form<DeviceAuthorizationRequest>,
@@ -45,7 +61,10 @@ pub(crate) async fn authorize(
     };
     for _ in 0..ATTEMPTS {
         match app.store.add_device(&device).await {
-            Ok(()) => return Ok(Json(offered(&app, device_code.into(), device.user_code))),
+            Ok(()) => {
+                app.metrics.login(WAY, "begun");
+                return Ok(Json(offered(&app, device_code.into(), device.user_code)));
+            }
             Err(StoreError::Exists) => device.user_code = new_user_code(&app),
             Err(error) => return Err(error.into()),
         }
@@ -78,34 +97,49 @@ fn new_user_code(app: &App) -> UserCode {
     letters.parse().expect("eight of its letters are a code")
 }
 
-/// The machine asks whether somebody has let it in.
+/// The machine asks whether somebody has let it in (RFC 8628 §3.4).
+#[utoipa::path(
+    post, path = "/oauth/token", operation_id = "device_token", tag = "login",
+    security(()),
+    request_body(
+        content = DeviceTokenRequest,
+        content_type = "application/x-www-form-urlencoded",
+    ),
+    responses(
+        (status = 200, description = "Its session", body = SessionToken),
+        (status = 400, description = "There is no token (yet); `error` says why", body = OAuthError),
+    ),
+)]
 pub(crate) async fn token(
     State(app): Shared,
     RequestId(request_id): RequestId,
     Form(request): Form<DeviceTokenRequest>,
 ) -> Result<Response, Failure> {
     if request.grant_type != GRANT_TYPE {
-        return Ok(not_yet(DeviceTokenError::UnsupportedGrantType));
+        return Ok(not_yet(&app, DeviceTokenError::UnsupportedGrantType));
     }
     let now = app.now();
     let device_hash = hash(request.device_code.expose());
     let found = app.store.poll_device(&device_hash, now).await?;
     // RFC 8628 §3.4: the code is its client's.
     let Some(poll) = found.filter(|poll| poll.request.client_id == request.client_id) else {
-        return Ok(not_yet(DeviceTokenError::InvalidGrant));
+        return Ok(not_yet(&app, DeviceTokenError::InvalidGrant));
     };
     if poll.request.expires_at <= now {
-        return Ok(not_yet(DeviceTokenError::ExpiredToken));
+        return Ok(not_yet(&app, DeviceTokenError::ExpiredToken));
     }
     match poll.request.state {
-        DeviceState::Denied => Ok(not_yet(DeviceTokenError::AccessDenied)),
-        DeviceState::Used => Ok(not_yet(DeviceTokenError::InvalidGrant)),
-        _ if poll.too_fast => Ok(not_yet(DeviceTokenError::SlowDown)),
-        DeviceState::Pending => Ok(not_yet(DeviceTokenError::AuthorizationPending)),
+        DeviceState::Denied => Ok(not_yet(&app, DeviceTokenError::AccessDenied)),
+        DeviceState::Used => Ok(not_yet(&app, DeviceTokenError::InvalidGrant)),
+        _ if poll.too_fast => Ok(not_yet(&app, DeviceTokenError::SlowDown)),
+        DeviceState::Pending => Ok(not_yet(&app, DeviceTokenError::AuthorizationPending)),
         DeviceState::Approved => {
             match hand_over(&app, &device_hash, poll.request, request_id).await? {
-                Some(token) => Ok(Json(token).into_response()),
-                None => Ok(not_yet(DeviceTokenError::InvalidGrant)),
+                Some(token) => {
+                    app.metrics.login(WAY, "let_in");
+                    Ok(Json(token).into_response())
+                }
+                None => Ok(not_yet(&app, DeviceTokenError::InvalidGrant)),
             }
         }
     }
@@ -136,7 +170,8 @@ async fn hand_over(
 }
 
 /// RFC 6749 §5.2: status 400.
-fn not_yet(error: DeviceTokenError) -> Response {
+fn not_yet(app: &App, error: DeviceTokenError) -> Response {
+    app.metrics.login(WAY, error.as_str());
     let text = match error {
         DeviceTokenError::AuthorizationPending => "nobody has approved yet: ask again",
         DeviceTokenError::SlowDown => "ask less often: five seconds more between questions",
@@ -159,6 +194,14 @@ fn not_yet(error: DeviceTokenError) -> Response {
 }
 
 /// What the person who typed a code is about to let in.
+#[utoipa::path(
+    get, path = "/device/{user_code}", operation_id = "show_device", tag = "login",
+    params(("user_code" = UserCode, Path, description = "What they typed")),
+    responses(
+        (status = 200, description = "The machine", body = PendingDevice),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn show(
     State(app): Shared,
     caller: Caller,
@@ -176,6 +219,15 @@ pub(crate) async fn show(
 }
 
 /// The person says yes: the machine gets a session of theirs.
+#[utoipa::path(
+    post, path = "/device/approve", operation_id = "approve_device", tag = "login",
+    request_body = DeviceDecision,
+    responses(
+        (status = 204, description = "Decided"),
+        (status = 404, response = refusals::NotFound),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn approve(
     State(app): Shared,
     caller: Caller,
@@ -198,6 +250,15 @@ pub(crate) async fn approve(
 }
 
 /// The person says no.
+#[utoipa::path(
+    post, path = "/device/deny", operation_id = "deny_device", tag = "login",
+    request_body = DeviceDecision,
+    responses(
+        (status = 204, description = "Decided"),
+        (status = 404, response = refusals::NotFound),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn deny(
     State(app): Shared,
     caller: Caller,
@@ -214,11 +275,13 @@ async fn decide(
     decision: Option<(&model::Actor, Option<TenantId>)>,
     entry: Entry,
 ) -> Result<StatusCode, Failure> {
-    if app
-        .store
-        .decide_device(code, decision, entry.at, &entry)
-        .await?
-    {
+    let decided = app.store.decide_device(code, decision, entry.at, &entry);
+    if decided.await? {
+        let word = match decision {
+            Some(_) => "approved",
+            None => "denied",
+        };
+        app.metrics.login(WAY, word);
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Failure::not_found("code"))

@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use super::Shared;
 use crate::app::App;
 use crate::auth::{Bearer, Caller};
+use crate::document::refusals;
 use crate::extract::Named;
 use crate::failure::Failure;
 use crate::hub::{BATCH, Place};
@@ -34,8 +35,22 @@ const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// the database.
 const WAITING: usize = 16;
 
-/// Follows a workspace. With `Last-Event-ID` what was missed comes first, or `resync` if it is
-/// forgotten; without it the stream begins with the newest event's number and no event.
+/// Follows a workspace: what happens in it, as it happens (Server-Sent Events).
+///
+/// With `Last-Event-ID` what was missed comes first, or `resync` if it is forgotten; without it the stream begins
+/// with the newest event's number and no event. The type of an event is that of `Event`, and its data the rest of
+/// it. A comment comes every 15 seconds.
+#[utoipa::path(
+    get, path = "/workspaces/{handle}/events", operation_id = "follow_events", tag = "changes",
+    params(
+        ("handle" = WorkspaceId, Path, description = "The workspace's number"),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The last event that was taken in"),
+    ),
+    responses(
+        (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn follow(
     State(app): Shared,
     caller: Caller,
@@ -178,7 +193,9 @@ impl Follower {
         let message = message.json_data(event).map_err(|_| End::Failed)?;
         self.last = id;
         self.is_in_doubt |= matches!(event, Event::Revoked(_));
-        self.send(message).await
+        self.send(message).await?;
+        self.app.metrics.event_sent(event.name());
+        Ok(())
     }
 
     async fn send(&self, message: Message) -> Result<(), End> {

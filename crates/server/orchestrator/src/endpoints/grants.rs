@@ -8,11 +8,23 @@ use axum::http::StatusCode;
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{KeysOf, NewGrant, Part, StoreError};
 
-/// Gives one.
+/// Lets another tenant mount a workspace.
+///
+/// For owners of the workspace's tenant.
+#[utoipa::path(
+    post, path = "/grants", operation_id = "create_grant", tag = "sharing",
+    request_body = CreateGrant,
+    responses(
+        (status = 201, description = "The grant", body = Grant),
+        (status = 404, response = refusals::NotFound),
+        (status = 409, response = refusals::Conflict),
+    ),
+)]
 pub(crate) async fn create(
     State(app): Shared,
     caller: Caller,
@@ -75,6 +87,11 @@ pub(super) async fn own_workspace(
 }
 
 /// What the tenant has given.
+#[utoipa::path(
+    get, path = "/grants", operation_id = "list_grants", tag = "sharing",
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<Grant>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,
@@ -86,6 +103,11 @@ pub(crate) async fn list(
 }
 
 /// What the tenant was given.
+#[utoipa::path(
+    get, path = "/grants/received", operation_id = "list_received_grants", tag = "sharing",
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<Grant>)),
+)]
 pub(crate) async fn received(
     State(app): Shared,
     caller: Caller,
@@ -96,7 +118,12 @@ pub(crate) async fn received(
     Ok(Json(page(grants, &query, |grant| grant.grant_id.uuid())))
 }
 
-/// Takes one back, and every key that was issued by it.
+/// Takes a grant back, and every key that was issued by it.
+#[utoipa::path(
+    delete, path = "/grants/{grant_id}", operation_id = "revoke_grant", tag = "sharing",
+    params(("grant_id" = GrantId, Path, description = "Which")),
+    responses((status = 204, description = "It has ended")),
+)]
 pub(crate) async fn remove(
     State(app): Shared,
     caller: Caller,

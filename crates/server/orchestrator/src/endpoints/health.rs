@@ -4,12 +4,22 @@ use super::Shared;
 use crate::failure::Failure;
 use axum::extract::State;
 
-/// The process answers.
+/// Whether the process answers.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "healthz", tag = "server",
+    security(()),
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
+)]
 pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// The database does, too.
+/// Whether the database answers, too.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readyz", tag = "server",
+    security(()),
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
+)]
 pub(crate) async fn ready(State(app): Shared) -> Result<&'static str, Failure> {
     app.store.ping().await?;
     Ok("ok\n")

@@ -14,6 +14,14 @@ use crate::failure::Failure;
 use crate::store::Part;
 
 /// Makes somebody a member, or changes their role.
+///
+/// For operators, and for owners of the tenant.
+#[utoipa::path(
+    post, path = "/tenants/{tenant_id}/members", operation_id = "add_member", tag = "tenants",
+    params(("tenant_id" = TenantId, Path, description = "Whose")),
+    request_body = AddMember,
+    responses((status = 201, description = "They are a member", body = Member)),
+)]
 pub(crate) async fn add(
     State(app): Shared,
     caller: Caller,
@@ -34,6 +42,13 @@ pub(crate) async fn add(
 }
 
 /// The tenant's members.
+///
+/// For operators, and for owners of the tenant.
+#[utoipa::path(
+    get, path = "/tenants/{tenant_id}/members", operation_id = "list_members", tag = "tenants",
+    params(("tenant_id" = TenantId, Path, description = "Whose"), PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<Member>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,
@@ -50,7 +65,17 @@ pub(crate) async fn list(
     }))
 }
 
-/// Ends a membership. Keys that the person made stay: they are the tenant's.
+/// Ends a membership.
+///
+/// Keys that the person made stay: they are the tenant's.
+#[utoipa::path(
+    delete, path = "/tenants/{tenant_id}/members/{actor}", operation_id = "remove_member", tag = "tenants",
+    params(
+        ("tenant_id" = TenantId, Path, description = "Whose"),
+        ("actor" = api::schemas::Actor, Path, description = "Who"),
+    ),
+    responses((status = 204, description = "It has ended")),
+)]
 pub(crate) async fn remove(
     State(app): Shared,
     caller: Caller,

@@ -6,9 +6,19 @@ use axum::extract::State;
 
 use super::{Answer, Shared};
 use crate::auth::Caller;
+use crate::document::refusals;
 use crate::failure::Failure;
 
+/// The bucket of the caller's tenant.
+///
 /// 403 for a tenant that is not known or not active, 404 for one without a bucket of ours.
+#[utoipa::path(
+    get, path = "/tenant/mount/info", operation_id = "mount_info", tag = "keys",
+    responses(
+        (status = 200, description = "The bucket", body = MountInfo),
+        (status = 404, response = refusals::NotFound),
+    ),
+)]
 pub(crate) async fn show(State(app): Shared, caller: Caller) -> Answer<MountInfo> {
     let tenant = caller.tenant()?;
     let bucket = tenant.bucket_name.clone();

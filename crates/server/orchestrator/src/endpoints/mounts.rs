@@ -12,11 +12,30 @@ use super::workspaces::visible_by_id;
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{MountsOf, NewReport, Part};
 
+/// What an `int64` has room for, which the document says that counts are.
+const MOST: u64 = i64::MAX.unsigned_abs();
+
 /// Takes what a mount says of itself. Its number is its own for as long as it says something.
+///
+/// To be said when the mount begins, whenever it changes (at most once a second), and at least every 15 seconds.
+#[utoipa::path(
+    put, path = "/workspaces/{handle}/mounts/{mount_id}", operation_id = "report_mount", tag = "mounts",
+    params(
+        ("handle" = WorkspaceId, Path, description = "The workspace's number"),
+        ("mount_id" = MountId, Path, description = "The mount's number, which it chose"),
+    ),
+    request_body = ReportMount,
+    responses(
+        (status = 204, description = "Noted"),
+        (status = 409, response = refusals::Conflict),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn report(
     State(app): Shared,
     caller: Caller,
@@ -30,6 +49,14 @@ pub(crate) async fn report(
         return Err(Failure::forbidden(
             "the token or the grant allows reading only\nhint: report the mount as ro",
         ));
+    }
+    let counts = [
+        Some(report.pending),
+        Some(report.pending_bytes),
+        report.oldest_pending_seconds,
+    ];
+    if counts.iter().flatten().any(|count| *count > MOST) {
+        return Err(Failure::invalid(format!("no count is above {MOST}")));
     }
     let new = NewReport {
         mount,
@@ -49,6 +76,14 @@ pub(crate) async fn report(
 }
 
 /// A mount has ended in good order. Asked twice, it is so.
+#[utoipa::path(
+    delete, path = "/workspaces/{handle}/mounts/{mount_id}", operation_id = "end_mount", tag = "mounts",
+    params(
+        ("handle" = WorkspaceId, Path, description = "The workspace's number"),
+        ("mount_id" = MountId, Path, description = "The mount's number"),
+    ),
+    responses((status = 204, description = "It is not listed any more")),
+)]
 pub(crate) async fn end(
     State(app): Shared,
     caller: Caller,
@@ -61,8 +96,15 @@ pub(crate) async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The mounts of a workspace. Those whom another tenant granted it see their own tenant's only:
-/// a grant opens files, and tells nothing of the owner's machines.
+/// The mounts of a workspace that are alive.
+///
+/// Those whom another tenant granted it see their own tenant's only: a grant opens files, and tells nothing of
+/// the owner's machines.
+#[utoipa::path(
+    get, path = "/workspaces/{handle}/mounts", operation_id = "list_mounts", tag = "mounts",
+    params(("handle" = WorkspaceId, Path, description = "The workspace's number"), PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<LiveMount>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,
@@ -79,6 +121,11 @@ pub(crate) async fn list(
 }
 
 /// The mounts of all workspaces of the tenant, whoever mounts them.
+#[utoipa::path(
+    get, path = "/tenant/mounts", operation_id = "list_mounts_of_tenant", tag = "mounts",
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<LiveMount>)),
+)]
 pub(crate) async fn of_tenant(
     State(app): Shared,
     caller: Caller,

@@ -8,10 +8,15 @@ use axum::http::StatusCode;
 use super::Shared;
 use crate::app::App;
 use crate::auth::{Caller, Who};
+use crate::document::refusals;
 use crate::failure::Failure;
 use crate::store::NewSession;
 
 /// Whom the token stands for.
+#[utoipa::path(
+    get, path = "/whoami", operation_id = "whoami", tag = "login",
+    responses((status = 200, description = "Who", body = Whoami)),
+)]
 pub(crate) async fn whoami(caller: Caller) -> Json<Whoami> {
     let (identity, tenant) = match &caller.who {
         Who::Person(person) => {
@@ -40,7 +45,16 @@ pub(crate) async fn whoami(caller: Caller) -> Json<Whoami> {
     })
 }
 
-/// Ends the session of the token. A token of another issuer is ended there.
+/// Ends the session of the token.
+///
+/// A token of another issuer is ended there.
+#[utoipa::path(
+    post, path = "/logout", operation_id = "logout", tag = "login",
+    responses(
+        (status = 204, description = "It has ended"),
+        (status = 409, response = refusals::Conflict),
+    ),
+)]
 pub(crate) async fn logout(State(app): Shared, caller: Caller) -> Result<StatusCode, Failure> {
     let Some(session) = caller.person()?.session else {
         return Err(Failure::conflict(

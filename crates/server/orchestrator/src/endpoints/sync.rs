@@ -6,10 +6,22 @@ use axum::extract::State;
 
 use super::{Answer, Shared};
 use crate::auth::Caller;
+use crate::document::refusals;
 use crate::extract::Body;
 use crate::failure::Failure;
 
-/// Hands it on to everybody who follows the workspace.
+/// A mount says what it has put into the bucket, or deleted.
+///
+/// It is handed on to everybody who follows the workspace.
+#[utoipa::path(
+    post, path = "/sync", operation_id = "announce", tag = "changes",
+    request_body = Announcement,
+    responses(
+        (status = 200, description = "Handed on", body = Announced),
+        (status = 404, response = refusals::NotFound),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn announce(
     State(app): Shared,
     caller: Caller,

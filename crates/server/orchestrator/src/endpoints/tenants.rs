@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{NewMember, NewTenant, Part, StoreError};
@@ -20,7 +21,19 @@ use crate::store::{NewMember, NewTenant, Part, StoreError};
 /// When the background work takes over a tenant whose request was cut off.
 const TAKEN_OVER: Duration = Duration::from_secs(30);
 
-/// 201 when its bucket is there, 202 while it is being made in the background.
+/// Makes a tenant, with a bucket unless it brings its own.
+///
+/// 201 when its bucket is there, 202 while it is being made in the background. For operators.
+#[utoipa::path(
+    post, path = "/tenants", operation_id = "create_tenant", tag = "tenants",
+    request_body = CreateTenant,
+    responses(
+        (status = 201, description = "It can be used", body = Tenant),
+        (status = 202, description = "Its bucket is being made", body = Tenant),
+        (status = 409, response = refusals::Conflict),
+        (status = 502, response = refusals::ProviderFailed),
+    ),
+)]
 pub(crate) async fn create(
     State(app): Shared,
     caller: Caller,
@@ -91,7 +104,12 @@ pub(super) fn new_member(app: &App, person: Person, role: Role) -> Result<NewMem
     })
 }
 
-/// All tenants, also those that are gone.
+/// All tenants, also those that are gone. For operators.
+#[utoipa::path(
+    get, path = "/tenants", operation_id = "list_tenants", tag = "tenants",
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<Tenant>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,
@@ -104,7 +122,12 @@ pub(crate) async fn list(
     })))
 }
 
-/// One tenant.
+/// One tenant. For operators.
+#[utoipa::path(
+    get, path = "/tenants/{tenant_id}", operation_id = "show_tenant", tag = "tenants",
+    params(("tenant_id" = TenantId, Path, description = "Which")),
+    responses((status = 200, description = "The tenant", body = Tenant)),
+)]
 pub(crate) async fn show(
     State(app): Shared,
     caller: Caller,
@@ -116,7 +139,18 @@ pub(crate) async fn show(
     Ok(Json(row.tenant))
 }
 
+/// Ends a tenant. For operators.
+///
 /// Its keys die first. 200 when all is gone, 202 while something is left to do.
+#[utoipa::path(
+    delete, path = "/tenants/{tenant_id}", operation_id = "delete_tenant", tag = "tenants",
+    params(("tenant_id" = TenantId, Path, description = "Which"), DeleteTenant),
+    responses(
+        (status = 200, description = "It is gone", body = Tenant),
+        (status = 202, description = "It is ending", body = Tenant),
+        (status = 409, response = refusals::Conflict),
+    ),
+)]
 pub(crate) async fn remove(
     State(app): Shared,
     caller: Caller,

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 
 use super::{Answer, Shared, page};
 use crate::auth::Caller;
+use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{KeysOf, NewTicket, Part};
@@ -16,7 +17,15 @@ use crate::store::{KeysOf, NewTicket, Part};
 /// What is meant for a moment is not for months.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Makes one; its text is in this answer only.
+/// Makes a ticket; its text is in this answer only.
+#[utoipa::path(
+    post, path = "/tickets", operation_id = "create_ticket", tag = "sharing",
+    request_body = CreateTicket,
+    responses(
+        (status = 201, description = "The ticket", body = IssuedTicket),
+        (status = 404, response = refusals::NotFound),
+    ),
+)]
 pub(crate) async fn create(
     State(app): Shared,
     caller: Caller,
@@ -57,6 +66,11 @@ pub(crate) async fn create(
 }
 
 /// The tenant's tickets, without their texts.
+#[utoipa::path(
+    get, path = "/tickets", operation_id = "list_tickets", tag = "sharing",
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<Ticket>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,
@@ -69,7 +83,12 @@ pub(crate) async fn list(
     })))
 }
 
-/// Takes one back, and every key that was issued to its holder.
+/// Takes a ticket back, and every key that was issued to its holder.
+#[utoipa::path(
+    delete, path = "/tickets/{ticket_id}", operation_id = "revoke_ticket", tag = "sharing",
+    params(("ticket_id" = TicketId, Path, description = "Which")),
+    responses((status = 204, description = "It has ended")),
+)]
 pub(crate) async fn revoke(
     State(app): Shared,
     caller: Caller,

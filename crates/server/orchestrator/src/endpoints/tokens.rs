@@ -10,11 +10,20 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Answer, Shared, page};
 use crate::auth::{Caller, SERVICE_PREFIX, hash};
+use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{KeysOf, NewServiceToken, Part};
 
-/// Makes one; it is in this answer only.
+/// Makes a service token; it is in this answer only.
+#[utoipa::path(
+    post, path = "/tokens", operation_id = "create_token", tag = "sharing",
+    request_body = CreateServiceToken,
+    responses(
+        (status = 201, description = "The token", body = IssuedServiceToken),
+        (status = 404, response = refusals::NotFound),
+    ),
+)]
 pub(crate) async fn create(
     State(app): Shared,
     caller: Caller,
@@ -64,6 +73,11 @@ pub(crate) async fn create(
 }
 
 /// The tenant's service tokens, without the tokens.
+#[utoipa::path(
+    get, path = "/tokens", operation_id = "list_tokens", tag = "sharing",
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<ServiceToken>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,
@@ -74,7 +88,12 @@ pub(crate) async fn list(
     Ok(Json(page(tokens, &query, |token| token.token_id.uuid())))
 }
 
-/// Revokes one, and every key that was issued through it.
+/// Revokes a service token, and every key that was issued through it.
+#[utoipa::path(
+    delete, path = "/tokens/{token_id}", operation_id = "revoke_token", tag = "sharing",
+    params(("token_id" = ServiceTokenId, Path, description = "Which")),
+    responses((status = 204, description = "It has ended")),
+)]
 pub(crate) async fn revoke(
     State(app): Shared,
     caller: Caller,

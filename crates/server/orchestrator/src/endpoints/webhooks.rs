@@ -20,6 +20,7 @@ use subtle::ConstantTimeEq;
 use super::Shared;
 use crate::app::App;
 use crate::auth::{Bearer, Caller, Who, hash};
+use crate::document::refusals;
 use crate::extract::{Body, Named};
 use crate::failure::Failure;
 use crate::layers::{Context, RequestContext};
@@ -62,8 +63,23 @@ impl<'de> Deserialize<'de> for Whose {
     }
 }
 
-/// Tells those who follow the workspaces. 200, also when nobody's are meant: a store that is
-/// refused only asks again, and Tigris takes no other answer for success.
+/// A store says what happened in its buckets; those who follow the workspaces are told.
+///
+/// 200, also when nobody's are meant: a store that is refused only asks again, and Tigris takes no other answer
+/// for success.
+#[utoipa::path(
+    post, path = "/webhooks/{sender}/{tenant}", operation_id = "receive_webhook", tag = "changes",
+    params(
+        ("sender" = Sender, Path, description = "The form of the notice"),
+        ("tenant" = String, Path, description = "Whose buckets: a tenant's number, or `all` for the operator's own stores",
+            pattern = "^(all|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"),
+    ),
+    request_body(content = Object, description = "The store's notice, in its own form"),
+    responses(
+        (status = 200, description = "Told"),
+        (status = 429, response = refusals::RateLimited),
+    ),
+)]
 pub(crate) async fn receive(
     State(app): Shared,
     Context(context): Context,
@@ -77,6 +93,7 @@ pub(crate) async fn receive(
     let notices = sender.read(body);
     let notices = notices
         .map_err(|error| Failure::invalid(format!("not a notification of this kind: {error}")))?;
+    app.metrics.webhook(sender.word());
     for (bucket, notices) in by_bucket(&notices) {
         tell(&app, sender, whose, bucket, &notices).await?;
     }

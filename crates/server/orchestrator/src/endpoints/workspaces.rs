@@ -13,6 +13,7 @@ use model::{Handle, WorkspaceName};
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::{Caller, Who, only_webhooks};
+use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::store::{NewWorkspace, Part, StoreError};
@@ -21,6 +22,20 @@ use crate::store::{NewWorkspace, Part, StoreError};
 const RESERVED: &[&str] = &["events", "mounts"];
 
 /// Reserves a name: 201, or 409 with what has it.
+///
+/// For owners of the tenant.
+#[utoipa::path(
+    post, path = "/workspaces", operation_id = "create_workspace", tag = "workspaces",
+    request_body = CreateWorkspace,
+    responses(
+        (status = 201, description = "It is reserved", body = Workspace),
+        (
+            status = 409,
+            description = "There is one of that name (`existing`), or the tenant has no bucket of ours",
+            body = WorkspaceConflict,
+        ),
+    ),
+)]
 pub(crate) async fn create(
     State(app): Shared,
     caller: Caller,
@@ -101,6 +116,11 @@ async fn exists(app: &App, tenant: &Tenant, name: &WorkspaceName) -> Result<Resp
 }
 
 /// The tenant's workspaces, also those that are gone.
+#[utoipa::path(
+    get, path = "/workspaces", operation_id = "list_workspaces", tag = "workspaces",
+    params(PageQuery),
+    responses((status = 200, description = "A part of the list", body = Page<Workspace>)),
+)]
 pub(crate) async fn list(
     State(app): Shared,
     caller: Caller,
@@ -114,6 +134,14 @@ pub(crate) async fn list(
 }
 
 /// One, by name: the tenant's own, or one that was granted to it.
+#[utoipa::path(
+    get, path = "/workspaces/{handle}/{name}", operation_id = "show_workspace", tag = "workspaces",
+    params(
+        ("handle" = api::schemas::Handle, Path, description = "Whose it is"),
+        ("name" = api::schemas::WorkspaceName, Path, description = "Which"),
+    ),
+    responses((status = 200, description = "The workspace", body = Workspace)),
+)]
 pub(crate) async fn show(
     State(app): Shared,
     caller: Caller,
@@ -122,7 +150,20 @@ pub(crate) async fn show(
     visible(&app, &caller, &handle, &name).await.map(Json)
 }
 
-/// Its keys die first. 200 when they have, 202 while they do. The objects stay.
+/// Ends a workspace. The objects stay.
+///
+/// Its keys die first. 200 when they have, 202 while they do. For owners of the tenant.
+#[utoipa::path(
+    delete, path = "/workspaces/{handle}/{name}", operation_id = "delete_workspace", tag = "workspaces",
+    params(
+        ("handle" = api::schemas::Handle, Path, description = "Whose it is"),
+        ("name" = api::schemas::WorkspaceName, Path, description = "Which"),
+    ),
+    responses(
+        (status = 200, description = "It is gone", body = Workspace),
+        (status = 202, description = "It is ending", body = Workspace),
+    ),
+)]
 pub(crate) async fn remove(
     State(app): Shared,
     caller: Caller,
@@ -148,6 +189,19 @@ pub(crate) async fn remove(
 }
 
 /// Its marker is in the bucket. Asked twice, it is so.
+///
+/// For owners of the tenant.
+#[utoipa::path(
+    post, path = "/workspaces/{handle}/{name}/format-completed", operation_id = "workspace_formatted", tag = "workspaces",
+    params(
+        ("handle" = api::schemas::Handle, Path, description = "Whose it is"),
+        ("name" = api::schemas::WorkspaceName, Path, description = "Which"),
+    ),
+    responses(
+        (status = 200, description = "It can be mounted", body = Workspace),
+        (status = 409, response = refusals::Conflict),
+    ),
+)]
 pub(crate) async fn format_completed(
     State(app): Shared,
     caller: Caller,

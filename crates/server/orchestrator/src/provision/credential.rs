@@ -13,9 +13,10 @@ use api::{
 use provider::{Error, Issuing, NewKey};
 use uuid::Uuid;
 
-use super::{after_failure, in_short, supply};
+use super::{Call, after_failure, in_short, supply};
 use crate::app::App;
 use crate::failure::Failure;
+use crate::metrics::Key;
 use crate::store::{CredentialRow, Entry, KeysOf, NewCredential, Result as StoreResult};
 
 /// A request for a key, after all questions of who may have it.
@@ -76,8 +77,12 @@ impl App {
             ..entry
         };
         match self.take_steps(issuing, id, due_at, &entry).await {
-            Ok(key) => Ok(Issued { id, key }),
+            Ok(key) => {
+                self.metrics.key(Key::Issued);
+                Ok(Issued { id, key })
+            }
             Err(trouble) => {
+                self.metrics.key(Key::NotIssued);
                 self.take_back(id, &entry, "issuing failed").await;
                 Err(trouble)
             }
@@ -94,7 +99,7 @@ impl App {
         entry: &Entry,
     ) -> Result<NewKey, Failure> {
         while issuing.next_step().is_some() {
-            self.in_time("issuing a key", issuing.advance()).await?;
+            self.in_time(Call::IssueKey, issuing.advance()).await?;
             if issuing.next_step().is_some() {
                 let made = supply::to_row(issuing.handle())?;
                 self.store.keep_handle(id, &made).await?;
@@ -178,6 +183,7 @@ impl App {
         let revoked = self.ask_to_revoke(row).await;
         let noted = match revoked {
             Ok(()) => {
+                self.metrics.key(Key::Revoked);
                 let entry = Entry {
                     at: self.now(),
                     action: "MountCredentialDeleted",
@@ -190,6 +196,7 @@ impl App {
                 self.store.finish_revocation(id, &entry).await.map(drop)
             }
             Err(error) => {
+                self.metrics.key(Key::NotRevoked);
                 tracing::warn!(%error, key = %id, "the provider did not take a key back; it is asked again");
                 let due_at = after_failure(self.now(), row.attempts);
                 let store = &self.store;
@@ -208,7 +215,7 @@ impl App {
     async fn ask_to_revoke(&self, row: &CredentialRow) -> Result<(), Error> {
         let handle = supply::handle(row.credential.credential_id.uuid(), &row.handle);
         let provider = self.asked_provider()?;
-        self.in_time("revoking a key", provider.revoke(&handle))
+        self.in_time(Call::RevokeKey, provider.revoke(&handle))
             .await
     }
 

@@ -17,7 +17,7 @@ mod workspace;
 pub(crate) use credential::Request;
 pub use supply::Supply;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::Timestamp;
 use provider::{Error, Provider};
@@ -32,23 +32,72 @@ pub(crate) fn after_failure(now: Timestamp, attempts: i64) -> Timestamp {
     now.plus(pause)
 }
 
+/// What the provider is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    MakeBucket,
+    SettleBucket,
+    DeleteBucket,
+    /// One step of it.
+    IssueKey,
+    RevokeKey,
+}
+
+impl Call {
+    /// The same in a sentence.
+    fn action(self) -> &'static str {
+        match self {
+            Self::MakeBucket => "CreateBucket",
+            Self::SettleBucket => "the settings of a bucket",
+            Self::DeleteBucket => "DeleteBucket",
+            Self::IssueKey => "issuing a key",
+            Self::RevokeKey => "revoking a key",
+        }
+    }
+
+    /// The same as a label.
+    fn word(self) -> &'static str {
+        match self {
+            Self::MakeBucket => "make_bucket",
+            Self::SettleBucket => "settle_bucket",
+            Self::DeleteBucket => "delete_bucket",
+            Self::IssueKey => "issue_key",
+            Self::RevokeKey => "revoke_key",
+        }
+    }
+}
+
+/// What came of a call that was not done, as a label.
+fn outcome(error: &Error) -> &'static str {
+    match error {
+        error if error.may_pass() => "unavailable",
+        Error::NotFound { .. } => "not_found",
+        Error::NotEmpty { .. } => "not_empty",
+        _ => "refused",
+    }
+}
+
 impl App {
     /// The provider's answer, or that there was none in time: it may have done the work.
     pub(crate) async fn in_time<T>(
         &self,
-        action: &str,
-        call: impl Future<Output = provider::Result<T>>,
+        call: Call,
+        answer: impl Future<Output = provider::Result<T>>,
     ) -> provider::Result<T> {
         let patience = self.settings.provider_patience;
-        tokio::time::timeout(patience, call)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::Unavailable {
-                    action: action.into(),
-                    reason: format!("nothing within {} s", patience.as_secs_f32()),
-                    retry_after: None,
-                })
+        let begun = Instant::now();
+        let answer = tokio::time::timeout(patience, answer).await;
+        let answer = answer.unwrap_or_else(|_| {
+            Err(Error::Unavailable {
+                action: call.action().into(),
+                reason: format!("nothing within {} s", patience.as_secs_f32()),
+                retry_after: None,
             })
+        });
+        let outcome = answer.as_ref().err().map_or("done", outcome);
+        let took = begun.elapsed();
+        self.metrics.provider_call(call.word(), outcome, took);
+        answer
     }
 
     /// The provider, for work that a row asks for.

@@ -6,7 +6,7 @@
 use api::{BucketName, TenantId, TenantState};
 use provider::{Error, Setting};
 
-use super::{after_failure, in_short};
+use super::{Call, after_failure, in_short};
 use crate::app::App;
 use crate::store::{Entry, KeysOf, Result as StoreResult, TenantChange, TenantRow};
 
@@ -61,10 +61,10 @@ impl App {
     async fn settled_bucket(&self, bucket: &BucketName) -> provider::Result<()> {
         let provider = self.asked_provider()?;
         let bucket = bucket.as_str().parse()?;
-        self.in_time("CreateBucket", provider.create_bucket(&bucket))
+        self.in_time(Call::MakeBucket, provider.create_bucket(&bucket))
             .await?;
         let settings = provider.settle_bucket(&bucket);
-        let settings = self.in_time("the settings of a bucket", settings).await?;
+        let settings = self.in_time(Call::SettleBucket, settings).await?;
         for (setting, name) in [
             (settings.uploads_expire, "abandoned uploads stay"),
             (
@@ -136,7 +136,7 @@ impl App {
         let provider = self.asked_provider()?;
         let name = bucket.as_str().parse()?;
         match self
-            .in_time("DeleteBucket", provider.delete_bucket(&name))
+            .in_time(Call::DeleteBucket, provider.delete_bucket(&name))
             .await
         {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(None),

@@ -23,6 +23,7 @@ mod decode;
 mod devices;
 mod error;
 mod events;
+mod figures;
 mod grants;
 mod migrate;
 mod mounts;
@@ -43,6 +44,7 @@ pub use credentials::{CredentialRow, Credentials, KeysOf, NewCredential};
 pub use devices::{DevicePoll, DeviceRequest, DeviceState, Devices, NewDevice};
 pub use error::StoreError;
 pub use events::{Events, Happened, Heard, Missed, Situated};
+pub use figures::{Connections, DueRows, Figures, Watched};
 pub use grants::{GrantRow, Grants, NewGrant};
 pub use mounts::{Mounts, MountsOf, NewReport};
 pub use open::{open, sqlite_path};
@@ -70,6 +72,7 @@ pub trait Store:
     + ServiceTokens
     + Tenants
     + Tickets
+    + Watched
     + Workspaces
     + Send
     + Sync

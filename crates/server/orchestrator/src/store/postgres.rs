@@ -31,6 +31,8 @@ mod credentials;
 mod devices;
 #[path = "sql/events.rs"]
 mod events;
+#[path = "sql/figures.rs"]
+mod figures;
 #[path = "sql/grants.rs"]
 mod grants;
 #[path = "sql/mounts.rs"]
@@ -252,6 +254,7 @@ fn all_statements() -> Vec<(&'static str, &'static str)> {
         credentials::ALL,
         devices::ALL,
         events::ALL,
+        figures::ALL,
         grants::ALL,
         mounts::ALL,
         people::ALL,

@@ -37,6 +37,8 @@ mod credentials;
 mod devices;
 #[path = "sql/events.rs"]
 mod events;
+#[path = "sql/figures.rs"]
+mod figures;
 #[path = "sql/grants.rs"]
 mod grants;
 #[path = "sql/mounts.rs"]
@@ -197,6 +199,7 @@ fn all_statements() -> Vec<(&'static str, &'static str)> {
         credentials::ALL,
         devices::ALL,
         events::ALL,
+        figures::ALL,
         grants::ALL,
         mounts::ALL,
         people::ALL,

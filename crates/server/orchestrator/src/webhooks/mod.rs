@@ -10,9 +10,10 @@ use std::str::FromStr;
 use api::{Announcement, Change, Changes, Event, ObjectKey, Prefix, Source};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// A kind of notification, as the path names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Sender {
     Tigris,
@@ -38,6 +39,16 @@ impl Sender {
             Self::Tigris => Source::Tigris,
             Self::S3 | Self::Minio => Source::S3,
             Self::Seaweedfs => Source::Seaweedfs,
+        }
+    }
+
+    /// The word of the path.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Tigris => "tigris",
+            Self::S3 => "s3",
+            Self::Minio => "minio",
+            Self::Seaweedfs => "seaweedfs",
         }
     }
 

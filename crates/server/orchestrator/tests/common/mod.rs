@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod document;
 pub(crate) mod issuer;
 pub(crate) mod stream;
 
@@ -60,6 +61,13 @@ impl Answer {
             headers: parts.headers,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
         }
+    }
+
+    /// Without its parameters.
+    pub(crate) fn content_type(&self) -> &str {
+        let value = self.headers.get("content-type");
+        let value = value.map_or("", |value| value.to_str().unwrap());
+        value.split(';').next().unwrap().trim()
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -196,8 +204,12 @@ impl Lab {
         self.clock.now()
     }
 
+    /// Asks, and holds the answer against the document.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        Answer::read(self.router.clone().oneshot(request).await.unwrap()).await
+        let (method, path) = (request.method().to_string(), request.uri().to_string());
+        let answer = Answer::read(self.router.clone().oneshot(request).await.unwrap()).await;
+        document::document().check_answer(&method, &path, &answer);
+        answer
     }
 
     /// A request, with a token unless that is empty, and a JSON body unless that is null.
@@ -206,13 +218,17 @@ impl Lab {
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let body = if body.is_null() {
+        let sent = if body.is_null() {
             Body::empty()
         } else {
             request = request.header("content-type", "application/json");
             Body::from(body.to_string())
         };
-        self.send(request.body(body).unwrap()).await
+        let answer = self.send(request.body(sent).unwrap()).await;
+        if answer.status.is_success() && !body.is_null() {
+            document::document().check_request(method, path, &body);
+        }
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
