@@ -13,6 +13,7 @@
 mod app;
 mod auth;
 mod clock;
+mod console;
 mod endpoints;
 mod extract;
 mod failure;

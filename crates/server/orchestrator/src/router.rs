@@ -33,6 +33,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(alive())
         .merge(sharing())
         .merge(changes())
+        .merge(crate::console::router())
         .fallback(async || Failure::not_found("path"))
         .method_not_allowed_fallback(async || {
             let text = "the path is not for this method";

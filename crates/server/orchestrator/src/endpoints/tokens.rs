@@ -9,10 +9,11 @@ use axum::http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Answer, Shared, page};
+use crate::app::App;
 use crate::auth::{Caller, SERVICE_PREFIX, hash};
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
-use crate::store::{KeysOf, NewServiceToken, Part};
+use crate::store::{Back, KeysOf, NewServiceToken, Part};
 
 /// Makes one; it is in this answer only.
 pub(crate) async fn create(
@@ -72,6 +73,20 @@ pub(crate) async fn list(
     let tenant = caller.member_of()?.tenant_id;
     let tokens = app.store.service_tokens(tenant, Part::of(&query)).await?;
     Ok(Json(page(tokens, &query, |token| token.token_id.uuid())))
+}
+
+/// The same, newest first, for pages.
+pub(crate) async fn newest(
+    app: &App,
+    caller: &Caller,
+    query: &PageQuery,
+) -> Result<Page<ServiceToken>, Failure> {
+    let tenant = caller.member_of()?.tenant_id;
+    let found = app
+        .store
+        .service_tokens_back(tenant, Back::of(query))
+        .await?;
+    Ok(page(found, query, |item| item.token_id.uuid()))
 }
 
 /// Revokes one, and every key that was issued through it.
