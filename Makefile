@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-long fuzz check bench docs tools build
+.PHONY: help demo test test-long fuzz check bench docs screenshots tools build
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -27,6 +27,9 @@ bench: ## Measures us beside rclone, s3fs, JuiceFS and ext4; BENCH="--only ls --
 
 docs: ## Writes docs/reference from the code, and the API documentation
 	@scripts/docs.sh
+
+screenshots: ## Writes the pictures of docs/console.md, from the console in a browser
+	@SCREENSHOTS=$$PWD/docs/images bash scripts/suites/console.sh short
 
 tools: ## Installs the servers and clients that tests use, into .tools
 	@bash -c '. scripts/lib.sh && require_tools'

@@ -84,6 +84,10 @@ environment or from files of their own. A key that is not known is an error.";
         ["url", "`https://HOST`; `http://…` on this machine only", "The issuer, exactly as its tokens name it (`iss`). Its keys are found below it by OpenID Connect Discovery.", "must be there"],
         ["kind", "`\"oidc\"`, `\"broker\"`", "What `sub` is in its tokens: somebody's name at a provider, or an actor already.", "`\"oidc\"`"],
         ["algorithms", "a list of `\"RS256\"`, `\"PS256\"`, `\"ES256\"`, `\"ES384\"`, `\"EdDSA\"`", "What it signs with; tokens signed otherwise are refused.", "`[\"RS256\", \"ES256\"]`"],
+        ["name", "a text", "What the console's sign-in page calls it.", "its URL"],
+        ["client_id", "a text", "As whom the console is registered there, with the redirect URI `PUBLIC_URL/console/sign-in/callback`, for the authorization code flow.", "nobody signs in to the console by it"],
+        ["client_secret_file", "a path", "The file (mode 0600) of the client's secret.", "the client is public: PKCE alone"],
+        ["client_secret_env", "a name", "The environment variable that has the client's secret instead.", "the client is public: PKCE alone"],
     ];
 
     pub(super) const EXAMPLE: &str = r#"public_url = "https://artifacts.example.com"
@@ -93,6 +97,9 @@ revoke_unused_after_days = 90
 [[issuers]]
 url = "https://login.example.com"
 algorithms = ["ES256"]
+name = "Example"
+client_id = "artifacts-console"
+client_secret_file = "/etc/artifacts/client-secret"
 "#;
 
     pub(super) fn page() -> String {
@@ -165,5 +172,7 @@ mod tests {
         let file = orchestrator::File::read(&path).expect("good");
         assert_eq!(file.revoke_unused_after_days, Some(90));
         assert_eq!(file.issuers[0].url, "https://login.example.com");
+        let client = file.issuers[0].client_id.as_deref();
+        assert_eq!(client, Some("artifacts-console"));
     }
 }

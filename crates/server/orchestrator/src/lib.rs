@@ -13,6 +13,7 @@
 mod app;
 mod auth;
 mod clock;
+mod console;
 mod document;
 mod endpoints;
 mod extract;

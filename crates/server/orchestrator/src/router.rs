@@ -34,6 +34,7 @@ type Endpoints = OpenApiRouter<Arc<App>>;
 pub fn router(app: Arc<App>) -> Router {
     let (router, _) = endpoints().split_for_parts();
     router
+        .merge(crate::console::router())
         .fallback(async || Failure::not_found("path"))
         .method_not_allowed_fallback(async || {
             let text = "the path is not for this method";

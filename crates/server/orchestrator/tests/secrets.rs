@@ -5,11 +5,13 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, LazyLock};
 
 use artifacts_orchestrator::provision::fake::{Failure, STEPS};
 use common::Lab;
+use common::browser::{Browser, csrf, location};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -89,6 +91,7 @@ async fn scenario(lab: &Lab) -> Vec<String> {
     lab.get("/whoami", &session)
         .await
         .refused(401, "unauthenticated");
+    secrets.extend(in_a_browser(lab).await);
     // The random parts: what stands before them is no secret.
     let signed =
         [&operator, &owner, &ticket, &session].map(|t| t.rsplit('.').next().unwrap().to_owned());
@@ -96,6 +99,53 @@ async fn scenario(lab: &Lab) -> Vec<String> {
     secrets.extend([bootstrap[8..].to_owned(), token[4..].to_owned(), code]);
     secrets.extend(lab.fake.secrets());
     secrets
+}
+
+/// The same by the console's pages: what the browser keeps, what the issuer is shown, and what a
+/// page shows once.
+async fn in_a_browser(lab: &Lab) -> Vec<String> {
+    let mut browser = Browser::default();
+    let begun = browser.get(lab, "/console/sign-in/with/0").await;
+    let (_, query) = location(&begun).split_once('?').unwrap();
+    let asked: HashMap<String, String> = form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect();
+    let attempt = browser.cookies["__Host-artifacts-attempt"].clone();
+    let mut claims = lab.issuer.claims("ada", lab.now());
+    claims["aud"] = json!("console");
+    claims["nonce"] = json!(asked["nonce"]);
+    let id_token = lab.issuer.key().sign(None, &claims);
+    let code = "a-code-that-an-issuer-gave-to-a-browser";
+    lab.issuer.answers(code, id_token.clone());
+    let state = &asked["state"];
+    let back = format!("/console/sign-in/callback?code={code}&state={state}");
+    assert_eq!(location(&browser.get(lab, &back).await), "/");
+    let session = browser.cookies["__Host-artifacts-session"].clone();
+    let page = browser.get(lab, "/console/keys").await.ok(200);
+    let csrf = csrf(&page.text);
+    for form in ["/console/keys", "/console/tokens"] {
+        let fields = [
+            ("csrf", &*csrf),
+            ("description", "by a page"),
+            ("mode", "rw"),
+            ("purpose", "mount"),
+        ];
+        browser.post(lab, form, &fields).await.ok(201);
+    }
+    browser
+        .post(lab, "/console/sign-out", &[("csrf", &csrf)])
+        .await;
+    let verifier = lab.issuer.asked()["code_verifier"].clone();
+    let last = |token: &str| token.rsplit('.').next().unwrap().to_owned();
+    let secret = attempt.split('.').next().unwrap().to_owned();
+    vec![
+        secret,
+        verifier,
+        code.into(),
+        csrf,
+        last(&id_token),
+        last(&session),
+    ]
 }
 
 #[tokio::test]
@@ -111,7 +161,7 @@ async fn no_secret_is_in_the_database_the_logs_the_audit_or_the_metrics() {
     let mut secrets = scenario(&lab).await;
     let metrics = lab.get("/metrics", watcher).await.ok(200).text;
     secrets.push(watcher.to_owned());
-    assert!(secrets.len() >= 11, "{}", secrets.len());
+    assert!(secrets.len() >= 18, "{}", secrets.len());
     let folder = lab.database.parent().unwrap();
     let mut places: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
         .unwrap()

@@ -42,6 +42,8 @@ pub(crate) struct Person {
     pub(crate) actor: Actor,
     /// Where they belong to, of what the token allows.
     pub(crate) member: Option<(Tenant, Role)>,
+    /// The tenant that the token is for; it is no key to others, whatever became of that one.
+    pub(crate) bound_to: Option<TenantId>,
     /// Whether they are an operator, and the token may be used for that.
     pub(crate) operator: bool,
     /// The session, where it was begun here.
@@ -154,6 +156,36 @@ impl Caller {
         let noted = (caller.name(), caller.tenant_id());
         caller.context.note_caller(noted.0, noted.1);
         Ok(caller)
+    }
+
+    /// The same person in one of their tenants: the named one if they belong to it, else the only
+    /// one. A token that is for one tenant stays there.
+    pub(crate) async fn standing_in(
+        &self,
+        app: &App,
+        tenant: Option<TenantId>,
+    ) -> Result<Self, Failure> {
+        let Who::Person(person) = &self.who else {
+            return Ok(self.clone());
+        };
+        if person.bound_to.is_some() || person.member.is_some() {
+            return Ok(self.clone());
+        }
+        let mut found = app.store.memberships(&person.actor, tenant).await?;
+        if found.is_empty() && tenant.is_some() {
+            found = app.store.memberships(&person.actor, None).await?;
+        }
+        let mut person = person.clone();
+        person.member = <[Membership; 1]>::try_from(found)
+            .ok()
+            .map(|[only]| pair(only));
+        let there = Self {
+            who: Who::Person(person),
+            ..self.clone()
+        };
+        let noted = (there.name(), there.tenant_id());
+        there.context.note_caller(noted.0, noted.1);
+        Ok(there)
     }
 
     /// What the audit holds of something that this caller does.
@@ -308,6 +340,7 @@ impl App {
         let person = Person {
             actor: claims.sub,
             member: row.membership.map(pair),
+            bound_to: row.tenant,
             operator: row.operator && row.scope == Scope::Operator,
             session: Some(claims.jti),
         };
@@ -331,6 +364,7 @@ impl App {
         let person = Person {
             actor: foreign.actor,
             member: only,
+            bound_to: foreign.tenant,
             operator,
             session: None,
         };

@@ -6,18 +6,24 @@
 //! not more often than a pause allows: a stranger who sends tokens with invented key ids
 //! makes one request each half minute, not one each.
 
+mod relying;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::{Scope, TenantId, Timestamp};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use model::Actor;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::key::validation;
 use super::peek::Peek;
-use super::{Refused, check_times, refused_by_library};
+use super::{AUDIENCE, Refused, check_times, refused_by_library};
+
+pub(crate) use relying::{Attempt, Door, NotLetIn};
 
 /// Between two requests for an issuer's keys.
 const COOL_DOWN: Duration = Duration::from_secs(30);
@@ -43,6 +49,18 @@ pub struct IssuerConfig {
     /// The algorithms that it signs with.
     #[serde(default = "usual_algorithms")]
     pub algorithms: Vec<PinnedAlgorithm>,
+    /// What the console's sign-in page calls it; otherwise its URL.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// As whom the console is registered there; without it nobody signs in to the console by it.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// The file (mode 0600) of the secret that goes with it.
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
+    /// The environment variable that has the secret instead.
+    #[serde(default)]
+    pub client_secret_env: Option<String>,
 }
 
 /// What an issuer's `sub` is.
@@ -89,6 +107,7 @@ pub struct Issuers {
 
 struct Issuer {
     config: IssuerConfig,
+    secret: Option<SecretString>,
     client: reqwest::Client,
     known: Mutex<Known>,
 }
@@ -96,14 +115,18 @@ struct Issuer {
 #[derive(Default)]
 struct Known {
     keys: Vec<Jwk>,
+    discovery: Option<Discovery>,
     fetched: Option<Timestamp>,
     tried: Option<Timestamp>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Discovery {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -112,6 +135,8 @@ struct Claims {
     exp: i64,
     iat: i64,
     nbf: Option<i64>,
+    nonce: Option<String>,
+    azp: Option<String>,
     // These two may be anything where they are a provider's own.
     tenant: Option<serde_json::Value>,
     scope: Option<serde_json::Value>,
@@ -147,12 +172,19 @@ impl Issuers {
                 return Err(format!("the issuer {} is named twice", config.url));
             }
             all.push(Issuer {
+                secret: relying::client_secret(&config)?,
                 config,
                 client: client.clone(),
                 known: Mutex::default(),
             });
         }
         Ok(Self { all })
+    }
+
+    /// The issuers' URLs.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let urls = self.all.iter().map(|issuer| issuer.config.url.clone());
+        urls.collect()
     }
 
     /// Verifies a token by the issuer that it names.
@@ -181,14 +213,27 @@ impl Issuer {
         ) {
             return Err(Refused::Type);
         }
+        let claims = self.claims(token, seen, AUDIENCE, now).await?;
+        self.foreign(claims)
+    }
+
+    /// What a token says, if it is this issuer's, for this audience, and counts now.
+    async fn claims(
+        &self,
+        token: &str,
+        seen: &Peek,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<Claims, Refused> {
         let algorithm = self.allowed(&seen.algorithm)?;
         let key = self.key(seen, now).await?;
         let key = DecodingKey::from_jwk(&key).map_err(|_| Refused::Key)?;
-        let validation = validation(&[algorithm], &self.config.url);
+        let mut validation = validation(&[algorithm], &self.config.url);
+        validation.set_audience(&[audience]);
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation);
         let claims = claims.map_err(|error| refused_by_library(&error))?.claims;
         check_times(now, claims.iat, claims.nbf, claims.exp)?;
-        self.foreign(claims)
+        Ok(claims)
     }
 
     fn foreign(&self, claims: Claims) -> Result<Foreign, Refused> {
@@ -222,28 +267,8 @@ impl Issuer {
     async fn key(&self, seen: &Peek, now: Timestamp) -> Result<Jwk, Refused> {
         // One request at a time: others wait here and find what it brought.
         let mut known = self.known.lock().await;
-        let age =
-            |since: Option<Timestamp>, length| since.is_none_or(|then| then.plus(length) <= now);
-        let found = choose(&known.keys, seen);
-        if (found.is_none() || age(known.fetched, FRESH)) && age(known.tried, COOL_DOWN) {
-            known.tried = Some(now);
-            match self.fetch().await {
-                Ok(keys) => {
-                    known.keys = keys;
-                    known.fetched = Some(now);
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        issuer = self.config.url,
-                        error,
-                        "its keys cannot be fetched"
-                    );
-                    if known.fetched.is_none() {
-                        return Err(Refused::KeysUnavailable);
-                    }
-                }
-            }
-        }
+        let lacking = choose(&known.keys, seen).is_none();
+        self.renew(&mut known, lacking, now).await;
         choose(&known.keys, seen)
             .cloned()
             .ok_or(match known.fetched {
@@ -252,7 +277,30 @@ impl Issuer {
             })
     }
 
-    async fn fetch(&self) -> Result<Vec<Jwk>, String> {
+    /// Asks the issuer again if something is lacking or old, and the last question is long enough
+    /// ago. What was known stays if that fails.
+    async fn renew(&self, known: &mut Known, lacking: bool, now: Timestamp) {
+        let age =
+            |since: Option<Timestamp>, length| since.is_none_or(|then| then.plus(length) <= now);
+        if !(lacking || age(known.fetched, FRESH)) || !age(known.tried, COOL_DOWN) {
+            return;
+        }
+        known.tried = Some(now);
+        match self.fetch().await {
+            Ok((discovery, keys)) => {
+                known.discovery = Some(discovery);
+                known.keys = keys;
+                known.fetched = Some(now);
+            }
+            Err(error) => tracing::warn!(
+                issuer = self.config.url,
+                error,
+                "its keys cannot be fetched"
+            ),
+        }
+    }
+
+    async fn fetch(&self) -> Result<(Discovery, Vec<Jwk>), String> {
         let base = self.config.url.trim_end_matches('/');
         let discovery: Discovery = self
             .get(&format!("{base}/.well-known/openid-configuration"))
@@ -266,30 +314,33 @@ impl Issuer {
         }
         let set: KeySet = self.get(&discovery.jwks_uri).await?;
         let keys = set.keys.into_iter();
-        Ok(keys
+        let keys = keys
             .filter_map(|key| serde_json::from_value(key).ok())
-            .collect())
+            .collect();
+        Ok((discovery, keys))
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, String> {
-        let mut response = self
-            .client
-            .get(url)
-            .send()
-            .await
-            .map_err(|e| e.to_string())?;
+        let response = self.client.get(url).send().await;
+        let response = response.map_err(|e| e.to_string())?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(format!("{url} answered {}", response.status()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| e.to_string())? {
-            if body.len() + chunk.len() > LONGEST {
-                return Err(format!("{url} answered more than {LONGEST} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = read(response).await?;
         serde_json::from_slice(&body).map_err(|e| format!("{url}: {e}"))
     }
+}
+
+/// An answer's body, if it is no longer than what is asked for can be.
+async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| e.to_string())? {
+        if body.len() + chunk.len() > LONGEST {
+            return Err(format!("the answer has more than {LONGEST} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 impl PinnedAlgorithm {

@@ -9,11 +9,12 @@ mod session;
 mod ticket;
 
 pub(crate) use caller::{Bearer, Caller, Who, only_webhooks};
+pub(crate) use issuers::{Attempt, Door, NotLetIn};
 pub use issuers::{IssuerConfig, IssuerKind, Issuers, PinnedAlgorithm};
 pub use key::{KeyError, SigningKey};
 pub use opaque::token_hash;
 pub use opaque::{BOOTSTRAP_LIFETIME, new_bootstrap};
-pub(crate) use opaque::{SERVICE_PREFIX, hash};
+pub(crate) use opaque::{BOOTSTRAP_PREFIX, SERVICE_PREFIX, hash};
 
 /// Whom every token is for (`aud`).
 pub(crate) const AUDIENCE: &str = "artifacts";
@@ -46,6 +47,8 @@ pub(crate) enum Refused {
     Claims,
     #[error("its issuer's keys cannot be fetched")]
     KeysUnavailable,
+    #[error("it is not the answer to this sign-in (nonce)")]
+    Nonce,
     #[error("it was revoked")]
     Revoked,
     #[error("it is not known here")]
@@ -67,6 +70,7 @@ impl Refused {
             Self::NotYet => "not_yet",
             Self::Claims => "claims",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::Nonce => "nonce",
             Self::Revoked => "revoked",
             Self::Unknown => "unknown",
         }

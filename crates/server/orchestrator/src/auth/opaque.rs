@@ -12,7 +12,7 @@ use crate::random::Random;
 pub(crate) const SERVICE_PREFIX: &str = "art_";
 
 /// What bootstrap tokens begin with.
-const BOOTSTRAP_PREFIX: &str = "artboot_";
+pub(crate) const BOOTSTRAP_PREFIX: &str = "artboot_";
 
 /// For how long a bootstrap token counts.
 pub const BOOTSTRAP_LIFETIME: Duration = Duration::from_secs(3600);

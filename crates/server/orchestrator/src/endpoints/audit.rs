@@ -1,6 +1,6 @@
 //! `GET /audit`: for operators, and for a tenant's owners what concerns it.
 
-use api::{AuditQuery, AuditRow, Page, PageToken};
+use api::{AuditQuery, AuditRow, Page, PageToken, TenantId};
 use axum::Json;
 use axum::extract::State;
 use uuid::Uuid;
@@ -23,14 +23,7 @@ pub(crate) async fn list(
     caller: Caller,
     Parameters(query): Parameters<AuditQuery>,
 ) -> Answer<Page<AuditRow>> {
-    if caller.operator().is_err() {
-        let own = caller.owned()?.tenant_id;
-        if query.tenant_id != Some(own) {
-            return Err(Failure::forbidden(
-                "only an operator may do this\nhint: an owner asks for their tenant_id",
-            ));
-        }
-    }
+    may_read(&caller, query.tenant_id)?;
     let after = query.page_token.map_or(0, number);
     let limit = i64::from(u32::from(query.limit));
     let mut rows = match query.tenant_id {
@@ -47,6 +40,20 @@ pub(crate) async fn list(
         items: rows.into_iter().map(AuditRow::from).collect(),
         next_page_token,
     }))
+}
+
+/// That the caller may read what concerns a tenant, or all tenants.
+pub(crate) fn may_read(caller: &Caller, tenant: Option<TenantId>) -> Result<(), Failure> {
+    if caller.operator().is_ok() {
+        return Ok(());
+    }
+    let own = caller.owned()?.tenant_id;
+    if tenant != Some(own) {
+        return Err(Failure::forbidden(
+            "only an operator may do this\nhint: an owner asks for their tenant_id",
+        ));
+    }
+    Ok(())
 }
 
 /// Rows are numbered; a token has room for a UUID.

@@ -16,7 +16,7 @@ use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
 use crate::provision::Request;
-use crate::store::{CredentialRow, KeysOf, Part};
+use crate::store::{Back, CredentialRow, KeysOf, Part};
 
 /// Issues a storage key. The secret is in this answer and nowhere else.
 ///
@@ -207,6 +207,17 @@ pub(crate) async fn list(
         .credentials(tenant.tenant_id, Part::of(&query))
         .await?;
     Ok(Json(page(keys, &query, |key| key.credential_id.uuid())))
+}
+
+/// The same, newest first, for pages.
+pub(crate) async fn newest(
+    app: &App,
+    caller: &Caller,
+    query: &PageQuery,
+) -> Result<Page<Credential>, Failure> {
+    let tenant = caller.member_of()?.tenant_id;
+    let found = app.store.credentials_back(tenant, Back::of(query)).await?;
+    Ok(page(found, query, |item| item.credential_id.uuid()))
 }
 
 /// Revokes a key.

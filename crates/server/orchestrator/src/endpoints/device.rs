@@ -233,9 +233,19 @@ pub(crate) async fn approve(
     caller: Caller,
     Body(decision): Body<DeviceDecision>,
 ) -> Result<StatusCode, Failure> {
-    let request = pending(&app, &caller, &decision.user_code).await?;
+    let_in(&app, &caller, &decision).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The same; answers what was let in.
+pub(crate) async fn let_in(
+    app: &App,
+    caller: &Caller,
+    decision: &DeviceDecision,
+) -> Result<DeviceRequest, Failure> {
+    let request = pending(app, caller, &decision.user_code).await?;
     let person = caller.person()?;
-    let tenant = chosen_tenant(&app, &caller, &decision).await?;
+    let tenant = chosen_tenant(app, caller, decision).await?;
     if request.scope == Scope::Operator {
         caller.operator()?;
     } else if tenant.is_none() {
@@ -243,10 +253,11 @@ pub(crate) async fn approve(
             "you belong to several tenants, or to none\nhint: name one as tenant_id",
         ));
     }
-    let mut entry = caller.entry(&app, "DeviceApproved", &decision.user_code);
+    let mut entry = caller.entry(app, "DeviceApproved", &decision.user_code);
     entry.reason = Some(format!("machine {}", request.machine));
     let yes = Some((&person.actor, tenant));
-    decide(&app, &decision.user_code, yes, entry).await
+    decide(app, &decision.user_code, yes, entry).await?;
+    Ok(request)
 }
 
 /// The person says no.
@@ -264,9 +275,20 @@ pub(crate) async fn deny(
     caller: Caller,
     Body(decision): Body<DeviceDecision>,
 ) -> Result<StatusCode, Failure> {
-    pending(&app, &caller, &decision.user_code).await?;
-    let entry = caller.entry(&app, "DeviceDenied", &decision.user_code);
-    decide(&app, &decision.user_code, None, entry).await
+    turn_away(&app, &caller, &decision.user_code).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The same; answers what was turned away.
+pub(crate) async fn turn_away(
+    app: &App,
+    caller: &Caller,
+    code: &UserCode,
+) -> Result<DeviceRequest, Failure> {
+    let request = pending(app, caller, code).await?;
+    let entry = caller.entry(app, "DeviceDenied", code);
+    decide(app, code, None, entry).await?;
+    Ok(request)
 }
 
 async fn decide(
@@ -274,18 +296,17 @@ async fn decide(
     code: &UserCode,
     decision: Option<(&model::Actor, Option<TenantId>)>,
     entry: Entry,
-) -> Result<StatusCode, Failure> {
+) -> Result<(), Failure> {
     let decided = app.store.decide_device(code, decision, entry.at, &entry);
-    if decided.await? {
-        let word = match decision {
-            Some(_) => "approved",
-            None => "denied",
-        };
-        app.metrics.login(WAY, word);
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(Failure::not_found("code"))
+    if !decided.await? {
+        return Err(Failure::not_found("code"));
     }
+    let word = match decision {
+        Some(_) => "approved",
+        None => "denied",
+    };
+    app.metrics.login(WAY, word);
+    Ok(())
 }
 
 /// The tenant that the machine's session shall stand in: the named one if the person belongs
@@ -301,7 +322,7 @@ async fn chosen_tenant(
         return Ok(own);
     };
     // A session for one tenant is not a key to others.
-    if person.session.is_some() && own.is_some() && own != Some(named) {
+    if person.bound_to.is_some_and(|bound| bound != named) {
         return Err(Failure::forbidden("this session stands in another tenant"));
     }
     let found = app.store.memberships(&person.actor, Some(named)).await?;

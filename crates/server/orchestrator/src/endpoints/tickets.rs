@@ -8,11 +8,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::{Answer, Shared, page};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
-use crate::store::{KeysOf, NewTicket, Part};
+use crate::store::{Back, KeysOf, NewTicket, Part};
 
 /// What is meant for a moment is not for months.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -81,6 +82,17 @@ pub(crate) async fn list(
     Ok(Json(page(tickets, &query, |ticket| {
         ticket.ticket_id.uuid()
     })))
+}
+
+/// The same, newest first, for pages.
+pub(crate) async fn newest(
+    app: &App,
+    caller: &Caller,
+    query: &PageQuery,
+) -> Result<Page<Ticket>, Failure> {
+    let tenant = caller.member_of()?.tenant_id;
+    let found = app.store.tickets_back(tenant, Back::of(query)).await?;
+    Ok(page(found, query, |item| item.ticket_id.uuid()))
 }
 
 /// Takes a ticket back, and every key that was issued to its holder.

@@ -9,11 +9,12 @@ use axum::http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Answer, Shared, page};
+use crate::app::App;
 use crate::auth::{Caller, SERVICE_PREFIX, hash};
 use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
-use crate::store::{KeysOf, NewServiceToken, Part};
+use crate::store::{Back, KeysOf, NewServiceToken, Part};
 
 /// Makes a service token; it is in this answer only.
 #[utoipa::path(
@@ -86,6 +87,20 @@ pub(crate) async fn list(
     let tenant = caller.member_of()?.tenant_id;
     let tokens = app.store.service_tokens(tenant, Part::of(&query)).await?;
     Ok(Json(page(tokens, &query, |token| token.token_id.uuid())))
+}
+
+/// The same, newest first, for pages.
+pub(crate) async fn newest(
+    app: &App,
+    caller: &Caller,
+    query: &PageQuery,
+) -> Result<Page<ServiceToken>, Failure> {
+    let tenant = caller.member_of()?.tenant_id;
+    let found = app
+        .store
+        .service_tokens_back(tenant, Back::of(query))
+        .await?;
+    Ok(page(found, query, |item| item.token_id.uuid()))
 }
 
 /// Revokes a service token, and every key that was issued through it.

@@ -41,6 +41,31 @@ pub(crate) async fn create(
     caller: Caller,
     Body(request): Body<CreateWorkspace>,
 ) -> Result<Response, Failure> {
+    match reserve(&app, &caller, &request).await? {
+        Reserved::Made(made) => Ok((StatusCode::CREATED, Json(made)).into_response()),
+        Reserved::Taken(existing) => {
+            let body = WorkspaceConflict {
+                code: ErrorCode::Conflict,
+                message: format!("there is a workspace {}/{}", existing.handle, existing.name),
+                existing,
+            };
+            Ok((StatusCode::CONFLICT, Json(body)).into_response())
+        }
+    }
+}
+
+/// What became of a name that was asked for.
+pub(crate) enum Reserved {
+    Made(Workspace),
+    Taken(Workspace),
+}
+
+/// Reserves a name for the caller's tenant, or says what has it.
+pub(crate) async fn reserve(
+    app: &App,
+    caller: &Caller,
+    request: &CreateWorkspace,
+) -> Result<Reserved, Failure> {
     let tenant = caller.owned()?;
     if RESERVED.contains(&request.name.as_str()) {
         return Err(Failure::invalid(format!(
@@ -48,9 +73,9 @@ pub(crate) async fn create(
             request.name
         )));
     }
-    let place = place(&app, tenant, &request)?;
+    let place = place(app, tenant, request)?;
     let id = WorkspaceId::from(app.new_id());
-    let entry = caller.entry(&app, "WorkspaceCreated", id);
+    let entry = caller.entry(app, "WorkspaceCreated", id);
     let new = NewWorkspace {
         id,
         tenant: tenant.tenant_id,
@@ -67,9 +92,9 @@ pub(crate) async fn create(
                 .workspace(id)
                 .await?
                 .ok_or_else(Failure::internal)?;
-            Ok((StatusCode::CREATED, Json(made)).into_response())
+            Ok(Reserved::Made(made))
         }
-        Err(StoreError::Exists) => exists(&app, tenant, &request.name).await,
+        Err(StoreError::Exists) => existing(app, tenant, &request.name).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -103,16 +128,11 @@ fn folder(name: &WorkspaceName) -> Result<Prefix, Failure> {
     format!("{name}/").parse().map_err(|_| Failure::internal())
 }
 
-async fn exists(app: &App, tenant: &Tenant, name: &WorkspaceName) -> Result<Response, Failure> {
+async fn existing(app: &App, tenant: &Tenant, name: &WorkspaceName) -> Result<Reserved, Failure> {
     let existing = app.store.workspace_by_name(&tenant.handle, name).await?;
     // It went between the two questions.
     let existing = existing.ok_or_else(|| Failure::unavailable("try again"))?;
-    let body = WorkspaceConflict {
-        code: ErrorCode::Conflict,
-        message: format!("there is a workspace {}/{name}", tenant.handle),
-        existing,
-    };
-    Ok((StatusCode::CONFLICT, Json(body)).into_response())
+    Ok(Reserved::Taken(existing))
 }
 
 /// The tenant's workspaces, also those that are gone.
@@ -252,7 +272,7 @@ async fn visible(
 }
 
 /// One by its number, with what the caller may do in it. One that is gone is not there.
-pub(super) async fn visible_by_id(
+pub(crate) async fn visible_by_id(
     app: &App,
     caller: &Caller,
     id: WorkspaceId,

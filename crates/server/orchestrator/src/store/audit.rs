@@ -66,6 +66,15 @@ pub trait Audit {
 
     /// The same of one tenant's.
     async fn recorded_of(&self, tenant: TenantId, after: i64, limit: i64) -> Result<Vec<Recorded>>;
+
+    /// The rows before number `before`, newest first, at most `limit`; of one tenant, if one is
+    /// named.
+    async fn recorded_before(
+        &self,
+        tenant: Option<TenantId>,
+        before: i64,
+        limit: i64,
+    ) -> Result<Vec<Recorded>>;
 }
 
 impl From<Recorded> for AuditRow {

@@ -7,7 +7,7 @@ use api::{
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Due, Entry, Part, Result};
+use super::{Back, Due, Entry, Part, Result};
 
 /// A key that the provider is about to be asked for.
 #[derive(Debug, Clone)]
@@ -104,6 +104,9 @@ pub trait Credentials {
 
     /// A part of a tenant's keys, also of those that are gone.
     async fn credentials(&self, tenant: TenantId, part: Part) -> Result<Vec<Credential>>;
+
+    /// The same, newest first.
+    async fn credentials_back(&self, tenant: TenantId, back: Back) -> Result<Vec<Credential>>;
 
     /// A tenant's key.
     async fn credential(&self, tenant: TenantId, id: CredentialId)

@@ -103,6 +103,25 @@ impl Part {
     }
 }
 
+/// The same from the end of a list: before `before`, newest first, at most `limit` items.
+#[derive(Debug, Clone, Copy)]
+pub struct Back {
+    /// The last item of the part before; the largest number there is for the first part.
+    pub before: Uuid,
+    /// How many.
+    pub limit: i64,
+}
+
+impl Back {
+    /// The part that a query asks for, and one item more.
+    pub fn of(query: &api::PageQuery) -> Self {
+        Self {
+            before: query.page_token.map_or(Uuid::max(), |token| token.last()),
+            limit: Part::of(query).limit,
+        }
+    }
+}
+
 /// Which rows the background work takes: those due at `now`, at most `limit`. They are due
 /// again at `again`, so that another replica does not take them at the same time, and somebody
 /// does if this one is killed.

@@ -4,7 +4,7 @@ use api::{Role, Scope, SessionId, TenantId, Timestamp};
 use async_trait::async_trait;
 use model::Actor;
 
-use super::{Entry, Result, TenantRow};
+use super::{Entry, Part, Result, TenantRow};
 
 /// A session that begins.
 #[derive(Debug, Clone)]
@@ -66,6 +66,9 @@ pub trait People {
     async fn use_bootstrap(&self, hash: &[u8], session: &NewSession, entry: &Entry)
     -> Result<bool>;
 
+    /// Begins a session.
+    async fn add_session(&self, session: &NewSession, entry: &Entry) -> Result<()>;
+
     /// What a session's token opens; `None` if there is no such session of this actor.
     async fn session(&self, id: SessionId, actor: &Actor) -> Result<Option<SessionRow>>;
 
@@ -76,6 +79,9 @@ pub trait People {
     /// more than one is a question, however many there are.
     async fn memberships(&self, actor: &Actor, tenant: Option<TenantId>)
     -> Result<Vec<Membership>>;
+
+    /// The same of all of them, in the order of the tenants' numbers.
+    async fn memberships_part(&self, actor: &Actor, part: Part) -> Result<Vec<Membership>>;
 
     /// Forgets sessions and device requests that ended before `before`.
     async fn forget_ended(&self, before: Timestamp) -> Result<u64>;

@@ -3,7 +3,7 @@
 use api::{Description, Mode, TenantId, Ticket, TicketId, Timestamp, WorkspaceId};
 use async_trait::async_trait;
 
-use super::{Entry, Part, Result, TenantRow};
+use super::{Back, Entry, Part, Result, TenantRow};
 
 /// A ticket that is made.
 #[derive(Debug, Clone)]
@@ -46,6 +46,9 @@ pub trait Tickets {
 
     /// A part of a tenant's, also of those that have ended.
     async fn tickets(&self, tenant: TenantId, part: Part) -> Result<Vec<Ticket>>;
+
+    /// The same, newest first.
+    async fn tickets_back(&self, tenant: TenantId, back: Back) -> Result<Vec<Ticket>>;
 
     /// Takes one of the tenant's back; `false` if there is none that counts. The keys through
     /// it are the caller's to revoke.

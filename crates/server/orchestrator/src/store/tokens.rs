@@ -5,7 +5,7 @@ use api::{
 };
 use async_trait::async_trait;
 
-use super::{Entry, Part, Result, TenantRow};
+use super::{Back, Entry, Part, Result, TenantRow};
 
 /// A service token that is made.
 #[derive(Debug, Clone)]
@@ -52,6 +52,9 @@ pub trait ServiceTokens {
 
     /// A part of a tenant's, also of those that have ended.
     async fn service_tokens(&self, tenant: TenantId, part: Part) -> Result<Vec<ServiceToken>>;
+
+    /// The same, newest first.
+    async fn service_tokens_back(&self, tenant: TenantId, back: Back) -> Result<Vec<ServiceToken>>;
 
     /// Revokes one of the tenant's; `false` if there is none that counts. The keys through it
     /// are the caller's to revoke.

@@ -1,11 +1,13 @@
 //! An OpenID Connect provider on loopback that signs whatever a test wants signed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use api::Timestamp;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parking_lot::Mutex;
@@ -18,6 +20,14 @@ pub(crate) struct Issuer {
     pub(crate) fetched: Arc<AtomicUsize>,
     keys: Arc<Mutex<Value>>,
     key: Key,
+    /// The ID tokens that its codes are exchanged for, and the last exchange that was asked for.
+    codes: Arc<Mutex<Codes>>,
+}
+
+#[derive(Default)]
+struct Codes {
+    tokens: HashMap<String, String>,
+    asked: HashMap<String, String>,
 }
 
 /// A key with its number.
@@ -61,8 +71,15 @@ impl Issuer {
         let key = Key::new("first");
         let keys = Arc::new(Mutex::new(json!({ "keys": [key.public] })));
         let fetched = Arc::new(AtomicUsize::new(0));
-        let discovery = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
+        let discovery = json!({
+            "issuer": url,
+            "jwks_uri": format!("{url}/keys"),
+            "authorization_endpoint": format!("{url}/authorize"),
+            "token_endpoint": format!("{url}/token"),
+        });
+        let codes = Arc::new(Mutex::new(Codes::default()));
         let (shown, count) = (Arc::clone(&keys), Arc::clone(&fetched));
+        let kept = Arc::clone(&codes);
         let router = Router::new()
             .route(
                 "/.well-known/openid-configuration",
@@ -74,6 +91,23 @@ impl Issuer {
                     count.fetch_add(1, Ordering::SeqCst);
                     Json(shown.lock().clone())
                 }),
+            )
+            .route(
+                "/token",
+                post(
+                    async move |axum::Form(asked): axum::Form<HashMap<String, String>>| {
+                        let mut codes = kept.lock();
+                        let found = codes.tokens.remove(&asked["code"]);
+                        codes.asked = asked;
+                        match found {
+                            Some(token) => (StatusCode::OK, Json(json!({ "id_token": token }))),
+                            None => (
+                                StatusCode::BAD_REQUEST,
+                                Json(json!({ "error": "invalid_grant" })),
+                            ),
+                        }
+                    },
+                ),
             );
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
@@ -81,7 +115,18 @@ impl Issuer {
             fetched,
             keys,
             key,
+            codes,
         }
+    }
+
+    /// From now on this code is exchanged for this ID token, once.
+    pub(crate) fn answers(&self, code: &str, token: String) {
+        self.codes.lock().tokens.insert(code.into(), token);
+    }
+
+    /// What the last exchange was asked for with.
+    pub(crate) fn asked(&self) -> HashMap<String, String> {
+        self.codes.lock().asked.clone()
     }
 
     pub(crate) fn key(&self) -> &Key {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod browser;
 pub(crate) mod document;
 pub(crate) mod issuer;
 pub(crate) mod stream;
@@ -310,7 +311,10 @@ impl Lab {
 }
 
 pub(crate) fn config(url: &str) -> IssuerConfig {
-    serde_json::from_value(json!({ "url": url, "algorithms": ["ES256"] })).unwrap()
+    serde_json::from_value(json!({
+        "url": url, "algorithms": ["ES256"], "name": "Example", "client_id": "console",
+    }))
+    .unwrap()
 }
 
 pub(crate) fn entry(at: Timestamp, action: &'static str) -> Entry {

@@ -1,5 +1,7 @@
 //! What every adapter of the store keeps.
 
+mod lists;
+
 use std::sync::Arc;
 
 use api::{
@@ -27,12 +29,14 @@ pub(crate) async fn all(store: Shared) {
     handles_are_one_tenants(&store).await;
     tenants_move_only_from_where_they_are(&store).await;
     members_and_sessions(&store).await;
+    somebody_belongs_to_several_tenants(&store).await;
     devices(&store).await;
     keys_go_one_way(&store).await;
     keys_of_what_is_ending_do_not_become_active(&store).await;
     revocations_reach_exactly_the_chosen(&store).await;
     due_rows_are_taken_once(&store).await;
     workspaces_grants_tickets_tokens(&store).await;
+    lists::lists_are_read_from_their_end(&store).await;
     events_are_counted_without_gaps(&store).await;
     mounts_say_and_are_forgotten(&store).await;
     the_audit_is_one_chain(&store).await;
@@ -317,6 +321,53 @@ async fn members_and_sessions(store: &Shared) {
     );
     store.forget_ended(at(101)).await.unwrap();
     assert!(store.session(new.id, &ada).await.unwrap().is_none());
+}
+
+async fn somebody_belongs_to_several_tenants(store: &Shared) {
+    let max = actor("max");
+    let mut ids = Vec::new();
+    for handle in ["several-1", "several-2", "several-3"] {
+        let id = tenant(store, handle).await;
+        let member = NewMember {
+            id: Uuid::now_v7(),
+            actor: max.clone(),
+            role: Role::Member,
+            created_at: at(0),
+        };
+        store.put_member(id, &member, &note("M")).await.unwrap();
+        ids.push(id);
+    }
+    ids.sort();
+    let part = async |after: Uuid, limit| {
+        let part = Part { after, limit };
+        let found = store.memberships_part(&max, part).await.unwrap();
+        let ids = found.into_iter().map(|found| found.tenant.tenant.tenant_id);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(part(Uuid::nil(), 10).await, ids);
+    assert_eq!(part(Uuid::nil(), 2).await, ids[..2]);
+    assert_eq!(part(ids[1].uuid(), 10).await, ids[2..]);
+    // A tenant that is gone is none of theirs.
+    let change = TenantChange {
+        from: TenantState::Deleting,
+        to: TenantState::Deleted,
+        trouble: None,
+        attempts: 0,
+        due_at: None,
+    };
+    let entry = note("E");
+    let begin = store.begin_tenant_end(ids[0], false, at(0), &entry);
+    assert!(begin.await.unwrap());
+    assert!(store.change_tenant(ids[0], &change, None).await.unwrap());
+    assert_eq!(part(Uuid::nil(), 10).await, ids[1..]);
+
+    let new = session(max.clone(), None);
+    let row = async || store.session(new.id, &max).await.unwrap();
+    assert!(row().await.is_none());
+    store.add_session(&new, &note("S")).await.unwrap();
+    let found = row().await.unwrap();
+    assert_eq!((found.tenant, found.operator), (None, false));
+    assert!(found.membership.is_none());
 }
 
 async fn devices(store: &Shared) {
@@ -946,4 +997,17 @@ async fn the_audit_is_one_chain(store: &Shared) {
         head: rows.last().map(|row| row.hash.clone()),
     };
     assert_eq!(verify(&**store).await.unwrap(), whole);
+    // The same from its end.
+    let last = rows.last().unwrap();
+    let back = store.recorded_before(None, i64::MAX, 100_000).await;
+    let mut back = back.unwrap();
+    back.reverse();
+    assert_eq!(back, rows);
+    let before = store.recorded_before(None, last.seq, 2).await.unwrap();
+    let seqs: Vec<i64> = before.iter().map(|row| row.seq).collect();
+    assert_eq!(seqs, [last.seq - 1, last.seq - 2]);
+    let own = store.recorded_before(last.tenant, i64::MAX, 10).await;
+    assert_eq!(own.unwrap(), [last.clone()]);
+    let own = store.recorded_before(last.tenant, last.seq, 10).await;
+    assert!(own.unwrap().is_empty());
 }

@@ -13,6 +13,8 @@ statements! {
     APPEND = "INSERT INTO audit (seq, at, action, actor, tenant_id, subject, reason, request_id, hash)
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     BEHIND_OF = "SELECT * FROM audit WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+    BEFORE_OF = "SELECT * FROM audit WHERE tenant_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
+    BEFORE = "SELECT * FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
     BEHIND = "SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
 }
 
@@ -60,6 +62,19 @@ impl Audit for Adapter {
             .bind(after)
             .bind(limit);
         self.all(statement, recorded).await
+    }
+
+    async fn recorded_before(
+        &self,
+        tenant: Option<TenantId>,
+        before: i64,
+        limit: i64,
+    ) -> Result<Vec<Recorded>> {
+        let statement = match tenant {
+            Some(tenant) => sqlx::query(BEFORE_OF).bind(tenant.uuid()),
+            None => sqlx::query(BEFORE),
+        };
+        self.all(statement.bind(before).bind(limit), recorded).await
     }
 }
 

@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use super::audit::append;
 use super::columns::{id, number, some_id, some_text, some_time, some_value, text, time, value};
 use super::events::tell_of_revocations;
-use super::steps::{due_by, part_of};
+use super::steps::{back_of, due_by, part_of};
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
-use crate::store::{CredentialRow, Credentials, Due, Entry, KeysOf, NewCredential, Part, Result};
+use crate::store::{
+    Back, CredentialRow, Credentials, Due, Entry, KeysOf, NewCredential, Part, Result,
+};
 
 /// The same change for every choice of keys.
 macro_rules! begin_revocation {
@@ -44,6 +46,7 @@ statements! {
                       WHERE w.id = credentials.workspace_id
                         AND w.state IN ('deleting', 'deleted'))";
     PART = "SELECT * FROM credentials WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    BACK = "SELECT * FROM credentials WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
     ONE = "SELECT * FROM credentials WHERE id = $1 AND tenant_id = $2";
     NEWEST = "SELECT created_at FROM credentials WHERE tenant_id = $1 AND state = 'active'
               ORDER BY id DESC LIMIT 1";
@@ -125,6 +128,11 @@ impl Credentials for Adapter {
             credential,
         )
         .await
+    }
+
+    async fn credentials_back(&self, tenant: TenantId, back: Back) -> Result<Vec<Credential>> {
+        let statement = sqlx::query(BACK).bind(tenant.uuid());
+        self.all(back_of(statement, back), credential).await
     }
 
     async fn credential(

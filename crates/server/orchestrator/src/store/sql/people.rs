@@ -6,10 +6,11 @@ use model::Actor;
 
 use super::audit::append;
 use super::columns::{some_id, some_text, some_time, some_value, value};
+use super::steps::part_of;
 use super::tenants::tenant_row;
 use super::{Adapter, Connection, DbRow};
 use crate::store::decode::word;
-use crate::store::{Entry, Membership, NewSession, People, Result, SessionRow};
+use crate::store::{Entry, Membership, NewSession, Part, People, Result, SessionRow};
 
 statements! {
     ANY_OPERATOR = "SELECT actor FROM operators LIMIT 1";
@@ -39,6 +40,11 @@ statements! {
     MEMBERSHIP = "SELECT t.*, m.role AS member_role FROM members m
                   JOIN tenants t ON t.id = m.tenant_id
                   WHERE m.actor = $1 AND m.tenant_id = $2";
+    MEMBERSHIPS_PART = "SELECT t.*, m.role AS member_role FROM members m
+                        JOIN tenants t ON t.id = m.tenant_id
+                        WHERE m.actor = $1 AND m.tenant_id > $2
+                          AND t.state NOT IN ('deleted', 'failed')
+                        ORDER BY m.tenant_id LIMIT $3";
     FORGET_SESSIONS = "DELETE FROM sessions WHERE expires_at < $1";
     FORGET_DEVICES = "DELETE FROM device_requests WHERE expires_at < $1";
 }
@@ -90,6 +96,13 @@ impl People for Adapter {
         Ok(true)
     }
 
+    async fn add_session(&self, session: &NewSession, entry: &Entry) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        insert_session(&mut transaction, session).await?;
+        append(&mut transaction, entry).await?;
+        Ok(transaction.commit().await?)
+    }
+
     async fn session(&self, id: SessionId, actor: &Actor) -> Result<Option<SessionRow>> {
         self.one(
             sqlx::query(SESSION).bind(id.uuid()).bind(actor.as_str()),
@@ -122,6 +135,11 @@ impl People for Adapter {
             .iter()
             .map(membership)
             .collect()
+    }
+
+    async fn memberships_part(&self, actor: &Actor, part: Part) -> Result<Vec<Membership>> {
+        let statement = sqlx::query(MEMBERSHIPS_PART).bind(actor.as_str());
+        self.all(part_of(statement, part), membership).await
     }
 
     async fn forget_ended(&self, before: Timestamp) -> Result<u64> {

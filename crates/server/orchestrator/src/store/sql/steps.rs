@@ -4,7 +4,7 @@ use sqlx::query::Query;
 
 use super::audit::append;
 use super::{Adapter, Connection, Database, DbRow};
-use crate::store::{Due, Entry, Part, Result};
+use crate::store::{Back, Due, Entry, Part, Result};
 
 /// A statement with its values.
 pub(super) type Bound<'q> = Query<'q, Database, <Database as sqlx::Database>::Arguments>;
@@ -59,6 +59,11 @@ pub(super) async fn took_place(connection: &mut Connection, statement: Bound<'_>
 /// Binds which part of a list is meant, as the statement's last two values.
 pub(super) fn part_of(statement: Bound<'_>, part: Part) -> Bound<'_> {
     statement.bind(part.after).bind(part.limit)
+}
+
+/// The same, from the end of the list.
+pub(super) fn back_of(statement: Bound<'_>, back: Back) -> Bound<'_> {
+    statement.bind(back.before).bind(back.limit)
 }
 
 /// A statement that takes what is due.

@@ -4,11 +4,11 @@ use api::{TenantId, Ticket, TicketId, Timestamp};
 use async_trait::async_trait;
 
 use super::columns::{id, some_time, some_value, time, value};
-use super::steps::part_of;
+use super::steps::{back_of, part_of};
 use super::tenants::tenant_row;
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
-use crate::store::{Entry, NewTicket, Part, Result, TicketRow, Tickets};
+use crate::store::{Back, Entry, NewTicket, Part, Result, TicketRow, Tickets};
 
 statements! {
     ADD = "INSERT INTO tickets (id, tenant_id, workspace_id, mode, description, created_by,
@@ -21,6 +21,9 @@ statements! {
     PART = "SELECT id AS ticket_id, workspace_id, mode, description, created_at AS made_at,
                 expires_at, revoked_at
             FROM tickets WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    BACK = "SELECT id AS ticket_id, workspace_id, mode, description, created_at AS made_at,
+                expires_at, revoked_at
+            FROM tickets WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
     REVOKE = "UPDATE tickets SET revoked_at = $3
               WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
 }
@@ -53,6 +56,11 @@ impl Tickets for Adapter {
     async fn tickets(&self, tenant: TenantId, part: Part) -> Result<Vec<Ticket>> {
         self.all(part_of(sqlx::query(PART).bind(tenant.uuid()), part), ticket)
             .await
+    }
+
+    async fn tickets_back(&self, tenant: TenantId, back: Back) -> Result<Vec<Ticket>> {
+        let statement = sqlx::query(BACK).bind(tenant.uuid());
+        self.all(back_of(statement, back), ticket).await
     }
 
     async fn revoke_ticket(

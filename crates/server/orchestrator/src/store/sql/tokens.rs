@@ -4,11 +4,11 @@ use api::{ServiceToken, ServiceTokenId, TenantId, Timestamp, WorkspaceId};
 use async_trait::async_trait;
 
 use super::columns::{id, some_id, some_time, time, value};
-use super::steps::part_of;
+use super::steps::{back_of, part_of};
 use super::tenants::tenant_row;
 use super::{Adapter, DbRow};
 use crate::store::decode::word;
-use crate::store::{Entry, NewServiceToken, Part, Result, ServiceTokenRow, ServiceTokens};
+use crate::store::{Back, Entry, NewServiceToken, Part, Result, ServiceTokenRow, ServiceTokens};
 
 statements! {
     ADD = "INSERT INTO service_tokens (id, tenant_id, hash, description, mode, purpose,
@@ -21,6 +21,9 @@ statements! {
     PART = "SELECT id AS token_id, workspace_id, mode, purpose, description, created_at AS made_at,
                 expires_at, revoked_at
             FROM service_tokens WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    BACK = "SELECT id AS token_id, workspace_id, mode, purpose, description, created_at AS made_at,
+                expires_at, revoked_at
+            FROM service_tokens WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
     REVOKE = "UPDATE service_tokens SET revoked_at = $3
               WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
 }
@@ -55,6 +58,11 @@ impl ServiceTokens for Adapter {
     async fn service_tokens(&self, tenant: TenantId, part: Part) -> Result<Vec<ServiceToken>> {
         self.all(part_of(sqlx::query(PART).bind(tenant.uuid()), part), token)
             .await
+    }
+
+    async fn service_tokens_back(&self, tenant: TenantId, back: Back) -> Result<Vec<ServiceToken>> {
+        let statement = sqlx::query(BACK).bind(tenant.uuid());
+        self.all(back_of(statement, back), token).await
     }
 
     async fn revoke_service_token(
