@@ -39,7 +39,6 @@ METRICS = {
     "fanout_p99": ("… 99 % within", "ms", False, 500),
     "fanout_last_p50": ("… until the last of the 200 has it, half within", "ms", False, None),
     "streams_memory": ("memory of the server with 5,000 idle streams", "MiB", False, 400),
-    "streams_before": ("… before they were opened", "MiB", False, None),
     "streams_cpu": ("… share of one processor that they cost the server", "%", False, None),
     "streams_cpu_postgres": ("… and PostgreSQL", "%", False, None),
     "exec_start": ("`artifacts exec`: from start until the command runs in the mounted folder", "s", False, 1),
