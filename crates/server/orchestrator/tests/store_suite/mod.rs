@@ -815,6 +815,13 @@ async fn events_are_counted_without_gaps(store: &Shared) {
             .iter()
             .any(|place| place.workspace == id && place.managed)
     );
+    let bucket = &workspace_place().bucket;
+    let at = async |prefix: &str| {
+        let found = store.workspaces_at(bucket, prefix).await.unwrap();
+        found.iter().any(|place| place.workspace == id)
+    };
+    assert!(at("cases/").await);
+    assert!(!at("").await && !at("cases").await && !at("cases/a/").await);
 }
 
 /// Many at the same time, and still one after the other.
