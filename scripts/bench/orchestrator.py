@@ -44,7 +44,6 @@ METRICS = {
     "live_inotify_p50": ("… until inotify names it there, half within", "ms", False, 100),
     "live_inotify_p99": ("… 99 % within", "ms", False, 500),
     "streams_memory": ("memory of the server with 5,000 idle streams", "MiB", False, 400),
-    "streams_before": ("… before they were opened", "MiB", False, None),
     "streams_cpu": ("… share of one processor that they cost the server", "%", False, None),
     "streams_cpu_postgres": ("… and PostgreSQL", "%", False, None),
     "exec_start": ("`artifacts exec`: from start until the command runs in the mounted folder", "s", False, 1),

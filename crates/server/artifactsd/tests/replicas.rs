@@ -31,6 +31,10 @@ const FOLLOWERS: usize = 8;
 /// How long both are busy before one is killed, and the other after it.
 const BUSY: Duration = Duration::from_millis(1_500);
 
+/// Before a request is sent again: the system ends the connections of a process that was killed
+/// before it closes its port, which takes calls for a moment longer.
+const PAUSE: Duration = Duration::from_millis(500);
+
 struct Lab {
     postgres: Postgres,
     database: String,
@@ -161,7 +165,8 @@ struct Done {
 }
 
 impl Done {
-    /// As a client does it: what broke off or was not to be had at the moment is sent once more.
+    /// As a client does it: what broke off or was not to be had is sent once more, a
+    /// moment later.
     /// Answers the number of tries.
     fn ask(&self, address: &str, method: &str, path: &str, token: &str, body: &str) -> usize {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -173,6 +178,7 @@ impl Done {
         let (mut answer, mut tries) = (send(), 1);
         if broke(&answer) {
             self.repeated.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(PAUSE);
             (answer, tries) = (send(), 2);
         }
         let (status, text) = answer.unwrap();

@@ -316,6 +316,12 @@ async fn a_store_says_what_changed_in_its_bucket() {
         (told.event.as_str(), keys(&told)),
         ("deleted", vec!["a b.txt"])
     );
+    // More folders than are looked for one by one.
+    let deep = format!("{}x", "d/".repeat(40));
+    let inside = notification(bucket.as_str(), &format!("cases/{deep}"));
+    let path = format!("/webhooks/minio/{}", t.tenant);
+    t.lab.post(&path, &token, inside).await.ok(200);
+    assert_eq!(keys(&stream.next().await), [deep]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! server has the buckets of many tenants: these notices reach workspaces in buckets of this
 //! server's making only, because anybody may name any bucket as the place of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -26,6 +26,9 @@ use crate::failure::Failure;
 use crate::layers::{Context, RequestContext};
 use crate::store::Situated;
 use crate::webhooks::{Notice, Sender};
+
+/// Questions to the database, at most, before it is asked for all workspaces of a bucket at once.
+const FOLDERS: usize = 16;
 
 /// Whose buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +160,7 @@ async fn tell(
     let Ok(bucket) = bucket.parse::<BucketName>() else {
         return Ok(());
     };
-    for place in app.store.workspaces_in(&bucket).await? {
+    for place in places(app, &bucket, notices).await? {
         if !reaches(whose, &place) {
             continue;
         }
@@ -171,9 +174,57 @@ async fn tell(
     Ok(())
 }
 
+/// The workspaces that the notices may be about. A bucket may have thousands: they are looked for
+/// by the folders above the keys, unless these are many too.
+async fn places(
+    app: &App,
+    bucket: &BucketName,
+    notices: &[&Notice],
+) -> Result<Vec<Situated>, Failure> {
+    let Some(folders) = few_folders(notices.iter().map(|notice| notice.key.as_str())) else {
+        return Ok(app.store.workspaces_in(bucket).await?);
+    };
+    let mut found = Vec::new();
+    for folder in folders {
+        found.extend(app.store.workspaces_at(bucket, folder).await?);
+    }
+    Ok(found)
+}
+
+/// Every folder that one of the keys is in, and the bucket itself; `None` if there are many.
+fn few_folders<'a>(keys: impl Iterator<Item = &'a str>) -> Option<BTreeSet<&'a str>> {
+    let mut folders = BTreeSet::from([""]);
+    for key in keys {
+        for (end, slash) in key.match_indices('/') {
+            folders.insert(&key[..end + slash.len()]);
+            if folders.len() > FOLDERS {
+                return None;
+            }
+        }
+    }
+    Some(folders)
+}
+
 fn reaches(whose: Whose, place: &Situated) -> bool {
     match whose {
         Whose::Tenant(tenant) => place.tenant == tenant,
         Whose::All => place.managed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folders_above_keys_are_few_or_not_looked_for_one_by_one() {
+        let of = |keys: &[&'static str]| few_folders(keys.iter().copied());
+        let found = of(&["a/b/c.txt", "a/d", "e", "a//x"]).unwrap();
+        assert_eq!(Vec::from_iter(found), ["", "a/", "a//", "a/b/"]);
+        let most = "a/".repeat(FOLDERS - 1);
+        let found = few_folders([most.as_str()].into_iter());
+        assert_eq!(found.unwrap().len(), FOLDERS);
+        let more = "a/".repeat(FOLDERS);
+        assert_eq!(few_folders([more.as_str()].into_iter()), None);
     }
 }

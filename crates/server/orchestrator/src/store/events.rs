@@ -75,6 +75,9 @@ pub trait Events {
     /// The workspaces in a bucket that are not being deleted.
     async fn workspaces_in(&self, bucket: &BucketName) -> Result<Vec<Situated>>;
 
+    /// Those of them whose part of the bucket begins just here.
+    async fn workspaces_at(&self, bucket: &BucketName, prefix: &str) -> Result<Vec<Situated>>;
+
     /// Forgets events before a time.
     async fn forget_events(&self, before: Timestamp) -> Result<()>;
 

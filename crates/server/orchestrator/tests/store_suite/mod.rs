@@ -867,6 +867,13 @@ async fn events_are_counted_without_gaps(store: &Shared) {
             .iter()
             .any(|place| place.workspace == id && place.managed)
     );
+    let bucket = &workspace_place().bucket;
+    let at = async |prefix: &str| {
+        let found = store.workspaces_at(bucket, prefix).await.unwrap();
+        found.iter().any(|place| place.workspace == id)
+    };
+    assert!(at("cases/").await);
+    assert!(!at("").await && !at("cases").await && !at("cases/a/").await);
 }
 
 async fn mounts_say_and_are_forgotten(store: &Shared) {

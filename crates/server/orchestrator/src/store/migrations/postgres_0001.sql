@@ -86,7 +86,7 @@ CREATE TABLE workspaces (
 );
 CREATE UNIQUE INDEX workspaces_name ON workspaces (tenant_id, name) WHERE state <> 'deleted';
 CREATE INDEX workspaces_tenant ON workspaces (tenant_id, id);
-CREATE INDEX workspaces_bucket ON workspaces (bucket);
+CREATE INDEX workspaces_bucket ON workspaces (bucket, prefix);
 CREATE INDEX workspaces_due ON workspaces (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE grants (

@@ -20,6 +20,8 @@ statements! {
     NEWEST = "SELECT last_event FROM workspaces WHERE id = $1";
     IN_BUCKET = "SELECT id, tenant_id, prefix, backend FROM workspaces
                  WHERE bucket = $1 AND state IN ('pending_format', 'active')";
+    AT_PREFIX = "SELECT id, tenant_id, prefix, backend FROM workspaces
+                 WHERE bucket = $1 AND prefix = $2 AND state IN ('pending_format', 'active')";
     OF_TENANT = "SELECT id FROM workspaces
                  WHERE tenant_id = $1 AND bucket = $2 AND state <> 'deleted'";
     FORGET = "DELETE FROM events WHERE at < $1";
@@ -77,17 +79,15 @@ impl Events for Adapter {
     }
 
     async fn workspaces_in(&self, bucket: &BucketName) -> Result<Vec<Situated>> {
-        let rows = sqlx::query(IN_BUCKET).bind(bucket.as_str());
-        let rows = rows.fetch_all(&self.pool).await?;
-        let situated = |row: &DbRow| {
-            Ok(Situated {
-                workspace: id(row, "id")?,
-                tenant: id(row, "tenant_id")?,
-                prefix: value(row, "prefix")?,
-                managed: value::<Backend>(row, "backend")? == Backend::Managed,
-            })
-        };
-        rows.iter().map(situated).collect()
+        self.all(sqlx::query(IN_BUCKET).bind(bucket.as_str()), situated)
+            .await
+    }
+
+    async fn workspaces_at(&self, bucket: &BucketName, prefix: &str) -> Result<Vec<Situated>> {
+        let statement = sqlx::query(AT_PREFIX)
+            .bind(bucket.as_str())
+            .bind(prefix.to_owned());
+        self.all(statement, situated).await
     }
 
     async fn forget_events(&self, before: Timestamp) -> Result<()> {
@@ -168,6 +168,15 @@ async fn workspaces_of(
         .bind(row.bucket.as_str());
     let rows = rows.fetch_all(connection).await?;
     rows.iter().map(|row| id(row, "id")).collect()
+}
+
+fn situated(row: &DbRow) -> Result<Situated> {
+    Ok(Situated {
+        workspace: id(row, "id")?,
+        tenant: id(row, "tenant_id")?,
+        prefix: value(row, "prefix")?,
+        managed: value::<Backend>(row, "backend")? == Backend::Managed,
+    })
 }
 
 fn happened(row: &DbRow) -> Result<Happened> {
