@@ -19,6 +19,7 @@ last=(delete_tenant remove_member delete_workspace)
 # is asked of good ones but that: a number that nobody has is good and not found.
 checks=not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance
 checks=$checks,response_headers_conformance,negative_data_rejection
+checks=$checks,unsupported_method,allow_header_conformance,ignored_auth
 
 main() {
     begin_suite

@@ -1,5 +1,5 @@
 //! How the values of `model` look on the wire, for the document of the interface: `model` itself
-//! knows of no wire. That these patterns and its rules agree is asserted below.
+//! knows of no wire. The orchestrator's tests hold its rules against these patterns.
 
 #![allow(dead_code, reason = "only their schemas are used")]
 
