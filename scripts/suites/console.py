@@ -7,7 +7,10 @@ file in RESULT.
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import urllib.error
@@ -24,6 +27,10 @@ TAB, ENTER = "\ue004", "\ue007"
 PHONE = 375
 
 
+class Skipped(Exception):
+    """The case cannot be tried here, and why."""
+
+
 class Suite:
     def __init__(self, lab, driver):
         self.lab, self.driver = lab, driver
@@ -38,6 +45,7 @@ class Suite:
             self.device_approved_with_the_keyboard_alone,
             self.key_issued_and_revoked,
             self.lag_of_a_mount_changes_by_itself,
+            self.what_waits_in_a_real_mount_is_shown,
             self.works_without_scripts,
             self.accessible_on_every_page,
             self.no_page_scrolls_sideways_at_any_width,
@@ -54,6 +62,8 @@ class Suite:
         try:
             case()
             line = f"pass {name} ({time.monotonic() - begun:.1f} s)"
+        except Skipped as reason:
+            line = f"skip {name}: {reason}"
         except Exception as error:
             traceback.print_exc()
             self.failed += 1
@@ -236,6 +246,37 @@ class Suite:
         wait(lambda: shown("[data-behind]") == "up to date", "the new lag", 8)
         assert shown("[data-waiting]") == "nothing"
         assert ada.evaluate("window.sameDocument") is True
+
+    def what_waits_in_a_real_mount_is_shown(self):
+        if not os.path.exists("/dev/fuse"):
+            raise Skipped("there is no /dev/fuse")
+        home = tempfile.mkdtemp(prefix="mount-")
+        folder = os.path.join(home, "mnt")
+        env = {
+            "PATH": os.environ["PATH"], "HOME": home,
+            "ARTIFACTS_TOKEN": self.machine, "ARTIFACTS_ORCHESTRATOR_URL": self.home,
+        }
+
+        def artifacts(*words):
+            command = [self.lab["artifacts"], *words]
+            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        artifacts("workspace", "create", "cases")
+        artifacts("mount", "cases", folder, "--write-back", "1h")
+        try:
+            with open(os.path.join(folder, "waits"), "w") as file:
+                file.write("x" * 1000)
+            self.ada.go(self.home + "/console/mounts")
+            machine = socket.gethostname()
+            row = f"[...document.querySelectorAll('tbody tr')].find(r => r.textContent.includes({json.dumps(machine)}))"
+            shown = lambda: self.ada.evaluate(f"{row}?.querySelector('[data-waiting]')?.textContent.trim() ?? ''")
+            wait(lambda: shown().startswith("1 change, 1000 B"), "what waits", 20)
+            artifacts("flush", folder)
+            wait(lambda: shown() == "nothing", "that nothing waits", 20)
+        finally:
+            artifacts("unmount", folder)
 
     def works_without_scripts(self):
         browser = Browser(self.driver, scripts=False)

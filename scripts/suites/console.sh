@@ -20,7 +20,7 @@ main() {
     (
         umask 077
         cat >"$work/lab.json" <<JSON
-{"console": "$console", "issuer": "$issuer", "bootstrap": "$bootstrap", "axe": "$npm_tools/node_modules/axe-core/axe.min.js"}
+{"console": "$console", "issuer": "$issuer", "bootstrap": "$bootstrap", "artifacts": "$artifacts", "axe": "$npm_tools/node_modules/axe-core/axe.min.js"}
 JSON
     )
     export RESULT

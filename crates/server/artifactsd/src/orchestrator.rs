@@ -152,6 +152,13 @@ async fn serve(arguments: Serve) -> Result {
     let listener = Listener::bind(arguments.listen, tls.as_ref(), arguments.allow_remote).await?;
     let here = format!("{}://{}", listener.scheme(), listener.address());
     let public_url = arguments.public_url.clone().or(file.public_url.clone());
+    if public_url.is_none() && arguments.listen.ip().is_unspecified() {
+        return Err(format!(
+            "nobody reaches a server at {}\nhint: --public-url says where clients do",
+            arguments.listen
+        )
+        .into());
+    }
     let key = signing_key(&arguments, &file)?;
     let supply = supply(arguments.provider, arguments.store)?;
     let store = arguments.database.open().await?;

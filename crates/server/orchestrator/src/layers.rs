@@ -159,7 +159,7 @@ async fn record_refusal(
         ErrorCode::Unauthenticated => known.reason.is_some(),
         _ => false,
     };
-    if !worth || !app.limits.refusal() {
+    if !worth || !app.limits.refusal(known.caller.as_deref()) {
         return;
     }
     let reason = known.reason.as_deref().unwrap_or(&failure.message);

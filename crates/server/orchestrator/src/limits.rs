@@ -22,8 +22,10 @@ pub(crate) struct Limits {
     logins: DefaultDirectRateLimiter,
     /// Codes that a person types, by actor: eight letters could be guessed otherwise.
     codes: DefaultKeyedRateLimiter<String>,
-    /// Refusals that are written into the audit; more are in the log only.
-    refusals: DefaultDirectRateLimiter,
+    /// Refusals of somebody known that are written into the audit; more are in the log only.
+    refusals: DefaultKeyedRateLimiter<String>,
+    /// The same of all that nobody known is behind, who so cannot hide what others try.
+    nobodys: DefaultDirectRateLimiter,
 }
 
 impl Limits {
@@ -36,7 +38,8 @@ impl Limits {
             reports: RateLimiter::keyed(per_minute(settings.mount_reports_per_minute)),
             logins: RateLimiter::direct(per_minute(settings.logins_per_minute)),
             codes: RateLimiter::keyed(per_minute(10)),
-            refusals: RateLimiter::direct(per_minute(600)),
+            refusals: RateLimiter::keyed(per_minute(120)),
+            nobodys: RateLimiter::direct(per_minute(300)),
         }
     }
 
@@ -65,9 +68,12 @@ impl Limits {
         keyed(&self.codes, &actor.to_owned())
     }
 
-    /// Whether one more refusal is written into the audit.
-    pub(crate) fn refusal(&self) -> bool {
-        self.refusals.check().is_ok()
+    /// Whether one more refusal, of this caller if one is known, is written into the audit.
+    pub(crate) fn refusal(&self, caller: Option<&str>) -> bool {
+        match caller {
+            Some(caller) => self.refusals.check_key(&caller.to_owned()).is_ok(),
+            None => self.nobodys.check().is_ok(),
+        }
     }
 
     /// Forgets those who have not come for long.
@@ -76,6 +82,7 @@ impl Limits {
         self.announcements.retain_recent();
         self.reports.retain_recent();
         self.codes.retain_recent();
+        self.refusals.retain_recent();
     }
 }
 

@@ -146,3 +146,19 @@ async fn a_request_leaves_its_number_its_actor_and_its_tenant() {
         refused.headers["x-request-id"].to_str().ok()
     );
 }
+
+#[tokio::test]
+async fn strangers_cannot_keep_what_others_try_out_of_the_audit() {
+    let lab = Lab::new().await;
+    let operator = lab.operator().await;
+    let (_, member) = lab.tenant(&operator, "ada").await;
+    for _ in 0..400 {
+        lab.get("/whoami", "art_nobody_has_this").await.ok(401);
+    }
+    lab.get("/tenants", &member).await.ok(403);
+    let rows = lab.store.recorded(0, 1_000).await.unwrap();
+    let refused = rows.iter().filter(|row| row.action == "RequestRefused");
+    let refused: Vec<_> = refused.map(|row| row.subject.clone().unwrap()).collect();
+    assert!(refused.len() <= 301, "{} rows by strangers", refused.len());
+    assert_eq!(refused.last().map(String::as_str), Some("GET /tenants"));
+}

@@ -322,3 +322,20 @@ async fn no_workspace_has_the_name_of_an_endpoint() {
         assert!(said.contains(name), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_program_sees_its_own_mounts_and_learns_of_no_other_machine() {
+    let two = two().await;
+    let body = json!({ "workspace_id": two.cases, "mode": "rw", "ttl_seconds": 600 });
+    let ticket = two.lab.post("/tickets", &two.ada, body).await.ok(201);
+    let ticket = ticket.field("ticket");
+    let report = |machine: &str| json!({ "machine": machine, "mode": "rw" });
+    let (hers, its) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
+    two.report(&two.ada, &hers, report("laptop of Ada"))
+        .await
+        .ok(204);
+    two.report(&ticket, &its, report("sandbox")).await.ok(204);
+    assert_eq!(machines(&two.list(&ticket).await), ["sandbox"]);
+    let all = two.list(&two.ada).await;
+    assert_eq!(all.len(), 2, "{all:?}");
+}

@@ -172,6 +172,8 @@ impl Caller {
             return Ok(self.clone());
         }
         let mut found = app.store.memberships(&person.actor, tenant).await?;
+        // One that has ended since it was chosen is no place to stay.
+        found.retain(|membership| membership.tenant.tenant.state == TenantState::Active);
         if found.is_empty() && tenant.is_some() {
             found = app.store.memberships(&person.actor, None).await?;
         }

@@ -93,11 +93,11 @@ pub enum PinnedAlgorithm {
 
 /// Who a token of another issuer stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Foreign {
-    pub(super) actor: Actor,
-    pub(super) tenant: Option<TenantId>,
-    pub(super) scope: Option<Scope>,
-    pub(super) ends: Timestamp,
+pub(crate) struct Foreign {
+    pub(crate) actor: Actor,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) ends: Timestamp,
 }
 
 /// All configured issuers.
@@ -167,6 +167,12 @@ impl Issuers {
             }
             if config.algorithms.is_empty() {
                 return Err(format!("the issuer {} has no algorithms", config.url));
+            }
+            if config.client_id.as_deref() == Some(AUDIENCE) {
+                return Err(format!(
+                    "the issuer {}: client_id cannot be {AUDIENCE:?}, or tokens that say who signed in would open the interface too\nhint: register the console under another name",
+                    config.url
+                ));
             }
             if all.iter().any(|issuer| issuer.config.url == config.url) {
                 return Err(format!("the issuer {} is named twice", config.url));
@@ -393,6 +399,22 @@ fn is_safe(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_console_is_not_registered_under_the_name_of_the_interface() {
+        let config = |client_id: &str| IssuerConfig {
+            url: "https://a".into(),
+            kind: IssuerKind::Oidc,
+            algorithms: usual_algorithms(),
+            name: None,
+            client_id: Some(client_id.into()),
+            client_secret_file: None,
+            client_secret_env: None,
+        };
+        assert!(Issuers::new(vec![config("console")]).is_ok());
+        let refused = Issuers::new(vec![config(AUDIENCE)]).err();
+        assert!(refused.is_some_and(|reason| reason.contains("client_id cannot be")));
+    }
 
     #[test]
     fn an_issuer_is_asked_over_tls_or_on_this_machine() {

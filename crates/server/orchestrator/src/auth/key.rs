@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -50,6 +51,9 @@ pub enum KeyError {
 pub struct SigningKey {
     signs: EncodingKey,
     verifies: DecodingKey,
+    /// For what a browser keeps for us between two requests: all servers with this key know it
+    /// again.
+    seals: hmac::Key,
     id: String,
     x: String,
     y: String,
@@ -103,6 +107,7 @@ impl SigningKey {
         Some(Self {
             signs: EncodingKey::from_ec_der(der),
             verifies: DecodingKey::from_ec_components(&x, &y).ok()?,
+            seals: derived(der, b"artifacts.console.attempt.v1"),
             id: encode(Sha256::digest(members).as_slice()),
             x,
             y,
@@ -115,6 +120,18 @@ impl SigningKey {
             "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256",
             "kid": self.id, "x": self.x, "y": self.y,
         }] })
+    }
+
+    /// A seal of ours for a text.
+    pub(crate) fn seal(&self, text: &str) -> String {
+        let tag = hmac::sign(&self.seals, text.as_bytes());
+        base64_simd::URL_SAFE_NO_PAD.encode_to_string(tag.as_ref())
+    }
+
+    /// Whether a seal of a text is ours.
+    pub(crate) fn is_sealed(&self, text: &str, seal: &str) -> bool {
+        let tag = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(seal);
+        tag.is_ok_and(|tag| hmac::verify(&self.seals, text.as_bytes(), &tag).is_ok())
     }
 
     /// Signs claims as a token of a type.
@@ -170,6 +187,13 @@ fn new_key() -> io::Result<Vec<u8>> {
 }
 
 /// Whole or not there: of two servers that start at the same time, one makes the key.
+/// A key for one purpose from the private key.
+fn derived(der: &[u8], purpose: &[u8]) -> hmac::Key {
+    let root = hmac::Key::new(hmac::HMAC_SHA256, der);
+    let key = hmac::sign(&root, purpose);
+    hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())
+}
+
 fn make(path: &Path) -> io::Result<()> {
     let text = base64_simd::STANDARD.encode_to_string(new_key()?);
     let lines: Vec<&str> = (0..text.len())

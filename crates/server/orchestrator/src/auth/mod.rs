@@ -9,7 +9,7 @@ mod session;
 mod ticket;
 
 pub(crate) use caller::{Bearer, Caller, Who, only_webhooks};
-pub(crate) use issuers::{Attempt, Door, NotLetIn};
+pub(crate) use issuers::{Attempt, Door, Foreign, NotLetIn};
 pub use issuers::{IssuerConfig, IssuerKind, Issuers, PinnedAlgorithm};
 pub use key::{KeyError, SigningKey};
 pub use opaque::token_hash;

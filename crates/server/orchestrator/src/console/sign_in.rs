@@ -9,7 +9,6 @@ use aws_lc_rs::constant_time;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
-use model::Actor;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -20,11 +19,11 @@ use super::shell::{Shell, refusal};
 use super::state;
 use super::visitor::{check_csrf, csrf, session};
 use crate::app::App;
-use crate::auth::{Attempt, BOOTSTRAP_PREFIX, Door, NotLetIn};
+use crate::auth::{Attempt, BOOTSTRAP_PREFIX, Door, Foreign, NotLetIn};
 use crate::endpoints::{bootstrap, sessions};
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
-use crate::layers::{Context, RequestContext, RequestId};
+use crate::layers::{Context, RequestContext};
 use crate::store::Entry;
 
 /// How long the page's form and a visit to an issuer may take.
@@ -111,8 +110,8 @@ async fn let_in(
         let request = Body(Bootstrap {
             token: token.into(),
         });
-        let number = RequestId(Some(context.id.clone()));
-        let begun = bootstrap::begin(state(app), number, request).await?;
+        let context = Context(Arc::clone(context));
+        let begun = bootstrap::begin(state(app), context, request).await?;
         token = begun.0.access_token.into_inner();
     } else {
         app.limits.login()?;
@@ -137,10 +136,12 @@ pub(super) async fn begin(
     app.limits.login()?;
     let secret = app.new_secret();
     let kept = format!(
-        "{}.{number}.{}",
+        "{}.{number}.{}.{}",
         secret.expose_secret(),
-        Next::read(query.next.as_deref()).encoded()
+        Next::read(query.next.as_deref()).encoded(),
+        app.now().seconds()
     );
+    let kept = format!("{kept}.{}", app.key.seal(&kept));
     let there = door
         .begin(&Attempt::new(secret), &back(&app), app.now())
         .await
@@ -190,16 +191,26 @@ pub(super) async fn finish(
             _ => "the issuer did not let you in",
         }));
     };
-    let actor = door.finish(&attempt, &code, &back(&app), app.now()).await;
-    let actor = actor.map_err(|error| not_let_in(&door, &error, Some(&context)))?;
-    let (token, ends) = begin_session(&app, actor, door.url(), &context).await?;
+    // Each question to the issuer is one in our name, whoever sent the browser here.
+    app.limits.login()?;
+    let found = door.finish(&attempt, &code, &back(&app), app.now()).await;
+    let found = found.map_err(|error| not_let_in(&door, &error, Some(&context)))?;
+    let (token, ends) = begin_session(&app, found, door.url(), &context).await?;
     Ok(signed_in(&app, &token, ends, &next, Cookie::Attempt))
 }
 
 /// The sign-in that this browser began.
 fn begun<'a>(app: &'a App, kept: &SecretString) -> Option<(Attempt, Door<'a>, Next)> {
-    let mut parts = kept.expose_secret().split('.');
+    // Whoever could make one up could have us ask the issuer as often as they like.
+    let (kept, seal) = kept.expose_secret().rsplit_once('.')?;
+    let mut parts = Some(kept)
+        .filter(|kept| app.key.is_sealed(kept, seal))?
+        .split('.');
     let (secret, number, next) = (parts.next()?, parts.next()?, parts.next()?);
+    let age = app.now().seconds() - parts.next()?.parse::<i64>().ok()?;
+    if !(0..=MEANWHILE.as_secs() as i64).contains(&age) {
+        return None;
+    }
     let door = app.issuers.door(number.parse().ok()?)?;
     Some((Attempt::new(secret.into()), door, Next::decoded(next)))
 }
@@ -232,25 +243,33 @@ fn not_let_in(door: &Door<'_>, error: &NotLetIn, context: Option<&RequestContext
     }
 }
 
-/// The session stands in no tenant: which one, the person chooses from page to page.
+/// The session stands in no tenant: which one, the person chooses from page to page. Where the
+/// issuer's word is for one tenant, or for no operator's work, so is the session.
 async fn begin_session(
     app: &App,
-    actor: Actor,
+    found: Foreign,
     issuer: &str,
     context: &RequestContext,
 ) -> Result<(SecretString, Timestamp), Failure> {
-    let scope = match app.store.is_operator(&actor).await? {
+    let Foreign {
+        actor,
+        tenant,
+        scope,
+        ..
+    } = found;
+    let allowed = scope != Some(Scope::Tenant);
+    let scope = match allowed && app.store.is_operator(&actor).await? {
         true => Scope::Operator,
         false => Scope::Tenant,
     };
-    let mut session = app.new_session(actor.clone(), None, scope, "console");
+    let mut session = app.new_session(actor.clone(), tenant, scope, "console");
     let latest = session.created_at.plus(LONGEST);
     session.expires_at = session.expires_at.min(latest);
     let entry = Entry {
         at: session.created_at,
         action: "SessionCreated",
         actor: Some(actor.to_string()),
-        tenant: None,
+        tenant,
         subject: Some(session.id.to_string()),
         reason: Some(format!("console, by {issuer}")),
         request_id: Some(context.id.clone()),
@@ -269,7 +288,8 @@ fn signed_in(
     used: Cookie,
 ) -> Response {
     let seconds = u64::try_from(ends.seconds() - app.now().seconds()).unwrap_or(0);
-    let lifetime = Duration::from_secs(seconds);
+    // A session that was begun elsewhere may last longer; not in a browser.
+    let lifetime = Duration::from_secs(seconds).min(LONGEST);
     let cookies = [
         Cookie::Session.set(app, token.expose_secret(), lifetime),
         Cookie::Tenant.end(app),

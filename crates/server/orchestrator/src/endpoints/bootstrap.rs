@@ -10,7 +10,7 @@ use crate::auth::hash;
 use crate::document::refusals;
 use crate::extract::Body;
 use crate::failure::Failure;
-use crate::layers::RequestId;
+use crate::layers::Context;
 use crate::store::Entry;
 
 /// Makes the first operator.
@@ -29,7 +29,7 @@ use crate::store::Entry;
 )]
 pub(crate) async fn begin(
     State(app): Shared,
-    RequestId(request_id): RequestId,
+    Context(context): Context,
     Body(request): Body<Bootstrap>,
 ) -> Answer<SessionToken> {
     app.limits.login()?;
@@ -44,13 +44,14 @@ pub(crate) async fn begin(
         tenant: None,
         subject: Some(session.id.to_string()),
         reason: None,
-        request_id,
+        request_id: Some(context.id.clone()),
     };
     let hash = hash(request.token.expose());
     let counts = app.store.use_bootstrap(&hash, &session, &entry).await?;
     app.metrics
         .login("bootstrap", if counts { "let_in" } else { "refused" });
     if !counts {
+        context.note_reason("a bootstrap token that does not count".into());
         return Err(Failure::unauthenticated(
             "the bootstrap token does not count\nhint: artifactsd orchestrator bootstrap makes a new one while there is no operator",
         ));

@@ -255,6 +255,7 @@ pub(crate) async fn let_in(
     }
     let mut entry = caller.entry(app, "DeviceApproved", &decision.user_code);
     entry.reason = Some(format!("machine {}", request.machine));
+    entry.tenant = tenant;
     let yes = Some((&person.actor, tenant));
     decide(app, &decision.user_code, yes, entry).await?;
     Ok(request)

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use super::workspaces::visible_by_id;
 use super::{Answer, Shared, page};
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Caller, Who};
 use crate::document::refusals;
 use crate::extract::{Body, Named, Parameters};
 use crate::failure::Failure;
@@ -98,8 +98,8 @@ pub(crate) async fn end(
 
 /// The mounts of a workspace that are alive.
 ///
-/// Those whom another tenant granted it see their own tenant's only: a grant opens files, and tells nothing of
-/// the owner's machines.
+/// Those whom another tenant granted it see their own tenant's only, and a program with a token or a ticket its
+/// own: these open files, and tell nothing of other machines.
 #[utoipa::path(
     get, path = "/workspaces/{handle}/mounts", operation_id = "list_mounts", tag = "mounts",
     params(("handle" = WorkspaceId, Path, description = "The workspace's number"), PageQuery),
@@ -117,7 +117,12 @@ pub(crate) async fn list(
         true => MountsOf::Workspace(workspace),
         false => MountsOf::Visitor(tenant, workspace),
     };
-    alive(&app, of, &query).await
+    let Json(mut found) = alive(&app, of, &query).await?;
+    if let Who::Service(_) = caller.who {
+        let own = caller.name();
+        found.items.retain(|mount| mount.actor == own);
+    }
+    Ok(Json(found))
 }
 
 /// The mounts of all workspaces of the tenant, whoever mounts them.

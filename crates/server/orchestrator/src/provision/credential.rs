@@ -67,6 +67,7 @@ impl App {
         // What this store cannot do is said before there is a row.
         let issuing = Issuing::begin(&*supply.provider, &grant, None)?;
         let due_at = self.new_key_due(entry.at, request.expires_at);
+        let tenant = request.tenant;
         let new = pending(id, request, &entry);
         if !self.store.add_credential(&new).await? {
             return Err(Failure::forbidden("the tenant is not active"));
@@ -83,7 +84,7 @@ impl App {
             }
             Err(trouble) => {
                 self.metrics.key(Key::NotIssued);
-                self.take_back(id, &entry, "issuing failed").await;
+                self.take_back(id, tenant, &entry, "issuing failed").await;
                 Err(trouble)
             }
         }
@@ -119,7 +120,10 @@ impl App {
 
     /// Begins to take a key back and tries it once. What cannot be done now, not even the
     /// beginning, the background does: the row is there and will be due.
-    async fn take_back(&self, id: CredentialId, entry: &Entry, reason: &str) {
+    ///
+    /// Somebody else may have begun it meanwhile, while the provider was still making the key:
+    /// they wait for this, or, where this server dies, for the time that no request outlives.
+    async fn take_back(&self, id: CredentialId, tenant: TenantId, entry: &Entry, reason: &str) {
         let now = self.now();
         let entry = Entry {
             at: now,
@@ -132,11 +136,14 @@ impl App {
             .begin_revocations(KeysOf::Any(id), now, &entry)
             .await
         {
-            Ok(rows) => {
-                for row in rows {
-                    self.revoke_row(&row, entry.request_id.as_deref()).await;
-                }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, key = %id, "a key is taken back later"),
+        }
+        match self.store.credential(tenant, id).await {
+            Ok(Some(row)) if row.credential.state == CredentialState::Revoking => {
+                self.revoke_finally(&row, entry.request_id.as_deref()).await;
             }
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, key = %id, "a key is taken back later"),
         }
     }
@@ -177,8 +184,28 @@ impl App {
         self.revoke(keys, &entry).await.map(drop)
     }
 
-    /// Asks the provider once to take a `revoking` key back, and notes what came of it.
+    /// Asks the provider once to take a `revoking` key back, and notes what came of it. A key
+    /// that may still be in the making is asked for once more when it no longer can be: what
+    /// the provider does not have yet it cannot take back.
     async fn revoke_row(&self, row: &CredentialRow, request_id: Option<&str>) {
+        let over = row.credential.created_at.plus(PENDING);
+        let may_be_in_the_making = row.credential.access_key.is_none() && self.now() < over;
+        if !may_be_in_the_making {
+            return self.revoke_finally(row, request_id).await;
+        }
+        let id = row.credential.credential_id;
+        let trouble = match self.ask_to_revoke(row).await {
+            Ok(()) => "it was still being made; it is asked for once more".to_owned(),
+            Err(error) => in_short(&error),
+        };
+        let store = &self.store;
+        let noted = store.fail_revocation(id, Deletion::Pending, &trouble, over);
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, key = %id, "what became of a key was not noted");
+        }
+    }
+
+    async fn revoke_finally(&self, row: &CredentialRow, request_id: Option<&str>) {
         let id = row.credential.credential_id;
         let revoked = self.ask_to_revoke(row).await;
         let noted = match revoked {

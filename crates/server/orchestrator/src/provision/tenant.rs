@@ -43,8 +43,14 @@ impl App {
         };
         match made {
             Ok(()) => {
-                self.move_tenant(row, TenantState::Active, "TenantActivated", None)
-                    .await
+                let active = TenantState::Active;
+                let moved = self
+                    .move_tenant(row, active, "TenantActivated", None)
+                    .await?;
+                if !moved {
+                    self.unmake_late(row.tenant.tenant_id).await?;
+                }
+                Ok(moved)
             }
             Err(error) if error.may_pass() && row.attempts < PROVISIONING_ATTEMPTS => {
                 self.wait(row, &in_short(&error)).await
@@ -55,6 +61,19 @@ impl App {
                     .await
             }
         }
+    }
+
+    /// The tenant was ended while its bucket was being made, perhaps before that was there to
+    /// be deleted.
+    async fn unmake_late(&self, id: TenantId) -> StoreResult<()> {
+        let row = self.store.tenant(id).await?;
+        let ended = |row: &TenantRow| row.tenant.state == TenantState::Deleted && row.delete_bucket;
+        if let Some(row) = row.filter(ended)
+            && let Err(error) = self.remove_bucket(&row).await
+        {
+            tracing::error!(tenant = %id, %error, "the bucket of a tenant that is gone stays");
+        }
+        Ok(())
     }
 
     /// The bucket with the settings that every bucket of ours has. Both calls may be repeated.

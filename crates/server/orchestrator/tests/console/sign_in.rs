@@ -324,3 +324,32 @@ async fn nobody_is_led_out_of_the_console_by_a_link() {
         assert_eq!(location(&answer), "/", "{next}");
     }
 }
+
+#[tokio::test]
+async fn a_sign_in_that_was_made_up_or_begun_too_long_ago_asks_no_issuer() {
+    let (lab, _) = lab().await;
+    let mut browser = Browser::default();
+    let asked = begin(&lab, &mut browser, "/console/sign-in/with/0").await;
+    let token = lab.issuer.key().sign(None, &claims(&lab, "ada", &asked));
+    lab.issuer.answers("code", token);
+    let name = "__Host-artifacts-attempt";
+    let true_one = browser.cookies[name].clone();
+    let parts: Vec<&str> = true_one.split('.').collect();
+    // Another way in, another time, another seal.
+    for (at, other) in [(1, "1"), (3, "1"), (4, "AAAA")] {
+        let mut parts = parts.clone();
+        parts[at] = other;
+        browser.cookies.insert(name.into(), parts.join("."));
+        let answer = come_back(&lab, &mut browser, &asked["state"], "code").await;
+        assert_eq!(answer.status, 403, "{at}");
+        assert!(
+            answer.text.contains("was not begun in this browser"),
+            "{at}"
+        );
+    }
+    lab.clock.advance(Duration::from_secs(601));
+    browser.cookies.insert(name.into(), true_one);
+    let answer = come_back(&lab, &mut browser, &asked["state"], "code").await;
+    assert_eq!(answer.status, 403);
+    assert!(lab.issuer.asked().is_empty(), "{:?}", lab.issuer.asked());
+}

@@ -111,6 +111,32 @@ impl Desk<'_> {
         Ok(())
     }
 
+    /// Hands over what is shown once: into a file, or to standard output with what there is to
+    /// say about it. Where that fails nobody has it, and it is taken back.
+    fn hand_over<T: Serialize, A: Serialize>(
+        &self,
+        (made, about, secret): (&T, &A, &str),
+        file: Option<(Folder, String)>,
+        take_back: impl Future<Output = control::Result<()>>,
+    ) -> Result<()> {
+        let output = self.context.output;
+        let Some((folder, name)) = file else {
+            return output.data(made, || format!("{secret}\n"));
+        };
+        if let Err(error) = folder.replace(&name, secret.as_bytes()) {
+            self.ask(take_back)?;
+            return Err(error.into());
+        }
+        self.done(&format!(
+            "It is in {}.",
+            folder.path().join(&name).display()
+        ));
+        match output.is_json() {
+            true => output.data(about, String::new),
+            false => Ok(()),
+        }
+    }
+
     /// Says what was done, where nothing is printed for people.
     fn done(&self, text: &str) {
         self.context.output.note(text);

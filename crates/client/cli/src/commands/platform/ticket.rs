@@ -76,25 +76,9 @@ fn make(create: &Create, desk: &Desk<'_>) -> Result<()> {
     // Before there is a ticket that nobody would have.
     let file = create.output.as_deref().map(file_place).transpose()?;
     let made = desk.ask(desk.orchestrator.create_ticket(&wanted))?;
-    let ends = made.about.expires_at;
-    let output = desk.context.output;
-    let Some((folder, name)) = file else {
-        return output.data(&made, || format!("{}\n", made.ticket.expose()));
-    };
-    if let Err(error) = folder.replace(&name, made.ticket.expose().as_bytes()) {
-        // Nobody has it: it must not stay alive.
-        desk.ask(desk.orchestrator.revoke_ticket(made.about.ticket_id))?;
-        return Err(error.into());
-    }
-    output.note(&format!(
-        "Ticket {} until {ends} is in {}.",
-        made.about.ticket_id,
-        folder.path().join(&name).display()
-    ));
-    if output.is_json() {
-        output.data(&made.about, String::new)?;
-    }
-    Ok(())
+    let take_back = desk.orchestrator.revoke_ticket(made.about.ticket_id);
+    let shown = (&made, &made.about, made.ticket.expose());
+    desk.hand_over(shown, file, take_back)
 }
 
 fn row(ticket: &Ticket) -> Vec<String> {

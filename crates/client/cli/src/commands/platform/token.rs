@@ -84,25 +84,9 @@ fn make(create: &Create, desk: &Desk<'_>) -> Result<()> {
     };
     let file = create.output.as_deref().map(file_place).transpose()?;
     let made = desk.ask(desk.orchestrator.create_token(&wanted))?;
-    let output = desk.context.output;
-    let Some((folder, name)) = file else {
-        return output.data(&made, || format!("{}\n", made.token.expose()));
-    };
-    if let Err(error) = folder.replace(&name, made.token.expose().as_bytes()) {
-        // Nobody has it: it must not stay alive.
-        desk.ask(desk.orchestrator.revoke_token(made.about.token_id))?;
-        return Err(error.into());
-    }
-    let path = folder.path().join(&name);
-    output.note(&format!(
-        "Token {} is in {}.",
-        made.about.token_id,
-        path.display()
-    ));
-    if output.is_json() {
-        output.data(&made.about, String::new)?;
-    }
-    Ok(())
+    let take_back = desk.orchestrator.revoke_token(made.about.token_id);
+    let shown = (&made, &made.about, made.token.expose());
+    desk.hand_over(shown, file, take_back)
 }
 
 fn row(token: &ServiceToken) -> Vec<String> {

@@ -144,7 +144,7 @@ impl Door<'_> {
         code: &SecretString,
         back: &str,
         now: Timestamp,
-    ) -> Result<Actor, NotLetIn> {
+    ) -> Result<Foreign, NotLetIn> {
         let discovery = self.discovery(now).await?;
         let token = self.exchange(discovery, attempt, code, back).await?;
         let seen = peek::peek(token.expose_secret())?;
@@ -162,7 +162,7 @@ impl Door<'_> {
             .claims(token, &seen, self.client_id, now)
             .await?;
         self.check(attempt, &claims)?;
-        Ok(self.issuer.foreign(claims)?.actor)
+        Ok(self.issuer.foreign(claims)?)
     }
 
     /// OpenID Connect Core §3.1.3.7, steps 5 and 11.
