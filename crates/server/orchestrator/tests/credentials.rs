@@ -200,16 +200,45 @@ async fn a_deleted_tenants_tokens_open_nothing() {
     let (lab, tenant, owner) = lab().await;
     let operator = lab.operator().await;
     let service = json!({ "description": "build", "mode": "rw" });
-    let service = lab
-        .post("/tokens", &owner, service)
-        .await
-        .ok(201)
-        .field("token");
-    lab.post(KEYS, &owner, Value::Null).await.ok(201);
+    let store = json!({ "description": "minio", "mode": "ro", "purpose": "webhook" });
+    let service = lab.post("/tokens", &owner, service).await.ok(201);
+    let store = lab.post("/tokens", &owner, store).await.ok(201);
+    let (service, store) = (service.field("token"), store.field("token"));
+    let made = lab.post("/workspaces", &owner, json!({ "name": "cases" }));
+    let workspace = made.await.ok(201).field("workspace_id");
+    let ticket = json!({ "workspace_id": workspace, "mode": "rw", "ttl_seconds": 600 });
+    let ticket = lab.post("/tickets", &owner, ticket).await.ok(201);
+    let ticket = ticket.field("ticket");
+    let (hook, notice) = (
+        format!("/webhooks/minio/{tenant}"),
+        json!({ "Records": [] }),
+    );
+    let said = json!({ "workspace_id": workspace, "changed": [{ "key": "a" }] });
+    // All of them count before.
+    lab.post(&hook, &store, notice.clone()).await.ok(200);
+    for token in [&owner, &service, &ticket] {
+        lab.get("/tenant/mount/info", token).await.ok(200);
+        lab.post(KEYS, token, Value::Null).await.ok(201);
+        lab.post("/sync", token, said.clone()).await.ok(200);
+    }
     lab.delete(&format!("/tenants/{tenant}"), &operator)
         .await
         .ok(200);
-    for token in [&owner, &service] {
+    for token in [&owner, &service, &ticket, &store] {
+        for path in [
+            &*format!("/workspaces/{workspace}/events"),
+            "/workspaces/ada/cases",
+        ] {
+            lab.get(path, token).await.refused(403, "forbidden");
+        }
+        lab.post("/sync", token, said.clone())
+            .await
+            .refused(403, "forbidden");
+        lab.post(&hook, token, notice.clone())
+            .await
+            .refused(403, "forbidden");
+    }
+    for token in [&owner, &service, &ticket, &store] {
         lab.get("/tenant/mount/info", token)
             .await
             .refused(403, "forbidden");

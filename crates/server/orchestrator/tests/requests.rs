@@ -4,10 +4,15 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use axum::body::Body;
 use axum::http::{Request, header};
-use common::Lab;
+use common::{Answer, Lab};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
 
 #[tokio::test]
 async fn health_needs_no_token_and_everything_else_does() {
@@ -132,16 +137,227 @@ async fn too_many_keys_are_refused_with_the_time_to_wait() {
     let answer = lab
         .post("/tenant/mount/credentials", &owner, Value::Null)
         .await;
-    answer.refused(429, "rate_limited");
-    let wait: u64 = answer.headers[header::RETRY_AFTER]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!((1..=31).contains(&wait), "{wait}");
+    come_again_later(&answer, 31);
     // Another tenant is not held back.
     let (_, other) = lab.tenant(&operator, "bob").await;
     lab.post("/tenant/mount/credentials", &other, Value::Null)
         .await
         .ok(201);
+}
+
+/// The exact refusal, and that it says within how many seconds to come again.
+#[track_caller]
+fn come_again_later(answer: &Answer, longest: u64) {
+    answer.refused(429, "rate_limited");
+    let wait = answer.headers[header::RETRY_AFTER].to_str().unwrap();
+    let wait: u64 = wait.parse().unwrap();
+    assert!((1..=longest).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn too_many_logins_are_refused_with_the_time_to_wait_whoever_begins_them() {
+    let lab = Lab::with(|settings| settings.logins_per_minute = 2).await;
+    let operator = lab.operator().await;
+    let (begin, fields) = (
+        "/oauth/device_authorization",
+        "client_id=artifacts&machine=laptop",
+    );
+    lab.form(begin, fields).await.ok(200);
+    come_again_later(&lab.form(begin, fields).await, 31);
+    // A good token does not count either, and is not used up by it.
+    let token = lab.bootstrap_token().await;
+    let body = json!({ "token": token });
+    come_again_later(&lab.post("/bootstrap", "", body).await, 31);
+    // Who is logged in goes on.
+    lab.get("/whoami", &operator).await.ok(200);
+}
+
+/// A workspace of Ada's and her store's token; answers the tenant's number, the owner's token,
+/// the workspace's number, and the store's token.
+async fn announcing(lab: &Lab) -> (String, String, String, String) {
+    let operator = lab.operator().await;
+    let (tenant, owner) = lab.tenant(&operator, "ada").await;
+    let made = lab.post("/workspaces", &owner, json!({ "name": "cases" }));
+    let workspace = made.await.ok(201).field("workspace_id");
+    let wanted = json!({ "description": "minio", "mode": "ro", "purpose": "webhook" });
+    let store = lab.post("/tokens", &owner, wanted).await.ok(201);
+    (tenant, owner, workspace, store.field("token"))
+}
+
+#[tokio::test]
+async fn too_many_announcements_are_refused_with_the_time_to_wait() {
+    let lab = Lab::with(|settings| settings.announcements_per_minute = 2).await;
+    let (tenant, owner, workspace, store) = announcing(&lab).await;
+    let said = json!({ "workspace_id": workspace, "changed": [{ "key": "a" }] });
+    let (hook, notice) = (
+        format!("/webhooks/minio/{tenant}"),
+        json!({ "Records": [] }),
+    );
+    lab.post("/sync", &owner, said.clone()).await.ok(200);
+    // A store's are the tenant's, too.
+    lab.post(&hook, &store, notice.clone()).await.ok(200);
+    come_again_later(&lab.post("/sync", &owner, said).await, 31);
+    come_again_later(&lab.post(&hook, &store, notice.clone()).await, 31);
+    // Another tenant is not held back.
+    let operator = lab.operator().await;
+    let (other, bob) = lab.tenant(&operator, "bob").await;
+    let wanted = json!({ "description": "minio", "mode": "ro", "purpose": "webhook" });
+    let theirs = lab.post("/tokens", &bob, wanted).await.ok(201);
+    let hook = format!("/webhooks/minio/{other}");
+    let theirs = theirs.field("token");
+    lab.post(&hook, &theirs, notice).await.ok(200);
+}
+
+#[tokio::test]
+async fn announcements_of_more_than_a_mebibyte_and_other_bodies_of_more_than_64_kib_are_refused() {
+    const MEBIBYTE: usize = 1 << 20;
+    let lab = Lab::new().await;
+    let (tenant, owner, workspace, store) = announcing(&lab).await;
+    // White space is as good as anything to be long.
+    let padded = |body: &Value, length: usize| {
+        let text = body.to_string();
+        let space = " ".repeat(length - text.len());
+        text + &space
+    };
+    let post = |path: &str, token: &str, body: String| {
+        let request = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        lab.send(request.body(Body::from(body)).unwrap())
+    };
+    let said = json!({ "workspace_id": workspace, "changed": [{ "key": "a" }] });
+    let (hook, notice) = (
+        format!("/webhooks/minio/{tenant}"),
+        json!({ "Records": [] }),
+    );
+    let token = json!({ "description": "build", "mode": "ro" });
+    for (path, holder, body, most, taken) in [
+        ("/sync", &owner, &said, MEBIBYTE, 200),
+        (&*hook, &store, &notice, MEBIBYTE, 200),
+        ("/tokens", &owner, &token, 64 * 1024, 201),
+    ] {
+        post(path, holder, padded(body, most)).await.ok(taken);
+        let answer = post(path, holder, padded(body, most + 1)).await;
+        answer.refused(413, "too_large");
+    }
+}
+
+/// The limits are those of a running server, in real time; they are waited for all at once.
+#[tokio::test]
+async fn who_sends_or_reads_too_slowly_is_let_go() {
+    let lab = Lab::with(|settings| settings.streams_per_tenant = 1).await;
+    let address = lab.listen().await;
+    let address = address.strip_prefix("http://").unwrap();
+    tokio::join!(
+        a_slow_head_is_cut(address),
+        a_slow_body_is_answered(address),
+        who_reads_no_answers_is_let_go(address),
+        who_reads_no_events_is_let_go(&lab, address),
+    );
+}
+
+async fn send(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
+    stream.write_all(text.as_bytes()).await
+}
+
+/// One byte each second, until the server has no more of it; answers what it said.
+async fn trickle(stream: TcpStream, byte: &str) -> String {
+    let (mut read, mut write) = stream.into_split();
+    let byte = byte.to_owned();
+    let sending = tokio::spawn(async move {
+        while write.write_all(byte.as_bytes()).await.is_ok() {
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let mut said = Vec::new();
+    let ended = timeout(Duration::from_secs(100), read.read_to_end(&mut said)).await;
+    // A reset ends it, too.
+    drop(ended.expect("the server lets go"));
+    sending.abort();
+    String::from_utf8(said).unwrap()
+}
+
+async fn a_slow_head_is_cut(address: &str) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let begun = Instant::now();
+    send(&mut stream, "GET /healthz HTTP/1.1\r\nX-Slow: ")
+        .await
+        .unwrap();
+    let said = trickle(stream, "a").await;
+    let took = begun.elapsed().as_secs();
+    assert!((9..30).contains(&took), "{took}");
+    assert!(!said.contains("200 OK"), "{said}");
+}
+
+async fn a_slow_body_is_answered(address: &str) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let begun = Instant::now();
+    let head = "POST /bootstrap HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    send(&mut stream, &format!("{head}Content-Length: 10000\r\n\r\n"))
+        .await
+        .unwrap();
+    let said = trickle(stream, " ").await;
+    let took = begun.elapsed().as_secs();
+    assert!((59..90).contains(&took), "{took}");
+    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    assert!(said.contains("\"code\":\"timeout\""), "{said}");
+}
+
+/// A connection that takes little before its reader reads.
+async fn narrow(address: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(address.parse().unwrap()).await.unwrap()
+}
+
+/// More answers are asked for than lie in the buffers of both ends.
+async fn who_reads_no_answers_is_let_go(address: &str) {
+    const ASKED: usize = 300;
+    let (mut read, mut write) = narrow(address).await.into_split();
+    let sending = tokio::spawn(async move {
+        let request = "GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n";
+        for _ in 0..ASKED {
+            if write.write_all(request.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        write
+    });
+    sleep(Duration::from_secs(45)).await;
+    let mut said = Vec::new();
+    let read = timeout(Duration::from_secs(20), read.read_to_end(&mut said)).await;
+    drop(read.expect("the server has let go"));
+    drop(sending);
+    let answers = String::from_utf8_lossy(&said)
+        .matches("HTTP/1.1 200 OK")
+        .count();
+    assert!((1..ASKED / 2).contains(&answers), "{answers}");
+}
+
+/// The one stream that a tenant may have is free again.
+async fn who_reads_no_events_is_let_go(lab: &Lab, address: &str) {
+    let (_, owner, workspace, _) = announcing(lab).await;
+    let mut stream = narrow(address).await;
+    let head = format!("GET /workspaces/{workspace}/events HTTP/1.1\r\nHost: a\r\n");
+    send(
+        &mut stream,
+        &format!("{head}Authorization: Bearer {owner}\r\n\r\n"),
+    )
+    .await
+    .unwrap();
+    lab.until(|| lab.app.streams() == 1).await;
+    let names: Vec<Value> = (0..1_000)
+        .map(|n| json!({ "key": format!("{n:0900}") }))
+        .collect();
+    let said = json!({ "workspace_id": workspace, "changed": names });
+    for _ in 0..12 {
+        lab.post("/sync", &owner, said.clone()).await.ok(200);
+    }
+    let refused = lab.follow(&workspace, &owner, None).await.err().unwrap();
+    refused.refused(429, "rate_limited");
+    sleep(Duration::from_secs(45)).await;
+    assert_eq!(lab.app.streams(), 0, "it is let go");
+    assert!(lab.follow(&workspace, &owner, None).await.is_ok());
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use api::Timestamp;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -28,6 +28,7 @@ pub(crate) struct Issuer {
 struct Codes {
     tokens: HashMap<String, String>,
     asked: HashMap<String, String>,
+    authorization: Option<String>,
 }
 
 /// A key with its number.
@@ -95,10 +96,14 @@ impl Issuer {
             .route(
                 "/token",
                 post(
-                    async move |axum::Form(asked): axum::Form<HashMap<String, String>>| {
+                    async move |headers: HeaderMap,
+                                axum::Form(asked): axum::Form<HashMap<String, String>>| {
                         let mut codes = kept.lock();
                         let found = codes.tokens.remove(&asked["code"]);
                         codes.asked = asked;
+                        let authorization = headers.get("authorization");
+                        codes.authorization =
+                            authorization.map(|value| value.to_str().unwrap().to_owned());
                         match found {
                             Some(token) => (StatusCode::OK, Json(json!({ "id_token": token }))),
                             None => (
@@ -127,6 +132,11 @@ impl Issuer {
     /// What the last exchange was asked for with.
     pub(crate) fn asked(&self) -> HashMap<String, String> {
         self.codes.lock().asked.clone()
+    }
+
+    /// What came with it as `Authorization`.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        self.codes.lock().authorization.clone()
     }
 
     pub(crate) fn key(&self) -> &Key {

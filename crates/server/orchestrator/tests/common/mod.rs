@@ -118,7 +118,20 @@ impl Lab {
         store: Arc<dyn Store>,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
+        Self::known_at(folder, database, store, change, |_| {}).await
+    }
+
+    /// The same, known at the issuer in a way of its own.
+    pub(crate) async fn known_at(
+        folder: tempfile::TempDir,
+        database: PathBuf,
+        store: Arc<dyn Store>,
+        change: impl FnOnce(&mut Settings),
+        known: impl FnOnce(&mut IssuerConfig),
+    ) -> Self {
         let issuer = Issuer::start().await;
+        let mut config = config(&issuer.url);
+        known(&mut config);
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(
             1_790_000_000_000_000,
         )));
@@ -132,7 +145,7 @@ impl Lab {
             store: Arc::clone(&store),
             supply: Some(Supply::new(fake.clone()).unwrap()),
             key: SigningKey::generate(),
-            issuers: Issuers::new(vec![config(&issuer.url)]).unwrap(),
+            issuers: Issuers::new(vec![config]).unwrap(),
             clock: clock.clone(),
             random: Arc::new(SystemRandom::default()),
             stop: stop.clone(),
