@@ -405,6 +405,40 @@ async fn another_tenant_gets_the_refusal_that_is_due_and_changes_nothing() {
     }
 }
 
+/// Nobody finds out by a refusal what another tenant has.
+#[tokio::test]
+async fn what_is_anothers_is_answered_like_what_nobody_has() {
+    let mut t = Two::new().await;
+    let theirs = all_answers(&t).await;
+    for (name, value) in &mut t.names {
+        match *name {
+            // What a stranger may know of: the form of a notice, a tenant's handle, and a machine
+            // that waits for anybody.
+            "sender" | "handle" | "user_code" => {}
+            "name" => *value = "nothing".into(),
+            "bucket" => *value = "nothing-of-ours".into(),
+            "actor" => *value = "0".repeat(64),
+            "approved" => *value = "BBBB-BBBB".into(),
+            _ => *value = Uuid::now_v7().to_string(),
+        }
+    }
+    let nobodys = all_answers(&t).await;
+    assert_eq!(theirs.len(), NAMING.len() * t.strangers.len());
+    assert_eq!(theirs, nobodys);
+}
+
+/// What every stranger is told about everything.
+async fn all_answers(t: &Two) -> Vec<(&'static str, usize, u16, String)> {
+    let mut all = Vec::new();
+    for (id, ..) in NAMING {
+        for (place, stranger) in t.strangers.iter().enumerate() {
+            let answer = t.ask(id, stranger).await;
+            all.push((*id, place, answer.status.as_u16(), answer.text));
+        }
+    }
+    all
+}
+
 /// What is refused to strangers is refused for who they are: the same requests are good ones.
 #[tokio::test]
 async fn those_whom_it_is_for_get_what_they_ask_for_with_the_same_requests() {

@@ -95,6 +95,10 @@ impl Lab {
         lab
     }
 
+    pub(crate) fn is_on_sqlite(&self) -> bool {
+        matches!(self.base, Base::Sqlite(_))
+    }
+
     /// A command on the lab's database.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let output = program(arguments)
