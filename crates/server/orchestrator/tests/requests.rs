@@ -251,6 +251,8 @@ async fn who_sends_or_reads_too_slowly_is_let_go() {
     let address = lab.listen().await;
     let address = address.strip_prefix("http://").unwrap();
     tokio::join!(
+        who_asks_nothing_is_let_go(address, ""),
+        who_asks_nothing_is_let_go(address, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
         a_slow_head_is_cut(address),
         a_slow_body_is_answered(address),
         who_reads_no_answers_is_let_go(address),
@@ -277,6 +279,23 @@ async fn trickle(stream: TcpStream, byte: &str) -> String {
     drop(ended.expect("the server lets go"));
     sending.abort();
     String::from_utf8(said).unwrap()
+}
+
+/// Nothing at all, or nothing more after a whole request.
+async fn who_asks_nothing_is_let_go(address: &str, first: &str) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let begun = Instant::now();
+    send(&mut stream, first).await.unwrap();
+    let mut said = String::new();
+    let read = timeout(Duration::from_secs(50), stream.read_to_string(&mut said)).await;
+    read.expect("the server lets go").unwrap();
+    let took = begun.elapsed().as_secs();
+    assert!((9..30).contains(&took), "{took}");
+    assert_eq!(
+        said.starts_with("HTTP/1.1 200 OK"),
+        !first.is_empty(),
+        "{said}"
+    );
 }
 
 async fn a_slow_head_is_cut(address: &str) {
