@@ -1,5 +1,7 @@
 //! A store, an orchestrator that reaches it through the killer, and its database.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -202,7 +204,7 @@ impl Lab {
     /// Lifts the trap. A server that was killed is gone when this returns.
     pub(crate) fn lift_trap(&mut self) -> Seen {
         let seen = self.killer.lift();
-        if seen.killed {
+        if matches!(seen.sprung, Some(Moment::Before | Moment::After)) {
             self.server.child.wait().unwrap();
         }
         seen
@@ -218,7 +220,8 @@ impl Lab {
         for (table, states) in UNDERWAY {
             // A row without a time waits for nothing, and so it is seen to stay.
             self.sql(&format!(
-                "UPDATE {table} SET due_at = due_at - {TWO_MINUTES} WHERE state IN ({states})"
+                "UPDATE {table} SET due_at = due_at - {TWO_MINUTES},
+                     created_at = created_at - {TWO_MINUTES} WHERE state IN ({states})"
             ));
         }
     }
