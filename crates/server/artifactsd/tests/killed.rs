@@ -49,7 +49,7 @@ fn killed_at_every_call<T>(
             let answer = act(lab, &subject);
             let seen = lab.lift_trap();
             say(moment, call, seen.calls.last());
-            if !seen.killed {
+            if seen.sprung.is_none() {
                 let (status, answer) = answer.unwrap();
                 assert!((200..=201).contains(&status), "{status} {answer}");
                 assert_eq!(
@@ -195,7 +195,7 @@ fn taking_back_a_key(mut lab: Lab) {
         |lab, _| {
             lab.set_trap(last, Moment::After);
             let lost = lab.send(&issuing(&tenant));
-            assert!(lab.lift_trap().killed && lost.is_err());
+            assert!(lab.lift_trap().sprung.is_some() && lost.is_err());
             lab.restart();
             states(lab, &tenant)
         },

@@ -1,21 +1,27 @@
 //! A proxy in front of a store that kills the server whose calls it passes on: when a chosen
-//! call comes, or when it was carried out and its answer was not passed back yet.
+//! call comes, or when it was carried out and its answer was not passed back yet. It can also hold
+//! a call up.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// When the caller dies.
+/// What happens at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// The store never gets the call.
+    /// The caller dies, and the store never gets the call.
     Before,
-    /// The store did the work, and nobody hears of it.
+    /// The caller dies, the store did the work, and nobody hears of it.
     After,
+    /// The call waits until it is let go. Nobody dies.
+    Held,
 }
 
 /// It serves until the test's process ends.
@@ -31,7 +37,8 @@ struct Watch {
     /// What has been called since it was set.
     calls: Vec<String>,
     trap: Option<Trap>,
-    sprung: bool,
+    sprung: Option<Moment>,
+    let_go: bool,
 }
 
 struct Trap {
@@ -45,8 +52,8 @@ struct Trap {
 pub(crate) struct Seen {
     /// Names of IAM's actions; methods and queries of S3's requests.
     pub(crate) calls: Vec<String>,
-    /// Whether the victim is dead, or about to be.
-    pub(crate) killed: bool,
+    /// Whether the trap has sprung: the victim is dead or about to be, or the call was held.
+    pub(crate) sprung: Option<Moment>,
 }
 
 impl Killer {
@@ -82,7 +89,12 @@ impl Killer {
 
     /// Whether the trap that was set has sprung.
     pub(crate) fn sprung(&self) -> bool {
-        self.watch.lock().sprung
+        self.watch.lock().sprung.is_some()
+    }
+
+    /// Lets the call go that is held.
+    pub(crate) fn let_go(&self) {
+        self.watch.lock().let_go = true;
     }
 
     /// Nobody is killed any more.
@@ -90,7 +102,7 @@ impl Killer {
         let watch = std::mem::take(&mut *self.watch.lock());
         Seen {
             calls: watch.calls,
-            killed: watch.sprung,
+            sprung: watch.sprung,
         }
     }
 
@@ -101,6 +113,9 @@ impl Killer {
         if let Some(trap) = trap.as_ref().filter(|trap| trap.moment == Moment::Before) {
             return trap.spring();
         }
+        while trap.is_some() && !self.goes_on() {
+            thread::sleep(Duration::from_millis(5));
+        }
         let mut store = TcpStream::connect(&self.store)?;
         let line = find(&request, b"\r\n").unwrap_or_default() + 2;
         store.write_all(&request[..line])?;
@@ -108,11 +123,16 @@ impl Killer {
         store.write_all(&request[line..])?;
         let mut answer = Vec::new();
         store.read_to_end(&mut answer)?;
-        if let Some(trap) = trap {
+        if let Some(trap) = trap.filter(|trap| trap.moment == Moment::After) {
             return trap.spring();
         }
         client.write_all(&answer)?;
         client.shutdown(Shutdown::Both)
+    }
+
+    fn goes_on(&self) -> bool {
+        let watch = self.watch.lock();
+        watch.sprung != Some(Moment::Held) || watch.let_go
     }
 
     /// Counts a call; the trap is the one's that it was set for.
@@ -121,7 +141,9 @@ impl Killer {
         watch.calls.push(name);
         let number = watch.calls.len();
         let trap = watch.trap.take_if(|trap| trap.call == number);
-        watch.sprung |= trap.is_some();
+        if let Some(trap) = &trap {
+            watch.sprung = Some(trap.moment);
+        }
         trap
     }
 }
