@@ -7,13 +7,12 @@ use std::path::Path;
 
 use api::Timestamp;
 use aws_lc_rs::hmac;
-use model::Actor;
 use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Claims, Discovery, Issuer, IssuerConfig, Issuers, is_safe, read};
+use super::{Claims, Discovery, Foreign, Issuer, IssuerConfig, Issuers, is_safe, read};
 use crate::auth::{Refused, peek};
 
 /// How a secret is shown unless an issuer says that it wants it otherwise.
