@@ -305,7 +305,7 @@ fn begin_a_key_and_kill(lab: &mut Lab) -> String {
 fn the_key_is_taken_back(lab: &Lab, key: &str) {
     let state = format!("SELECT state FROM credentials WHERE id = '{key}'");
     assert_eq!(lab.sql(&state), "pending");
-    lab.sql("UPDATE credentials SET due_at = 0 WHERE state = 'pending'");
+    lab.sql("UPDATE credentials SET due_at = 0, created_at = 0 WHERE state = 'pending'");
     let deadline = Instant::now() + Duration::from_secs(20);
     while lab.sql(&state) != "revoked" {
         assert!(
