@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use api::{
-    BucketName, CredentialId, CredentialState, Deletion, Description, GrantId, Mode, Prefix,
-    TenantId, Timestamp, WorkspaceId,
+    BucketName, CredentialId, CredentialState, Deletion, Description, ErrorCode, GrantId, Mode,
+    Prefix, TenantId, Timestamp, WorkspaceId,
 };
 use provider::{Error, Issuing, NewKey};
 use uuid::Uuid;
@@ -84,7 +84,8 @@ impl App {
             }
             Err(trouble) => {
                 self.metrics.key(Key::NotIssued);
-                self.take_back(id, tenant, &entry, "issuing failed").await;
+                let is_over = trouble.code != ErrorCode::Unavailable;
+                self.take_back(id, tenant, &entry, is_over).await;
                 Err(trouble)
             }
         }
@@ -123,12 +124,14 @@ impl App {
     ///
     /// Somebody else may have begun it meanwhile, while the provider was still making the key:
     /// they wait for this, or, where this server dies, for the time that no request outlives.
-    async fn take_back(&self, id: CredentialId, tenant: TenantId, entry: &Entry, reason: &str) {
+    /// With `is_over` the provider has answered each step; a step without an answer may still
+    /// be carried out, and what comes of it is asked for once more later.
+    async fn take_back(&self, id: CredentialId, tenant: TenantId, entry: &Entry, is_over: bool) {
         let now = self.now();
         let entry = Entry {
             at: now,
             action: "MountCredentialOrphaned",
-            reason: Some(reason.to_owned()),
+            reason: Some("issuing failed".to_owned()),
             ..entry.clone()
         };
         match self
@@ -141,7 +144,11 @@ impl App {
         }
         match self.store.credential(tenant, id).await {
             Ok(Some(row)) if row.credential.state == CredentialState::Revoking => {
-                self.revoke_finally(&row, entry.request_id.as_deref()).await;
+                let request_id = entry.request_id.as_deref();
+                match is_over {
+                    true => self.revoke_finally(&row, request_id).await,
+                    false => self.revoke_row(&row, request_id).await,
+                }
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, key = %id, "a key is taken back later"),

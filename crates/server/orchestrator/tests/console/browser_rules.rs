@@ -82,10 +82,10 @@ async fn cookies_are_kept_from_scripts_and_other_sites() {
     let fields = [("csrf", &*csrf(&page.text)), ("token", &operator)];
     let answer = browser.post(&lab, "/console/sign-in/token", &fields).await;
     let session = format!(
-        "__Host-artifacts-session={operator}; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax; Secure"
+        "__Host-artifacts-session={operator}; Path=/; Max-Age=43200; HttpOnly; SameSite=Lax; Secure"
     );
     assert!(set_cookies(&answer).contains(&&*session), "{answer:?}");
-    // By an issuer: half a day.
+    // Half a day, however long the session lasts; by an issuer the session too.
     let mut browser = Browser::default();
     let asked = begin(&lab, &mut browser, "/console/sign-in/with/0").await;
     let token = lab.issuer.key().sign(None, &claims(&lab, "ada", &asked));
