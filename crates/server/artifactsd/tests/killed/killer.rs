@@ -159,10 +159,10 @@ fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut request = Vec::new();
     let mut buffer = [0; 16 * 1024];
     loop {
-        if let Some(head) = find(&request, b"\r\n\r\n") {
-            if request.len() >= head + 4 + body_length(&request[..head]) {
-                return Ok(request);
-            }
+        if let Some(head) = find(&request, b"\r\n\r\n")
+            && request.len() >= head + 4 + body_length(&request[..head])
+        {
+            return Ok(request);
         }
         match client.read(&mut buffer)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),

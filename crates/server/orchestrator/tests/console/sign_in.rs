@@ -112,7 +112,8 @@ async fn an_id_token_of_another_key_type_or_code_is_refused() {
     let (lab, _) = lab().await;
     let text = "what the issuer said of you does not count";
     let stranger = Key::new("first");
-    let sign: [(&str, &dyn Fn(&Value) -> Option<String>); 4] = [
+    type Sign<'a> = &'a dyn Fn(&Value) -> Option<String>;
+    let sign: [(&str, Sign<'_>); 4] = [
         ("its signature does not verify", &|claims| {
             Some(stranger.sign(Some("JWT"), claims))
         }),
