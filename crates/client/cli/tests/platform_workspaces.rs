@@ -547,3 +547,34 @@ fn a_command_that_runs_in_a_fresh_sandbox_leaves_no_key_behind() {
         "the one of the machine that made it"
     );
 }
+
+#[test]
+fn with_a_keyring_configured_logins_and_issued_keys_are_kept_there_and_nowhere_else() {
+    require_fuse!();
+    let platform = Platform::start();
+    let mut machine = platform.machine();
+    machine
+        .set("ARTIFACTS_KEYRING_TYPE", "file")
+        .set("ARTIFACTS_KEYRING_PASSWORD", "a long enough password");
+    platform.let_in(&machine, &format!("login {} --manual-code", platform.url));
+    let place = Place::new(&machine);
+    let said = place.run("workspace create cases {}");
+    assert_eq!(said.code, 0, "{}", said.err);
+    place.is_connected();
+    fs::write(place.folder().join("hello"), "1").unwrap();
+    place.run("unmount {}").ok();
+    assert!(objects(&platform, &machine).contains(&"cases/hello".to_owned()));
+    assert!(!machine.credentials().exists());
+    assert!(!machine.config().join("sessions").exists());
+    drop(place);
+    // Without its password neither is to be had, and that is said.
+    machine.run("auth keyring lock").ok();
+    machine.unset("ARTIFACTS_KEYRING_PASSWORD");
+    machine
+        .run("mount cases mnt --no-input")
+        .refused(3, "password", "ARTIFACTS_KEYRING_PASSWORD");
+    machine.set("ARTIFACTS_KEYRING_PASSWORD", "a long enough password");
+    machine.run("logout").ok();
+    let status = machine.run("auth keyring status --format json").ok();
+    assert!(!status.contains("orchestrator/"), "{status}");
+}
