@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use api::TenantId;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -22,6 +23,10 @@ pub(crate) struct Limits {
     logins: DefaultDirectRateLimiter,
     /// Codes that a person types, by actor: eight letters could be guessed otherwise.
     codes: DefaultKeyedRateLimiter<String>,
+    /// Searches of the audit, by actor.
+    searches: DefaultKeyedRateLimiter<String>,
+    /// Those under way: each reads many rows, and requests that read few go first.
+    searching: Semaphore,
     /// Refusals of somebody known that are written into the audit; more are in the log only.
     refusals: DefaultKeyedRateLimiter<String>,
     /// The same of all that nobody known is behind, who so cannot hide what others try.
@@ -38,6 +43,8 @@ impl Limits {
             reports: RateLimiter::keyed(per_minute(settings.mount_reports_per_minute)),
             logins: RateLimiter::direct(per_minute(settings.logins_per_minute)),
             codes: RateLimiter::keyed(per_minute(10)),
+            searches: RateLimiter::keyed(per_minute(60)),
+            searching: Semaphore::new(2),
             refusals: RateLimiter::keyed(per_minute(120)),
             nobodys: RateLimiter::direct(per_minute(300)),
         }
@@ -68,6 +75,13 @@ impl Limits {
         keyed(&self.codes, &actor.to_owned())
     }
 
+    /// One more search of an actor; waits for its turn.
+    pub(crate) async fn search(&self, actor: &str) -> Result<SemaphorePermit<'_>, Failure> {
+        keyed(&self.searches, &actor.to_owned())?;
+        let turn = self.searching.acquire().await;
+        turn.map_err(|_| Failure::internal())
+    }
+
     /// Whether one more refusal, of this caller if one is known, is written into the audit.
     pub(crate) fn refusal(&self, caller: Option<&str>) -> bool {
         match caller {
@@ -82,6 +96,7 @@ impl Limits {
         self.announcements.retain_recent();
         self.reports.retain_recent();
         self.codes.retain_recent();
+        self.searches.retain_recent();
         self.refusals.retain_recent();
     }
 }

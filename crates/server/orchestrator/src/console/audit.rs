@@ -66,6 +66,7 @@ pub(super) async fn list(
     may_read(&visitor.caller, tenant)?;
     let search = query.search.as_deref().unwrap_or("").trim();
     let before = query.before.unwrap_or(i64::MAX);
+    let _turn = app.limits.search(&visitor.caller.name()).await?;
     let found = look(&app, tenant, search, before).await?;
     let named = tenant.map(|id| id.to_string()).unwrap_or_default();
     let older = found.rest.map(|rest| older(search, &named, rest));

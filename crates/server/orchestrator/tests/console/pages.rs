@@ -258,3 +258,16 @@ async fn what_was_made_last_is_on_top() {
         );
     }
 }
+
+#[tokio::test]
+async fn nobody_has_the_audit_searched_without_end() {
+    let (lab, operator) = lab().await;
+    let mut browser = with_token(&lab, &operator).await;
+    for _ in 0..60 {
+        browser.get(&lab, "/console/audit?search=x").await.ok(200);
+    }
+    let answer = browser.get(&lab, "/console/audit?search=x").await;
+    assert_eq!(answer.status, 429);
+    assert!(answer.headers.contains_key("retry-after"));
+    browser.get(&lab, "/console/tenants").await.ok(200);
+}
