@@ -79,7 +79,7 @@ impl Outbox {
         waiting.next += 1;
         waiting.put(key.clone(), place, what);
         if waiting.changes.len() > MOST {
-            waiting.forget_oldest();
+            waiting.take_oldest();
         }
         drop(waiting);
         self.0.more.notify_one();
@@ -130,10 +130,6 @@ impl Waiting {
         let (place, key) = self.order.pop_first()?;
         let (_, what) = self.changes.remove(&key)?;
         Some((key, place, what))
-    }
-
-    fn forget_oldest(&mut self) {
-        self.take_oldest();
     }
 
     /// The oldest changes, as many as one announcement holds.

@@ -2,11 +2,11 @@
 //! (`docs/reference/openapi.json`).
 
 use api::{
-    AddMember, Announced, Announcement, AuditRow, CreateGrant, CreateServiceToken, CreateTenant,
+    AddMember, Announced, Announcement, CreateGrant, CreateServiceToken, CreateTenant,
     CreateTicket, CreateWorkspace, Credential, CredentialId, FateOfBucket, Grant, GrantId,
     IssueCredential, IssuedCredential, IssuedServiceToken, IssuedTicket, LiveMount, Member,
-    MountId, MountInfo, ReportMount, ServiceToken, ServiceTokenId, Tenant, TenantId, Ticket,
-    TicketId, Whoami, Workspace, WorkspaceId,
+    MountId, ReportMount, ServiceToken, ServiceTokenId, Tenant, TenantId, Ticket, TicketId, Whoami,
+    Workspace, WorkspaceId,
 };
 use model::{Actor, Handle, WorkspaceName};
 use reqwest::Method;
@@ -29,11 +29,6 @@ impl Orchestrator {
 
 /// Storage keys.
 impl Orchestrator {
-    /// The bucket of the token's tenant.
-    pub async fn mount_info(&self) -> Result<MountInfo> {
-        self.get("/tenant/mount/info").await
-    }
-
     /// A new key. Its secret is in this answer and nowhere else.
     pub async fn issue(&self, wanted: &IssueCredential) -> Result<IssuedCredential> {
         self.post("/tenant/mount/credentials", wanted).await
@@ -210,10 +205,5 @@ impl Orchestrator {
     /// Revokes a service token, and the keys that were issued by it.
     pub async fn revoke_token(&self, id: ServiceTokenId) -> Result<()> {
         self.bare(Method::DELETE, &format!("/tokens/{id}")).await
-    }
-
-    /// The audit, oldest first.
-    pub async fn audit(&self) -> Result<Vec<AuditRow>> {
-        self.list("/audit").await
     }
 }

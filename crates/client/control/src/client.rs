@@ -157,7 +157,7 @@ impl Orchestrator {
         &self,
         path: &str,
         fields: &[(&str, &str)],
-    ) -> Result<std::result::Result<Answered, Refused>> {
+    ) -> Result<std::result::Result<Zeroizing<Vec<u8>>, Refused>> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields);
         let request = self.http.post(self.address(path));
@@ -168,7 +168,7 @@ impl Orchestrator {
         let (status, retry_after) = (response.status(), retry_after(&response));
         let body = self.bytes(response).await?;
         if status.is_success() {
-            return Ok(Ok(Answered { body }));
+            return Ok(Ok(body));
         }
         let error = self.refusal(status, retry_after, &body);
         Ok(Err(Refused { error, body }))
@@ -299,11 +299,6 @@ impl Orchestrator {
         }
         Ok(bytes)
     }
-}
-
-/// The body of an answer.
-pub(crate) struct Answered {
-    pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 /// A refusal, and its body for those who know more of its form.

@@ -33,7 +33,7 @@ pub async fn begin(
     let answer = orchestrator
         .form("/oauth/device_authorization", &fields)
         .await?;
-    orchestrator.parse(&answer?.body)
+    orchestrator.parse(&answer?)
 }
 
 /// Asks again and again whether somebody has approved. A server that is away for a moment
@@ -76,7 +76,7 @@ async fn poll(orchestrator: &Orchestrator, code: &Secret) -> Result<Answer> {
         ("client_id", CLIENT),
     ];
     let refused = match orchestrator.form("/oauth/token", &fields).await? {
-        Ok(answer) => return orchestrator.parse(&answer.body).map(Answer::Session),
+        Ok(body) => return orchestrator.parse(&body).map(Answer::Session),
         Err(refused) => refused,
     };
     let Ok(refusal) = serde_json::from_slice::<OAuthError>(&refused.body) else {

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::{Scope, Secret, SessionId, Timestamp};
+use api::{Scope, Secret};
 use credentials::keyring::{EntryName, Keyring, Secret as Kept};
 use credentials::{Endpoint, Error, Folder, Paths, Privacy};
 use secrecy::SecretString;
@@ -22,12 +22,6 @@ pub struct Session {
     pub url: Endpoint,
     /// The token.
     pub token: Secret,
-    /// Its number there, where it is a session and no service token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_id: Option<SessionId>,
-    /// When it ends, where that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Timestamp>,
 }
 
 /// The place of logins.
@@ -160,8 +154,6 @@ impl Session {
         Self {
             url,
             token: token.into(),
-            session_id: None,
-            expires_at: None,
         }
     }
 

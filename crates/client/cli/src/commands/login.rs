@@ -7,7 +7,6 @@ use clap::Args;
 use control::{ControlError, Orchestrator, Session, Sessions, device};
 use credentials::{Config, Endpoint, Registration};
 use model::WorkspaceName;
-use mount::Liveness;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -330,11 +329,8 @@ fn workspaces_of(context: &Context, url: &Endpoint) -> Result<(Vec<WorkspaceName
 
 /// A mount whose key dies can no longer upload what waits in it.
 fn refuse_mounted(context: &Context, mine: &[WorkspaceName]) -> Result<()> {
-    let mounts = mounting::table(context)?.list()?;
-    let served = mounts.into_iter().find(|(record, liveness)| {
-        *liveness != Liveness::Stale && mine.iter().any(|name| record.workspace == name.as_str())
-    });
-    let Some((record, _)) = served else {
+    let is_mine = |workspace: &str| mine.iter().any(|name| name.as_str() == workspace);
+    let Some(record) = mounting::served(context, is_mine)? else {
         return Ok(());
     };
     let folder = record.mountpoint.display();

@@ -19,7 +19,7 @@ use clap::Args;
 use filesystem::Left;
 use model::{WorkspaceAddress, WorkspaceName};
 use mount::supervise::{self, Announcement, Announcer, Ready};
-use mount::{MountTable, units};
+use mount::{Liveness, MountRecord, MountTable, units};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -87,6 +87,17 @@ pub(crate) fn run(args: &Mount, context: &Context) -> Result<ExitCode> {
 /// The mount table of this user.
 pub(crate) fn table(context: &Context) -> Result<MountTable> {
     Ok(MountTable::open(context.paths()?.state())?)
+}
+
+/// A mount, by a living process, of a workspace that is looked for.
+pub(crate) fn served(
+    context: &Context,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Option<MountRecord>> {
+    let mut mounts = table(context)?.list()?.into_iter();
+    let found = mounts
+        .find(|(record, liveness)| *liveness != Liveness::Stale && is_meant(&record.workspace));
+    Ok(found.map(|(record, _)| record))
 }
 
 /// What waits in a workspace's journal on this machine.

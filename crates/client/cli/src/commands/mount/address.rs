@@ -193,9 +193,6 @@ impl Search<'_> {
             return Ok(());
         }
         let is_mine = own_handle(self.context, &self.orchestrator)? == workspace.handle;
-        if is_mine && !workspace.place.endpoint_url.as_str().starts_with("http://") {
-            return Ok(());
-        }
         let config = config_of(self.orchestrator.url(), workspace, Default::default())?;
         let clear = config.endpoint.as_ref().is_some_and(|e| e.is_in_clear());
         if is_mine && !clear {

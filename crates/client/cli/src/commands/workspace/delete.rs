@@ -7,7 +7,7 @@ use control::Orchestrator;
 use credentials::{Prefix, Registration};
 use model::WorkspaceName;
 use mount::control::Outcome;
-use mount::{Liveness, MountError, units};
+use mount::{MountError, units};
 use serde::Serialize;
 
 use crate::commands::mount as mounting;
@@ -175,13 +175,9 @@ fn end_keys(delete: &Delete, context: &Context) -> Result<()> {
 /// A mount goes on with a workspace that this machine no longer knows, and nothing says how
 /// to mount it again.
 fn refuse_mounted(name: &WorkspaceName, context: &Context) -> Result<()> {
-    let mounts = mounting::table(context)?.list()?;
-    let served = mounts.into_iter().find(|(record, liveness)| {
-        record.workspace == name.as_str() && *liveness != Liveness::Stale
-    });
-    match served {
+    match mounting::served(context, |workspace| workspace == name.as_str())? {
         None => Ok(()),
-        Some((record, _)) => Err(MountError::WorkspaceBusy {
+        Some(record) => Err(MountError::WorkspaceBusy {
             workspace: record.workspace,
             at: Some(record.mountpoint),
         }
