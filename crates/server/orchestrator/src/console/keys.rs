@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::form::{Fields, Post};
 use super::shell::{Section, Shell, page, refusal};
 use super::visitor::Visitor;
-use super::workspaces::{Names, usable};
+use super::workspaces::Names;
 use super::{ListQuery, state};
 use crate::app::App;
 use crate::endpoints::credentials;
@@ -71,7 +71,7 @@ async fn all(
         shell: shell.saying(query.done.as_deref(), failure.as_ref()),
         items: page.items.into_iter().map(row).collect(),
         next: page.next_page_token.map(|token| token.to_string()),
-        workspaces: usable(app, caller).await?,
+        workspaces: names.into_usable(),
         bucket: caller.tenant()?.bucket_name.is_some(),
     };
     Ok(refusal(failure, &template))

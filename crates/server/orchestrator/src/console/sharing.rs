@@ -15,7 +15,7 @@ use super::shell::{Section, Shell, page, refusal};
 use super::state;
 use super::tokens::Handed;
 use super::visitor::Visitor;
-use super::workspaces::{Names, usable};
+use super::workspaces::Names;
 use crate::app::App;
 use crate::endpoints::{grants, tickets};
 use crate::extract::{Body, Named, Parameters};
@@ -86,13 +86,13 @@ async fn all(
     let template = List {
         shell: shell.saying(query.done.as_deref(), failure.as_ref()),
         owner: visitor.caller.owned().is_ok(),
-        workspaces: usable(app, &visitor.caller).await?,
         given: given.items.into_iter().map(named).collect(),
         next_given: given.next_page_token.map(|token| token.to_string()),
         received: received.items.into_iter().map(named).collect(),
         next_received: received.next_page_token.map(|token| token.to_string()),
         tickets: tickets.items.into_iter().map(row).collect(),
         next_tickets: tickets.next_page_token.map(|token| token.to_string()),
+        workspaces: names.into_usable(),
     };
     Ok(refusal(failure, &template))
 }

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::form::{Fields, Post};
 use super::shell::{Section, Shell, page, refusal};
 use super::visitor::Visitor;
-use super::workspaces::{Names, usable};
+use super::workspaces::Names;
 use super::{ListQuery, state};
 use crate::app::App;
 use crate::endpoints::tokens;
@@ -80,7 +80,7 @@ async fn all(
         owner: caller.owned().is_ok(),
         items: page.items.into_iter().map(row).collect(),
         next: page.next_page_token.map(|token| token.to_string()),
-        workspaces: usable(app, caller).await?,
+        workspaces: names.into_usable(),
     };
     Ok(refusal(failure, &template))
 }

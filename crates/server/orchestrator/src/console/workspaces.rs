@@ -94,16 +94,6 @@ async fn received(app: &Arc<App>, caller: &Caller) -> Result<Vec<Received>, Fail
     Ok(all)
 }
 
-/// The tenant's workspaces that can be used, for a form to choose one.
-pub(super) async fn usable(app: &Arc<App>, caller: &Caller) -> Result<Vec<Workspace>, Failure> {
-    let mut all = known(app, caller).await?;
-    all.retain(|workspace| {
-        use WorkspaceState::{Active, PendingFormat};
-        matches!(workspace.state, Active | PendingFormat)
-    });
-    Ok(all)
-}
-
 /// As many of the tenant's workspaces as fit on a page.
 async fn known(app: &Arc<App>, caller: &Caller) -> Result<Vec<Workspace>, Failure> {
     let limit = 1_000.try_into().map_err(|_| Failure::internal())?;
@@ -116,25 +106,43 @@ async fn known(app: &Arc<App>, caller: &Caller) -> Result<Vec<Workspace>, Failur
     Ok(page.items)
 }
 
-/// What lists call workspaces: by name where that is known here, by number otherwise.
-pub(super) struct Names(HashMap<WorkspaceId, String>);
+/// What lists call workspaces: by name where that is known here, by number otherwise. Read once
+/// for a page, with what its forms choose from.
+pub(super) struct Names {
+    own: Vec<Workspace>,
+    all: HashMap<WorkspaceId, String>,
+}
 
 impl Names {
     pub(super) async fn read(app: &Arc<App>, caller: &Caller) -> Result<Self, Failure> {
         let own = known(app, caller).await?;
         let granted = received(app, caller).await?;
         let granted = granted.into_iter().map(|received| received.workspace);
-        let named = own.into_iter().chain(granted).map(|workspace| {
+        let named = |workspace: &Workspace| {
             let name = format!("{}/{}", workspace.handle, workspace.name);
             (workspace.workspace_id, name)
+        };
+        let granted = granted.map(|workspace| named(&workspace));
+        Ok(Self {
+            all: own.iter().map(named).chain(granted).collect(),
+            own,
+        })
+    }
+
+    /// The tenant's workspaces that can be used, for a form to choose one.
+    pub(super) fn into_usable(self) -> Vec<Workspace> {
+        let mut own = self.own;
+        own.retain(|workspace| {
+            use WorkspaceState::{Active, PendingFormat};
+            matches!(workspace.state, Active | PendingFormat)
         });
-        Ok(Self(named.collect()))
+        own
     }
 
     pub(super) fn of(&self, id: Option<WorkspaceId>) -> String {
         match id {
             None => "the whole bucket".into(),
-            Some(id) => self.0.get(&id).cloned().unwrap_or_else(|| id.to_string()),
+            Some(id) => self.all.get(&id).cloned().unwrap_or_else(|| id.to_string()),
         }
     }
 }
