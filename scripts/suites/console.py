@@ -339,6 +339,7 @@ class Suite:
         ada.go(self.home + "/console/workspaces")
         ada.type("#name", "press-photographs-2026")
         ada.click("main form button.primary")
+        wait(lambda: "done=workspace-created" in ada.url, "the workspace's page")
         for description in ["laptop of Ada", "nightly backup of the press photographs"]:
             ada.go(self.home + "/console/keys")
             ada.type("#description", description)
