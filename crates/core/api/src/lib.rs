@@ -25,6 +25,7 @@ mod text;
 mod ticket;
 mod timestamp;
 mod token;
+pub mod vault;
 mod workspace;
 
 pub use access::Mode;

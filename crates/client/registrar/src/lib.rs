@@ -1,0 +1,1 @@
+//! Writes to the registry: transactions to a chain, or signed documents.

@@ -1,0 +1,1 @@
+//! The vault from the client's side: three backends behind one trait.

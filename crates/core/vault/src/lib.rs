@@ -1,0 +1,1 @@
+//! Envelopes, key-encryption keys, capabilities and proofs: formats and cryptography, no I/O.

@@ -1,0 +1,1 @@
+//! Identity: sessions, the OIDC issuer, capabilities, drop events.

@@ -1,0 +1,1 @@
+//! Holds K3 and derives key-encryption keys for those who may have them.

@@ -1,0 +1,1 @@
+//! Stores, fetches and tears down credentials; holds nothing between requests.
