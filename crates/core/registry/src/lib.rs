@@ -6,4 +6,4 @@
 
 mod port;
 
-pub use port::{Device, Registry, Roles, Scope, Unavailable};
+pub use port::{Answers, Device, Question, Registry, Roles, Scope, Unavailable};

@@ -8,8 +8,13 @@ use model::{Actor, DeviceId, ServiceName};
 /// Answers may be as old as two seconds, no older.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// A device; `None` if it was never registered. A revoked one is told, and is marked so.
-    async fn device(&self, id: &DeviceId) -> Result<Option<Device>, Unavailable>;
+    /// A device that is said to be this operator's; `None` if it was never registered. A revoked
+    /// one is told, and is marked so.
+    ///
+    /// Where each operator keeps a list of their own, only this operator's is looked into, so
+    /// nobody can stand in another's way by listing their device. Where there is one list for all,
+    /// the answer is whosever device it is: compare [`Device::operator`].
+    async fn device(&self, operator: &Actor, id: &DeviceId) -> Result<Option<Device>, Unavailable>;
 
     /// Whether an actor of an operator may use a service.
     async fn scope(
@@ -21,6 +26,50 @@ pub trait Registry: Send + Sync {
 
     /// The epoch that counts now, from 1.
     async fn current_epoch(&self) -> Result<u32, Unavailable>;
+
+    /// All that one request depends on, at once: a reader over a network asks it in one round.
+    async fn answers(&self, question: &Question<'_>) -> Result<Answers, Unavailable> {
+        let Question {
+            operator,
+            actor,
+            device,
+            service,
+        } = *question;
+        let device = self.device(operator, device).await?;
+        let scope = match service {
+            Some(service) => Some(self.scope(operator, actor, service).await?),
+            None => None,
+        };
+        Ok(Answers {
+            device,
+            scope,
+            epoch: self.current_epoch().await?,
+        })
+    }
+}
+
+/// What one request depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Whose credentials are asked for.
+    pub operator: &'a Actor,
+    /// Who asks: the operator, or an agent of theirs.
+    pub actor: &'a Actor,
+    /// By which device.
+    pub device: &'a DeviceId,
+    /// For which service; `None` where there is no scope to look at.
+    pub service: Option<&'a ServiceName>,
+}
+
+/// What the registry says to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// As [`Registry::device`] says.
+    pub device: Option<Device>,
+    /// As [`Registry::scope`] says; `None` where no service was named.
+    pub scope: Option<Scope>,
+    /// As [`Registry::current_epoch`] says.
+    pub epoch: u32,
 }
 
 /// What is known of a device.
