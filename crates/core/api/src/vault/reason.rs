@@ -49,6 +49,8 @@ reasons! {
     RequestInvalid = "request_invalid", 400;
     /// Too many requests; `Retry-After` says when to come again.
     RateLimited = "rate_limited", 429;
+    /// The broker's public keys cannot be had, so that no capability can be judged.
+    KeysUnavailable = "keys_unavailable", 502;
     /// The capability's form, signature, key, issuer, audience or type is wrong.
     CapSignatureInvalid = "cap_signature_invalid", 403;
     /// The capability has ended, does not count yet, or counts for too long.

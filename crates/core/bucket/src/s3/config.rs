@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::KeySource;
+use super::{KeySource, Transport};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -46,6 +46,8 @@ pub struct Config {
     pub part_concurrency: usize,
     /// Idle connections that are kept open.
     pub max_idle_connections: usize,
+    /// Connections shared with other buckets of the same store; `None` for own ones.
+    pub transport: Option<Transport>,
 }
 
 impl Config {
@@ -70,6 +72,7 @@ impl Config {
             multipart_threshold: 16 * MIB,
             part_concurrency: 8,
             max_idle_connections: 256,
+            transport: None,
         }
     }
 

@@ -18,10 +18,60 @@ use super::Config;
 use super::keys::next_ask;
 use crate::{Error, Result};
 
+/// Connections that the buckets of several keys share, where they are at one store: a server that
+/// acts for a thousand keys needs no thousand pools, nor a thousand readings of the machine's
+/// certificates. Clones are the same connections.
+#[derive(Clone)]
+pub struct Transport(Arc<RwLock<Pool>>);
+
+/// One client of the SDK's with its connections, and a mark to know it by.
+#[derive(Clone)]
+struct Pool {
+    http: SharedHttpClient,
+    mark: Arc<()>,
+}
+
+impl Transport {
+    /// Connections as these settings say; keys and bucket do not matter.
+    pub fn new(config: &Config) -> Self {
+        Self(Arc::new(RwLock::new(Pool::new(config))))
+    }
+
+    fn pool(&self) -> Pool {
+        self.0.read().clone()
+    }
+
+    /// New connections for all, unless another bucket has made new ones since `failed`.
+    fn replace(&self, failed: &Pool, config: &Config) -> Pool {
+        let mut current = self.0.write();
+        if Arc::ptr_eq(&current.mark, &failed.mark) {
+            *current = Pool::new(config);
+        }
+        current.clone()
+    }
+}
+
+impl Pool {
+    fn new(config: &Config) -> Self {
+        Self {
+            http: http_client(config),
+            mark: Arc::new(()),
+        }
+    }
+
+    /// The shared one, where the settings name one.
+    fn of(config: &Config) -> Self {
+        match &config.transport {
+            Some(shared) => shared.pool(),
+            None => Self::new(config),
+        }
+    }
+}
+
 /// A client that is in use: replaced as a whole, never changed.
 pub(super) struct Live {
     pub(super) client: Client,
-    http: SharedHttpClient,
+    http: Pool,
     credentials: Credentials,
     /// When the keys end, where that is known.
     end: Option<SystemTime>,
@@ -87,7 +137,10 @@ impl Connection {
     pub(super) fn reconnect(&self, config: &Config, failed: &Arc<Live>) {
         let mut live = self.live.write();
         if live.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
-            let http = http_client(config);
+            let http = match &config.transport {
+                Some(shared) => shared.replace(&failed.http, config),
+                None => Pool::new(config),
+            };
             *live = Some(Arc::new(failed.over(config, http, failed.renew_at)));
         }
     }
@@ -97,7 +150,7 @@ impl Connection {
         let mut live = self.live.write();
         let http = live
             .as_ref()
-            .map_or_else(|| http_client(config), |live| live.http.clone());
+            .map_or_else(|| Pool::of(config), |live| live.http.clone());
         let renew_at = keys.renew_at(SystemTime::now());
         let new = Live::new(config, http, keys.to_sdk(), keys.expires, renew_at);
         let new = Arc::new(new);
@@ -137,7 +190,7 @@ impl Connection {
 impl Live {
     fn new(
         config: &Config,
-        http: SharedHttpClient,
+        http: Pool,
         credentials: Credentials,
         end: Option<SystemTime>,
         renew_at: Option<SystemTime>,
@@ -149,7 +202,7 @@ impl Live {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))
             .credentials_provider(credentials.clone())
-            .http_client(http.clone())
+            .http_client(http.http.clone())
             .timeout_config(timeouts)
             // Retries and stalls are judged in `call`, which sees keys, bodies and time.
             .retry_config(RetryConfig::disabled())
@@ -172,7 +225,7 @@ impl Live {
     }
 
     /// The same keys over these connections.
-    fn over(&self, config: &Config, http: SharedHttpClient, renew_at: Option<SystemTime>) -> Self {
+    fn over(&self, config: &Config, http: Pool, renew_at: Option<SystemTime>) -> Self {
         Self::new(config, http, self.credentials.clone(), self.end, renew_at)
     }
 }
@@ -212,4 +265,32 @@ fn tls_context(config: &Config) -> Option<TlsContext> {
     let store = TrustStore::empty().with_pem_certificate(pem.as_slice());
     // Building fails only for trust stores that this crate does not make.
     TlsContext::builder().with_trust_store(store).build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::super::{Keys, StaticKeys};
+    use super::*;
+
+    #[test]
+    fn of_many_buckets_that_find_shared_connections_dead_one_opens_new_ones() {
+        let keys = Keys {
+            access_key_id: "k".into(),
+            secret_access_key: SecretString::from("s"),
+            session_token: None,
+            expires: None,
+        };
+        let mut config = Config::new("b", "r", Arc::new(StaticKeys::new(keys)));
+        config.endpoint = Some("http://127.0.0.1:1".into());
+        let transport = Transport::new(&config);
+        config.transport = Some(transport.clone());
+        let dead = transport.pool();
+        assert!(Arc::ptr_eq(&Pool::of(&config).mark, &dead.mark));
+        let first = transport.replace(&dead, &config);
+        let second = transport.replace(&dead, &config);
+        assert!(!Arc::ptr_eq(&first.mark, &dead.mark));
+        assert!(Arc::ptr_eq(&first.mark, &second.mark));
+    }
 }

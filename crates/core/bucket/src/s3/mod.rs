@@ -30,6 +30,7 @@ use crate::{
 };
 
 pub use config::Config;
+pub use connect::Transport;
 pub use keys::{EARLY, KeySource, Keys, StaticKeys};
 
 /// A bucket at an S3-compatible store. Clones share connections.
