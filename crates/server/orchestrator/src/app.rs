@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use api::Timestamp;
+use base::{Clock, Random};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::auth::{Issuers, SigningKey};
-use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::provision::Supply;
-use crate::random::Random;
 use crate::settings::Settings;
 use crate::store::Store;
 

@@ -12,7 +12,6 @@
 
 mod app;
 mod auth;
-mod clock;
 mod console;
 mod document;
 mod endpoints;
@@ -23,7 +22,6 @@ mod layers;
 mod limits;
 mod metrics;
 pub mod provision;
-mod random;
 mod router;
 mod server;
 pub mod settings;
@@ -37,11 +35,10 @@ pub use auth::{
     BOOTSTRAP_LIFETIME, IssuerConfig, IssuerKind, Issuers, KeyError, PinnedAlgorithm, SigningKey,
     new_bootstrap,
 };
-pub use clock::{Clock, SystemClock};
-pub use random::{Random, SystemRandom};
+pub use base::{Clock, Random, SystemClock, SystemRandom};
 pub use router::{document, document_text, router};
 pub use server::{ListenError, Listener, Tls, serve};
 pub use settings::{File, Settings, SettingsError};
 
 #[cfg(feature = "testing")]
-pub use clock::ManualClock;
+pub use base::ManualClock;

@@ -8,11 +8,12 @@ use api::{
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
+use base::tokens::{Peek, peek};
 use model::Actor;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use super::{Refused, SERVICE_PREFIX, hash, opaque, peek, session, ticket};
+use super::{Refused, SERVICE_PREFIX, hash, opaque, session, ticket};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::layers::RequestContext;
@@ -283,7 +284,7 @@ impl App {
         if token.starts_with(SERVICE_PREFIX) {
             return self.by_service_token(token).await;
         }
-        let seen = peek::peek(token)?;
+        let seen = peek(token)?;
         if seen.issuer != self.settings.public_url {
             return self.by_foreign_token(token, &seen).await;
         }
@@ -312,7 +313,7 @@ impl App {
         Ok((who, row.token.expires_at))
     }
 
-    async fn by_ticket(&self, token: &str, seen: &peek::Peek) -> Authenticated {
+    async fn by_ticket(&self, token: &str, seen: &Peek) -> Authenticated {
         let claims = self.verify_ticket(token, seen)?;
         let found = self.store.ticket(claims.jti).await?;
         let row = found.ok_or(Refused::Unknown)?;
@@ -328,7 +329,7 @@ impl App {
         Ok((Who::Service(service), ends))
     }
 
-    async fn by_session(&self, token: &str, seen: &peek::Peek) -> Authenticated {
+    async fn by_session(&self, token: &str, seen: &Peek) -> Authenticated {
         let claims = self.verify_session(token, seen)?;
         let found = self.store.session(claims.jti, &claims.sub).await?;
         let row = found.ok_or(Refused::Unknown)?;
@@ -351,7 +352,7 @@ impl App {
     }
 
     /// A tenant that such a token names only chooses among those that its actor belongs to.
-    async fn by_foreign_token(&self, token: &str, seen: &peek::Peek) -> Authenticated {
+    async fn by_foreign_token(&self, token: &str, seen: &Peek) -> Authenticated {
         let foreign = self.issuers.verify(token, seen, self.now()).await?;
         let found = self
             .store

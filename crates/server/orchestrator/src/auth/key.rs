@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::SecretString;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::{AUDIENCE, Refused, refused_by_library};
+use base::tokens::{AUDIENCE, Peek, Refused, refused_by_library, validation};
 
 /// Why the key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +147,7 @@ impl SigningKey {
     pub(super) fn verify<T: DeserializeOwned>(
         &self,
         token: &str,
-        seen: &super::peek::Peek,
+        seen: &Peek,
         kind: &str,
     ) -> Result<T, Refused> {
         if seen.algorithm != "ES256" {
@@ -159,25 +159,12 @@ impl SigningKey {
         if seen.key.as_deref() != Some(&self.id) {
             return Err(Refused::Key);
         }
-        let validation = validation(&[Algorithm::ES256], &seen.issuer);
+        let validation = validation(&[Algorithm::ES256], &seen.issuer, AUDIENCE);
         let claims = jsonwebtoken::decode(token, &self.verifies, &validation);
         claims
             .map(|token| token.claims)
             .map_err(|error| refused_by_library(&error))
     }
-}
-
-/// What the library checks: algorithm, signature, issuer, audience. Times are checked by
-/// [`check_times`](super::check_times), against the orchestrator's clock.
-pub(super) fn validation(algorithms: &[Algorithm], issuer: &str) -> Validation {
-    let mut validation = Validation::default();
-    validation.algorithms = algorithms.to_vec();
-    validation.set_audience(&[AUDIENCE]);
-    validation.set_issuer(&[issuer]);
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation
 }
 
 fn new_key() -> io::Result<Vec<u8>> {

@@ -6,7 +6,7 @@ use api::{ServiceTokenId, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::random::Random;
+use base::Random;
 
 /// What service tokens begin with, so that scanners for leaked secrets know them.
 pub(crate) const SERVICE_PREFIX: &str = "art_";

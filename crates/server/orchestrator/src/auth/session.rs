@@ -5,7 +5,8 @@ use model::Actor;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::peek::Peek;
+use base::tokens::Peek;
+
 use super::{AUDIENCE, Refused, check_times};
 use crate::app::App;
 use crate::store::NewSession;

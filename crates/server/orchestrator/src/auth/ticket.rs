@@ -4,7 +4,8 @@ use api::{TicketId, WorkspaceId};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::peek::Peek;
+use base::tokens::Peek;
+
 use super::{AUDIENCE, Refused, check_times};
 use crate::app::App;
 use crate::store::NewTicket;

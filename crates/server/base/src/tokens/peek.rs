@@ -9,11 +9,15 @@ const LONGEST: usize = 8 * 1024;
 
 /// The header and the issuer, unverified.
 #[derive(Debug)]
-pub(super) struct Peek {
-    pub(super) algorithm: String,
-    pub(super) kind: Option<String>,
-    pub(super) key: Option<String>,
-    pub(super) issuer: String,
+pub struct Peek {
+    /// `alg`.
+    pub algorithm: String,
+    /// `typ`.
+    pub kind: Option<String>,
+    /// `kid`.
+    pub key: Option<String>,
+    /// `iss`.
+    pub issuer: String,
 }
 
 #[derive(Deserialize)]
@@ -29,7 +33,11 @@ struct Issuer {
     iss: String,
 }
 
-pub(super) fn peek(token: &str) -> Result<Peek, Refused> {
+/// Reads what chooses who verifies.
+///
+/// # Errors
+/// A text that is no token, or one with extensions that must be understood.
+pub fn peek(token: &str) -> Result<Peek, Refused> {
     if token.len() > LONGEST {
         return Err(Refused::Form);
     }

@@ -19,11 +19,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::key::validation;
-use super::peek::Peek;
-use super::{AUDIENCE, Refused, check_times, refused_by_library};
+use super::{AUDIENCE, Peek, Refused, check_times, refused_by_library, validation};
 
-pub(crate) use relying::{Attempt, Door, NotLetIn};
+pub use relying::{Attempt, Door, NotLetIn};
 
 /// Between two requests for an issuer's keys.
 const COOL_DOWN: Duration = Duration::from_secs(30);
@@ -93,11 +91,15 @@ pub enum PinnedAlgorithm {
 
 /// Who a token of another issuer stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Foreign {
-    pub(crate) actor: Actor,
-    pub(crate) tenant: Option<TenantId>,
-    pub(crate) scope: Option<Scope>,
-    pub(crate) ends: Timestamp,
+pub struct Foreign {
+    /// Who.
+    pub actor: Actor,
+    /// The tenant that a broker's token is for.
+    pub tenant: Option<TenantId>,
+    /// What a broker's token may be used for.
+    pub scope: Option<Scope>,
+    /// When it ends.
+    pub ends: Timestamp,
 }
 
 /// All configured issuers.
@@ -188,13 +190,16 @@ impl Issuers {
     }
 
     /// The issuers' URLs.
-    pub(crate) fn urls(&self) -> Vec<String> {
+    pub fn urls(&self) -> Vec<String> {
         let urls = self.all.iter().map(|issuer| issuer.config.url.clone());
         urls.collect()
     }
 
     /// Verifies a token by the issuer that it names.
-    pub(super) async fn verify(
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub async fn verify(
         &self,
         token: &str,
         seen: &Peek,
@@ -234,8 +239,7 @@ impl Issuer {
         let algorithm = self.allowed(&seen.algorithm)?;
         let key = self.key(seen, now).await?;
         let key = DecodingKey::from_jwk(&key).map_err(|_| Refused::Key)?;
-        let mut validation = validation(&[algorithm], &self.config.url);
-        validation.set_audience(&[audience]);
+        let validation = validation(&[algorithm], &self.config.url, audience);
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation);
         let claims = claims.map_err(|error| refused_by_library(&error))?.claims;
         check_times(now, claims.iat, claims.nbf, claims.exp)?;

@@ -13,27 +13,27 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Claims, Discovery, Foreign, Issuer, IssuerConfig, Issuers, is_safe, read};
-use crate::auth::{Refused, peek};
+use crate::tokens::{Refused, peek};
 
 /// How a secret is shown unless an issuer says that it wants it otherwise.
 const BY_HEADER: &str = "client_secret_basic";
 
 /// One sign-in. All that has to be random about it follows from one secret, which the browser that
 /// began it keeps and the issuer never sees.
-pub(crate) struct Attempt(SecretString);
+pub struct Attempt(SecretString);
 
 /// An issuer, as the way in for people with a browser.
 #[derive(Clone, Copy)]
-pub(crate) struct Door<'a> {
+pub struct Door<'a> {
     issuer: &'a Issuer,
     client_id: &'a str,
     /// Its place among all configured issuers.
-    pub(crate) number: usize,
+    pub number: usize,
 }
 
 /// Why somebody who came back from an issuer is not let in.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotLetIn {
+pub enum NotLetIn {
     /// It does not answer, or in a way that cannot be understood. The reason is for the log.
     #[error("the issuer does not answer as it should: {0}")]
     Unavailable(String),
@@ -52,13 +52,14 @@ struct Tokens {
 }
 
 impl Attempt {
-    pub(crate) fn new(secret: SecretString) -> Self {
+    /// The one of a secret.
+    pub fn new(secret: SecretString) -> Self {
         Self(secret)
     }
 
     /// What the issuer gives back to the browser, so that nobody is made to finish a sign-in that
     /// another began.
-    pub(crate) fn state(&self) -> String {
+    pub fn state(&self) -> String {
         self.derive("state")
     }
 
@@ -87,7 +88,7 @@ impl Attempt {
 
 impl Issuers {
     /// The issuers that people sign in with in a browser.
-    pub(crate) fn doors(&self) -> impl Iterator<Item = Door<'_>> {
+    pub fn doors(&self) -> impl Iterator<Item = Door<'_>> {
         self.all.iter().enumerate().filter_map(|(number, issuer)| {
             let client_id = issuer.config.client_id.as_deref()?;
             Some(Door {
@@ -98,25 +99,29 @@ impl Issuers {
         })
     }
 
-    pub(crate) fn door(&self, number: usize) -> Option<Door<'_>> {
+    /// One of them, by its place.
+    pub fn door(&self, number: usize) -> Option<Door<'_>> {
         self.doors().find(|door| door.number == number)
     }
 }
 
 impl Door<'_> {
     /// What the sign-in page calls it.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         let config = &self.issuer.config;
         config.name.as_deref().unwrap_or(&config.url)
     }
 
     /// Its issuer URL.
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.issuer.config.url
     }
 
     /// Where the browser goes to sign in.
-    pub(crate) async fn begin(
+    ///
+    /// # Errors
+    /// [`NotLetIn::Unavailable`].
+    pub async fn begin(
         &self,
         attempt: &Attempt,
         back: &str,
@@ -137,7 +142,10 @@ impl Door<'_> {
     }
 
     /// Who came back with this code.
-    pub(crate) async fn finish(
+    ///
+    /// # Errors
+    /// Why nobody is let in.
+    pub async fn finish(
         &self,
         attempt: &Attempt,
         code: &SecretString,
@@ -146,7 +154,7 @@ impl Door<'_> {
     ) -> Result<Foreign, NotLetIn> {
         let discovery = self.discovery(now).await?;
         let token = self.exchange(discovery, attempt, code, back).await?;
-        let seen = peek::peek(token.expose_secret())?;
+        let seen = peek(token.expose_secret())?;
         if seen.issuer != self.issuer.config.url {
             return Err(Refused::Issuer.into());
         }
