@@ -17,8 +17,12 @@ pub struct CapCredential {
 /// The body of `POST /v1/cap/cred-teardown`, with a proof by a master device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapTeardown {
-    /// Whose credentials are to go.
+    /// Whose credentials are to go: the operator's own actor, or that of the agent with `label`.
     pub target: Actor,
+    /// The agent's label, from which the broker computes that the target is the operator's.
+    /// Absent where the target is the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// The answer to all four.
@@ -85,10 +89,22 @@ pub struct PairingPoll {
 pub struct PendingPairing {
     /// What the agent is to be called.
     pub label: String,
+    /// Where it stands.
+    pub state: PairingStanding,
     /// The device that asks.
     pub device: DeviceId,
     /// Who it will be: `operator.agent(label)`.
     pub actor: Actor,
+}
+
+/// Where a pairing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairingStanding {
+    /// Nobody has decided.
+    Pending,
+    /// This operator approved; the session comes once the registry knows the device.
+    Approved,
 }
 
 /// The body of `POST /v1/pairing/{user_code}`, for an operator's session.

@@ -6,14 +6,19 @@
 //! of type [`Secret`](crate::Secret).
 
 mod broker;
+mod login;
 mod reason;
 mod signer;
 mod worker;
 
 pub use broker::{
     CapAnswer, CapCredential, CapTeardown, DropEvent, MintWebIdentity, OperatorEvent,
-    PairingAnswer, PairingApproval, PairingPoll, PairingRequest, PendingPairing, WebIdentity,
-    WorkerWebIdentity,
+    PairingAnswer, PairingApproval, PairingPoll, PairingRequest, PairingStanding, PendingPairing,
+    WebIdentity, WorkerWebIdentity,
+};
+pub use login::{
+    CurrentSession, ExchangeToken, LoginDecision, PendingLogin, RenewSession, WalletChallenge,
+    WalletLogin,
 };
 pub use reason::{Reason, Refusal};
 pub use signer::{DeriveCredKek, DeriveOwnKek, DerivedKek, Epoch, SignMessage, SignedMessage};
