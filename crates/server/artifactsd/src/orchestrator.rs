@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use base::{Clock, Listener, SystemClock, SystemRandom, Tls};
 use clap::{Args, Subcommand};
 use orchestrator::provision::{Supply, upkeep};
 use orchestrator::store::Entry;
-use orchestrator::{
-    App, Clock, File, Issuers, Listener, Parts, SigningKey, SystemClock, SystemRandom, Tls,
-};
+use orchestrator::{App, File, Issuers, Parts, SigningKey};
 use provider::Kind;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -147,7 +146,11 @@ async fn serve(arguments: Serve) -> Result {
         .tls_certificate
         .clone()
         .zip(arguments.tls_key.clone());
-    let tls = tls.map(|(certificate, key)| Tls { certificate, key });
+    let tls = tls.map(|(certificate, key)| Tls {
+        certificate,
+        key,
+        clients: None,
+    });
     // Before the database: a server that may not listen changes nothing.
     let listener = Listener::bind(arguments.listen, tls.as_ref(), arguments.allow_remote).await?;
     let here = format!("{}://{}", listener.scheme(), listener.address());
@@ -181,7 +184,7 @@ async fn serve(arguments: Serve) -> Result {
     tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
     tracing::info!(endpoint = here, "ready");
     announce(&here, arguments.ready_file.as_deref())?;
-    orchestrator::serve(listener, orchestrator::router(app), stop).await;
+    base::serve(listener, orchestrator::router(app), stop).await;
     background.await?;
     hearing.await?;
     store.close().await;

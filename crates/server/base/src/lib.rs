@@ -1,11 +1,31 @@
-//! What every role of the server side stands on: listening with TLS and mTLS, signing keys, tokens
-//! of others, time and randomness.
+//! What every role of the server side stands on.
+//!
+//! A role opens a port with [`Listener`]: plain on this machine, TLS, or mTLS, where the peer's
+//! role is in its certificate ([`peer`]) and each endpoint says which roles it is for
+//! ([`peer::only`]). It calls another role with the client of [`mutual`], which trusts one
+//! authority and expects one role. [`ca`] is that authority for those who have none of their
+//! own. Refusals are a [`Failure`]; bodies are read by [`extract`]; [`layers`] hold time and
+//! size of every request, [`limits`] how many there may be. [`tokens`] are those of issuers that are configured.
 
+pub mod ca;
 mod clock;
+pub mod extract;
+mod failure;
+pub mod key_file;
+pub mod layers;
+pub mod limits;
+mod listen;
+pub mod mutual;
+pub mod peer;
 mod random;
+pub mod reload;
+mod tls;
 pub mod tokens;
 
 #[cfg(feature = "testing")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+pub use failure::Failure;
+pub use listen::{ListenError, Listener, serve};
 pub use random::{Random, SystemRandom};
+pub use tls::{ClientCa, Tls, TlsError};

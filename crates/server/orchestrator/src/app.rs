@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use api::Timestamp;
-use base::{Clock, Random};
+use base::{Clock, Failure, Random};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::auth::{Issuers, SigningKey};
-use crate::failure::Failure;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::metrics::Metrics;

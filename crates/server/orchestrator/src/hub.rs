@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{EventId, TenantId, WorkspaceId};
+use base::Failure;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::failure::Failure;
 use crate::store::{Happened, Heard, Result as StoreResult};
 
 /// Events that a slow follower may be behind before it has to read the database itself.

@@ -2,26 +2,21 @@
 //! refusals.
 
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use api::{ErrorCode, TenantId};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use futures::FutureExt;
+use axum::response::Response;
+use base::Failure;
+use base::layers::PATIENCE;
 use parking_lot::Mutex;
 
 use crate::app::App;
-use crate::failure::Failure;
 use crate::store::Entry;
-
-/// A request has this long to arrive and be answered. The longest wait inside is the
-/// provider's, which is shorter.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -104,7 +99,7 @@ pub(crate) async fn observe(
     request.extensions_mut().insert(Arc::clone(&context));
     let method = request.method().clone();
     let begun = Instant::now();
-    let mut response = answer(request, next).await;
+    let mut response = base::layers::answer(request, next, PATIENCE).await;
     let path = path.as_ref().map(MatchedPath::as_str);
     let (status, took) = (response.status().as_u16(), begun.elapsed());
     app.metrics.request(method.as_str(), path, status, took);
@@ -127,22 +122,6 @@ pub(crate) async fn observe(
         HeaderValue::from_static("nosniff"),
     );
     response
-}
-
-/// The inner layers' answer, or that it took too long, or that they panicked.
-async fn answer(request: Request, next: Next) -> Response {
-    let inner = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(PATIENCE, inner).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => {
-            tracing::error!("a request panicked");
-            Failure::internal().into_response()
-        }
-        Err(_) => {
-            let text = "the request took too long\nhint: try again";
-            Failure::other(ErrorCode::Timeout, text).into_response()
-        }
-    }
 }
 
 /// 401 with a token and 403 are recorded. Whoever sends many fills the log, not the audit.

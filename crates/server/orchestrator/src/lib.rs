@@ -15,15 +15,12 @@ mod auth;
 mod console;
 mod document;
 mod endpoints;
-mod extract;
-mod failure;
 pub mod hub;
 mod layers;
 mod limits;
 mod metrics;
 pub mod provision;
 mod router;
-mod server;
 pub mod settings;
 pub mod store;
 pub mod verify;
@@ -32,13 +29,8 @@ mod webhooks;
 pub use app::{App, Parts};
 pub use auth::token_hash;
 pub use auth::{
-    BOOTSTRAP_LIFETIME, IssuerConfig, IssuerKind, Issuers, KeyError, PinnedAlgorithm, SigningKey,
+    BOOTSTRAP_LIFETIME, IssuerConfig, IssuerKind, Issuers, PinnedAlgorithm, SigningKey,
     new_bootstrap,
 };
-pub use base::{Clock, Random, SystemClock, SystemRandom};
 pub use router::{document, document_text, router};
-pub use server::{ListenError, Listener, Tls, serve};
 pub use settings::{File, Settings, SettingsError};
-
-#[cfg(feature = "testing")]
-pub use base::ManualClock;

@@ -7,6 +7,7 @@ use api::ErrorCode;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use base::Failure;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,7 +18,6 @@ use crate::endpoints::{
     audit, bootstrap, credentials, device, events, grants, health, jwks, members, metrics,
     mount_info, mounts, openapi, sessions, sync, tenants, tickets, tokens, webhooks, workspaces,
 };
-use crate::failure::Failure;
 use crate::layers;
 
 /// No request of ours is larger, but for announcements.

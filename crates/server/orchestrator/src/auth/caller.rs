@@ -8,6 +8,7 @@ use api::{
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
+use base::Failure;
 use base::tokens::{Peek, peek};
 use model::Actor;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,7 +16,6 @@ use uuid::Uuid;
 
 use super::{Refused, SERVICE_PREFIX, hash, opaque, session, ticket};
 use crate::app::App;
-use crate::failure::Failure;
 use crate::layers::RequestContext;
 use crate::store::{Entry, Membership};
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use api::{ServiceTokenId, Timestamp};
+use base::Random;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-
-use base::Random;
 
 /// What service tokens begin with, so that scanners for leaked secrets know them.
 pub(crate) const SERVICE_PREFIX: &str = "art_";

@@ -2,9 +2,8 @@
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-
-use crate::extract::Named;
-use crate::failure::Failure;
+use base::Failure;
+use base::extract::Named;
 
 const FILES: [(&str, &str, &str); 3] = [
     (

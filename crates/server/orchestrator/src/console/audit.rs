@@ -7,14 +7,14 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use base::Failure;
+use base::extract::Parameters;
 use serde::Deserialize;
 
 use super::shell::{Section, Shell, page};
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::endpoints::audit::may_read;
-use crate::extract::Parameters;
-use crate::failure::Failure;
 use crate::store::Recorded;
 
 /// Rows on a page.

@@ -8,6 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use base::Failure;
+use base::extract::{Named, Parameters};
 use serde::Deserialize;
 
 use super::form::Post;
@@ -17,8 +19,6 @@ use super::state;
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::endpoints::device;
-use crate::extract::{Named, Parameters};
-use crate::failure::Failure;
 use crate::store::DeviceRequest;
 
 #[derive(Default, Deserialize)]

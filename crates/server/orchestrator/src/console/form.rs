@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use base::Failure;
+use base::extract::Form;
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use super::visitor::{Turned, Visitor, check_csrf};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::Form;
-use crate::failure::Failure;
 use crate::layers::RequestContext;
 
 /// A form of somebody with a session.

@@ -31,10 +31,10 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
+use base::Failure;
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::failure::Failure;
 use shell::{Alert, Shell};
 
 /// Nothing but our own styles, script, pictures and numbers; no frames around us; forms go here.

@@ -8,14 +8,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use base::Failure;
+use base::extract::Parameters;
 
 use super::shell::{Section, Shell, page};
 use super::visitor::Visitor;
 use super::{ListQuery, state};
 use crate::app::App;
 use crate::endpoints::mounts;
-use crate::extract::Parameters;
-use crate::failure::Failure;
 
 #[derive(Template)]
 #[template(path = "mounts.html")]

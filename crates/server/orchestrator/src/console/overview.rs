@@ -8,6 +8,8 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use base::Failure;
+use base::extract::Parameters;
 
 use super::ListQuery;
 use super::cookies::Cookie;
@@ -15,8 +17,6 @@ use super::form::Post;
 use super::shell::{Section, Shell, page};
 use super::visitor::Visitor;
 use crate::app::App;
-use crate::extract::Parameters;
-use crate::failure::Failure;
 use crate::store::{Membership, Part};
 
 /// For as long as a session may last.

@@ -8,6 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 use serde::Deserialize;
 
 use super::form::{Fields, Post};
@@ -18,8 +20,6 @@ use super::visitor::Visitor;
 use super::workspaces::Names;
 use crate::app::App;
 use crate::endpoints::{grants, tickets};
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 
 /// Three lists on one page, each with its own place to go on.
 #[derive(Default, Deserialize)]

@@ -4,10 +4,10 @@ use api::Timestamp;
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use base::Failure;
 use model::Actor;
 
 use super::visitor::Visitor;
-use crate::failure::Failure;
 
 /// The parts of the console, as the navigation has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,8 @@ use aws_lc_rs::constant_time;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -21,8 +23,6 @@ use super::visitor::{check_csrf, csrf, session};
 use crate::app::App;
 use crate::auth::{Attempt, BOOTSTRAP_PREFIX, Door, Foreign, NotLetIn};
 use crate::endpoints::{bootstrap, sessions};
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::layers::{Context, RequestContext};
 use crate::store::Entry;
 

@@ -10,6 +10,8 @@ use askama::Template;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 use model::Actor;
 
 use super::form::{Fields, Post};
@@ -18,8 +20,6 @@ use super::visitor::Visitor;
 use super::{ListQuery, state};
 use crate::app::App;
 use crate::endpoints::{members, tenants};
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 
 #[derive(Template)]
 #[template(path = "tenants.html")]

@@ -10,6 +10,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 
 use super::form::{Fields, Post};
 use super::shell::{Section, Shell, page, refusal};
@@ -18,8 +20,6 @@ use super::workspaces::Names;
 use super::{ListQuery, state};
 use crate::app::App;
 use crate::endpoints::tokens;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 
 #[derive(Template)]
 #[template(path = "tokens.html")]

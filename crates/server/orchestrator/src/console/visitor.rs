@@ -7,13 +7,13 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use base::Failure;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::cookies::Cookie;
 use super::next::Next;
 use crate::app::App;
 use crate::auth::{Caller, Who};
-use crate::failure::Failure;
 use crate::layers::RequestContext;
 
 /// Somebody with a session.

@@ -11,6 +11,8 @@ use askama::Template;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use base::Failure;
+use base::extract::{Named, Parameters};
 use model::{Handle, WorkspaceName};
 
 use super::form::{Fields, Post};
@@ -20,8 +22,6 @@ use super::{ListQuery, state};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::endpoints::{grants, workspaces};
-use crate::extract::{Named, Parameters};
-use crate::failure::Failure;
 
 #[derive(Template)]
 #[template(path = "workspaces.html")]

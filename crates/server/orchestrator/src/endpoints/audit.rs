@@ -3,12 +3,12 @@
 use api::{AuditQuery, AuditRow, Page, PageToken, TenantId};
 use axum::Json;
 use axum::extract::State;
+use base::Failure;
+use base::extract::Parameters;
 use uuid::Uuid;
 
 use super::{Answer, Shared};
 use crate::auth::Caller;
-use crate::extract::Parameters;
-use crate::failure::Failure;
 
 /// The audit: who did what, and who was refused what; oldest first.
 ///

@@ -3,13 +3,13 @@
 use api::{Bootstrap, Scope, SessionToken};
 use axum::Json;
 use axum::extract::State;
+use base::Failure;
+use base::extract::Body;
 use model::Actor;
 
 use super::{Answer, Shared};
 use crate::auth::hash;
 use crate::document::refusals;
-use crate::extract::Body;
-use crate::failure::Failure;
 use crate::layers::Context;
 use crate::store::Entry;
 

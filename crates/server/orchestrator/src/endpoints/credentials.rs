@@ -8,13 +8,13 @@ use api::{
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::{Caller, Who, only_webhooks};
 use crate::document::refusals;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::provision::Request;
 use crate::store::{Back, CredentialRow, KeysOf, Part};
 

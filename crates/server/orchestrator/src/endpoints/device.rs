@@ -10,14 +10,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use base::Failure;
+use base::extract::{Body, Form, Named};
 use secrecy::ExposeSecret;
 
 use super::{Answer, Shared};
 use crate::app::App;
 use crate::auth::{Caller, hash};
 use crate::document::refusals;
-use crate::extract::{Body, Form, Named};
-use crate::failure::Failure;
 use crate::layers::RequestId;
 use crate::store::{DeviceRequest, DeviceState, Entry, NewDevice, StoreError};
 

@@ -4,13 +4,13 @@ use api::{CreateGrant, Grant, GrantId, Page, PageQuery, Workspace, WorkspaceId};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::document::refusals;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::store::{KeysOf, NewGrant, Part, StoreError};
 
 /// Lets another tenant mount a workspace.

@@ -1,8 +1,8 @@
 //! `GET /healthz`, `GET /readyz`.
 
 use super::Shared;
-use crate::failure::Failure;
 use axum::extract::State;
+use base::Failure;
 
 /// Whether the process answers.
 #[utoipa::path(

@@ -4,13 +4,13 @@ use api::{AddMember, Member, Page, PageQuery, PageToken, TenantId};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 use model::Actor;
 
 use super::{Answer, Shared};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::store::Part;
 
 /// Makes somebody a member, or changes their role.

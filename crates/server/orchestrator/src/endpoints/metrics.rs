@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use base::Failure;
 use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
@@ -13,7 +14,6 @@ use super::Shared;
 use super::mounts::silent_since;
 use crate::app::App;
 use crate::auth::{Bearer, Caller, hash};
-use crate::failure::Failure;
 use crate::layers::{Context, RequestContext};
 
 /// What the server counts of itself, for Prometheus.

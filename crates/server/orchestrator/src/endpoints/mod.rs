@@ -26,10 +26,10 @@ use std::sync::Arc;
 use api::{Page, PageQuery, PageToken};
 use axum::Json;
 use axum::extract::State;
+use base::Failure;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::failure::Failure;
 
 /// What every endpoint shares.
 type Shared = State<Arc<App>>;

@@ -3,11 +3,11 @@
 use api::MountInfo;
 use axum::Json;
 use axum::extract::State;
+use base::Failure;
 
 use super::{Answer, Shared};
 use crate::auth::Caller;
 use crate::document::refusals;
-use crate::failure::Failure;
 
 /// The bucket of the caller's tenant.
 ///

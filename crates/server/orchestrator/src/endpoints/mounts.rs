@@ -7,14 +7,14 @@ use api::{LiveMount, MountId, Page, PageQuery, ReportMount, Timestamp, Workspace
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 
 use super::workspaces::visible_by_id;
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::{Caller, Who};
 use crate::document::refusals;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::store::{MountsOf, NewReport, Part};
 
 /// What an `int64` has room for, which the document says that counts are.

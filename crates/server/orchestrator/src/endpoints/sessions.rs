@@ -4,12 +4,12 @@ use api::{Identity, SessionToken, Whoami};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::Failure;
 
 use super::Shared;
 use crate::app::App;
 use crate::auth::{Caller, Who};
 use crate::document::refusals;
-use crate::failure::Failure;
 use crate::store::NewSession;
 
 /// Whom the token stands for.

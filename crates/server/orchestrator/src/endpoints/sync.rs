@@ -3,12 +3,12 @@
 use api::{Announced, Announcement, Change, Changes, Event, Mode, Source};
 use axum::Json;
 use axum::extract::State;
+use base::Failure;
+use base::extract::Body;
 
 use super::{Answer, Shared};
 use crate::auth::Caller;
 use crate::document::refusals;
-use crate::extract::Body;
-use crate::failure::Failure;
 
 /// A mount says what it has put into the bucket, or deleted.
 ///

@@ -7,6 +7,8 @@ use api::{
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 use model::Actor;
 use std::time::Duration;
 
@@ -14,8 +16,6 @@ use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::document::refusals;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::store::{NewMember, NewTenant, Part, StoreError};
 
 /// When the background work takes over a tenant whose request was cut off.

@@ -6,13 +6,13 @@ use api::{CreateTicket, IssuedTicket, Page, PageQuery, Ticket, TicketId};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::document::refusals;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::store::{Back, KeysOf, NewTicket, Part};
 
 /// What is meant for a moment is not for months.

@@ -6,14 +6,14 @@ use api::{
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::{Caller, SERVICE_PREFIX, hash};
 use crate::document::refusals;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::store::{Back, KeysOf, NewServiceToken, Part};
 
 /// Makes a service token; it is in this answer only.

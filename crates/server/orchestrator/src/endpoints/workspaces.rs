@@ -8,14 +8,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use base::Failure;
+use base::extract::{Body, Named, Parameters};
 use model::{Handle, WorkspaceName};
 
 use super::{Answer, Shared, page};
 use crate::app::App;
 use crate::auth::{Caller, Who, only_webhooks};
 use crate::document::refusals;
-use crate::extract::{Body, Named, Parameters};
-use crate::failure::Failure;
 use crate::store::{NewWorkspace, Part, StoreError};
 
 /// `/workspaces/…/events` and `/workspaces/…/mounts` are other endpoints.

@@ -10,12 +10,12 @@ use api::{
     BucketName, CredentialId, CredentialState, Deletion, Description, ErrorCode, GrantId, Mode,
     Prefix, TenantId, Timestamp, WorkspaceId,
 };
+use base::Failure;
 use provider::{Error, Issuing, NewKey};
 use uuid::Uuid;
 
-use super::{Call, after_failure, in_short, supply};
+use super::{Call, after_failure, in_short, refusal, supply};
 use crate::app::App;
-use crate::failure::Failure;
 use crate::metrics::Key;
 use crate::store::{CredentialRow, Entry, KeysOf, NewCredential, Result as StoreResult};
 
@@ -63,9 +63,9 @@ impl App {
         let supply = self.supply()?;
         let id = CredentialId::from(self.new_id());
         let (bucket, prefix) = (&request.bucket, &request.prefix);
-        let grant = supply::grant(id.uuid(), bucket, prefix, request.mode)?;
+        let grant = supply::grant(id.uuid(), bucket, prefix, request.mode).map_err(refusal)?;
         // What this store cannot do is said before there is a row.
-        let issuing = Issuing::begin(&*supply.provider, &grant, None)?;
+        let issuing = Issuing::begin(&*supply.provider, &grant, None).map_err(refusal)?;
         let due_at = self.new_key_due(entry.at, request.expires_at);
         let tenant = request.tenant;
         let new = pending(id, request, &entry);
@@ -101,7 +101,9 @@ impl App {
         entry: &Entry,
     ) -> Result<NewKey, Failure> {
         while issuing.next_step().is_some() {
-            self.in_time(Call::IssueKey, issuing.advance()).await?;
+            self.in_time(Call::IssueKey, issuing.advance())
+                .await
+                .map_err(refusal)?;
             if issuing.next_step().is_some() {
                 let made = supply::to_row(issuing.handle())?;
                 self.store.keep_handle(id, &made).await?;

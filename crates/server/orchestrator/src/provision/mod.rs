@@ -20,10 +20,10 @@ pub use supply::Supply;
 use std::time::{Duration, Instant};
 
 use api::Timestamp;
+use base::Failure;
 use provider::{Error, Provider};
 
 use crate::app::App;
-use crate::failure::Failure;
 
 /// When a step that failed so often is tried again: 1 s, 2 s, 4 s … 5 minutes.
 pub(crate) fn after_failure(now: Timestamp, attempts: i64) -> Timestamp {
@@ -111,19 +111,21 @@ impl App {
 }
 
 /// What the caller is told; the log has the reason.
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        tracing::warn!(%error, "the provider of buckets and keys failed");
-        match error {
-            Error::Unsupported { .. } => Self::conflict(
-                "keys to this store are made elsewhere\nhint: ask the operator of this server for one",
-            ),
-            error if error.may_pass() => {
-                let text = "the provider of buckets and keys does not answer";
-                Self::unavailable_for(text, error.retry_after())
-            }
-            _ => Self::provider_failed(),
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "it is what map_err hands over"
+)]
+fn refusal(error: Error) -> Failure {
+    tracing::warn!(%error, "the provider of buckets and keys failed");
+    match &error {
+        Error::Unsupported { .. } => Failure::conflict(
+            "keys to this store are made elsewhere\nhint: ask the operator of this server for one",
+        ),
+        error if error.may_pass() => {
+            let text = "the provider of buckets and keys does not answer";
+            Failure::unavailable_for(text, error.retry_after())
         }
+        _ => Failure::provider_failed(),
     }
 }
 

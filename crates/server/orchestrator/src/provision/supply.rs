@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use api::{Endpoint, InvalidPlace, Region};
+use base::Failure;
 use provider::{Access, Grant, KeyHandle, Prefix, Provider, Scope};
 use uuid::Uuid;
-
-use crate::failure::Failure;
 
 /// A provider of buckets and keys, and its place in the words of the wire.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! Why the database did not do what was asked, by what the caller can do about it.
 
+use base::Failure;
+
 /// What went wrong in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -30,6 +32,22 @@ impl From<sqlx::Error> for StoreError {
                 Self::Unavailable(error.to_string())
             }
             _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Exists => Self::conflict("it exists already"),
+            StoreError::Unavailable(reason) => {
+                tracing::warn!(reason, "the database does not answer");
+                Self::unavailable("the database does not answer")
+            }
+            StoreError::Broken(reason) | StoreError::Open(reason) => {
+                tracing::error!(reason, "the database and the program do not agree");
+                Self::internal()
+            }
         }
     }
 }

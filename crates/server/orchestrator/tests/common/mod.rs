@@ -17,13 +17,11 @@ use artifacts_orchestrator as orchestrator;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use base::{Clock, Listener, ManualClock, SystemRandom};
 use orchestrator::provision::fake::Fake;
 use orchestrator::provision::{Supply, upkeep};
 use orchestrator::store::{Entry, PostgresStore, SqliteStore, Store};
-use orchestrator::{
-    App, Clock, IssuerConfig, Issuers, Listener, ManualClock, Parts, Settings, SigningKey,
-    SystemRandom,
-};
+use orchestrator::{App, IssuerConfig, Issuers, Parts, Settings, SigningKey};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -177,7 +175,7 @@ impl Lab {
         let listener = Listener::bind(address, None, false).await.unwrap();
         let url = format!("http://{}", listener.address());
         let stop = CancellationToken::new();
-        tokio::spawn(orchestrator::serve(listener, self.router.clone(), stop));
+        tokio::spawn(base::serve(listener, self.router.clone(), stop));
         url
     }
 

@@ -7,18 +7,16 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::store::StoreError;
-
 /// A refusal. Its message goes to the caller and never holds a secret; what an attacker
 /// could use goes to the log instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// What the caller can do about it.
-    pub(crate) code: ErrorCode,
+    pub code: ErrorCode,
     /// What happened.
-    pub(crate) message: String,
+    pub message: String,
     /// After how many seconds it is worth trying again.
-    pub(crate) retry_after: Option<u64>,
+    pub retry_after: Option<u64>,
 }
 
 impl Failure {
@@ -31,37 +29,37 @@ impl Failure {
     }
 
     /// There is no token, or it does not count.
-    pub(crate) fn unauthenticated(message: impl Into<String>) -> Self {
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Unauthenticated, message)
     }
 
     /// It is not the caller's to have.
-    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+    pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Forbidden, message)
     }
 
     /// There is no such thing, or the caller may not know of it: the same answer for both.
-    pub(crate) fn not_found(what: &str) -> Self {
+    pub fn not_found(what: &str) -> Self {
         Self::new(ErrorCode::NotFound, format!("there is no such {what}"))
     }
 
     /// It exists already, or its state does not allow this.
-    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+    pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Conflict, message)
     }
 
     /// The request breaks a rule.
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+    pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Invalid, message)
     }
 
     /// Any other.
-    pub(crate) fn other(code: ErrorCode, message: impl Into<String>) -> Self {
+    pub fn other(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(code, message)
     }
 
     /// Too many requests.
-    pub(crate) fn rate_limited(seconds: u64) -> Self {
+    pub fn rate_limited(seconds: u64) -> Self {
         let text = format!("too many requests\nhint: try again in {seconds} s");
         Self {
             retry_after: Some(seconds.max(1)),
@@ -70,7 +68,7 @@ impl Failure {
     }
 
     /// Something does not answer right now.
-    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+    pub fn unavailable(message: impl Into<String>) -> Self {
         Self {
             retry_after: Some(5),
             ..Self::new(ErrorCode::Unavailable, message)
@@ -78,7 +76,7 @@ impl Failure {
     }
 
     /// The same, by something that may have said for how long.
-    pub(crate) fn unavailable_for(message: &str, wait: Option<Duration>) -> Self {
+    pub fn unavailable_for(message: &str, wait: Option<Duration>) -> Self {
         let failure = Self::unavailable(message);
         Self {
             retry_after: wait
@@ -89,35 +87,20 @@ impl Failure {
     }
 
     /// The provider will not do it.
-    pub(crate) fn provider_failed() -> Self {
+    pub fn provider_failed() -> Self {
         let text = "the provider of buckets and keys refused\nhint: ask the operator of this server: its log has the reason";
         Self::new(ErrorCode::ProviderFailed, text)
     }
 
     /// A fault of the server's own.
-    pub(crate) fn internal() -> Self {
+    pub fn internal() -> Self {
         let text = "the server failed\nhint: give its operator the number in x-request-id";
         Self::new(ErrorCode::Internal, text)
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
+    /// The HTTP status of its code.
+    pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Exists => Self::conflict("it exists already"),
-            StoreError::Unavailable(reason) => {
-                tracing::warn!(reason, "the database does not answer");
-                Self::unavailable("the database does not answer")
-            }
-            StoreError::Broken(reason) | StoreError::Open(reason) => {
-                tracing::error!(reason, "the database and the program do not agree");
-                Self::internal()
-            }
-        }
     }
 }
 

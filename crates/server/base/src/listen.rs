@@ -2,23 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::clock::SystemClock;
+use crate::layers::PATIENCE;
+use crate::peer::Connection;
+use crate::tls::{Acceptor, Tls, TlsError};
 
 /// A client has this long for the head of a request, or for TLS's handshake.
 const HEAD: Duration = Duration::from_secs(10);
@@ -30,16 +34,7 @@ const SILENCE_MILLIS: u32 = 30_000;
 const CONNECTIONS: usize = 10_000;
 
 /// Requests under way get this long when the server stops: as long as a request may take.
-const GRACE: Duration = crate::layers::PATIENCE;
-
-/// A certificate and its key, as PEM files.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// The chain, the server's own first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
+const GRACE: Duration = PATIENCE;
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -59,21 +54,16 @@ pub enum ListenError {
         /// The system's words.
         source: io::Error,
     },
-    /// The certificate or its key cannot be used.
-    #[error("{} cannot be used for TLS: {reason}", path.display())]
-    Tls {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// An open port.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Listener {
@@ -90,7 +80,7 @@ impl Listener {
         if !address.ip().is_loopback() && tls.is_none() && !allow_remote {
             return Err(ListenError::Remote(address));
         }
-        let tls = tls.map(acceptor).transpose()?;
+        let tls = tls.map(Acceptor::new).transpose()?.map(Arc::new);
         let wrong = |source| ListenError::Bind { address, source };
         let socket = TcpListener::bind(address).await.map_err(wrong)?;
         let address = socket.local_addr().map_err(wrong)?;
@@ -122,12 +112,12 @@ pub async fn serve(listener: Listener, router: Router, stop: CancellationToken) 
             () = stop.cancelled() => break,
             accepted = accept(&socket, &room) => accepted,
         };
-        let Some((stream, place)) = accepted else {
+        let Some((stream, address, place)) = accepted else {
             continue;
         };
         let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
         connections.spawn(async move {
-            greet(stream, tls, router, stop).await;
+            greet(stream, address, tls, router, stop).await;
             drop(place);
         });
     }
@@ -144,10 +134,10 @@ pub async fn serve(listener: Listener, router: Router, stop: CancellationToken) 
 async fn accept(
     socket: &TcpListener,
     room: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(room).acquire_owned().await.ok()?;
     match socket.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, address)) => Some((stream, address, place)),
         Err(error) => {
             tracing::warn!(%error, "a connection was not accepted");
             // Most likely out of file descriptors: let some close.
@@ -159,7 +149,8 @@ async fn accept(
 
 async fn greet(
     stream: TcpStream,
-    tls: Option<TlsAcceptor>,
+    address: SocketAddr,
+    tls: Option<Arc<Acceptor>>,
     router: Router,
     stop: CancellationToken,
 ) {
@@ -168,22 +159,36 @@ async fn greet(
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENCE_MILLIS);
     let Some(tls) = tls else {
-        return converse(stream, router, stop).await;
+        return converse(stream, Connection::plain(address), router, stop).await;
     };
-    match tokio::time::timeout(HEAD, tls.accept(stream)).await {
-        Ok(Ok(stream)) => converse(stream, router, stop).await,
+    match tokio::time::timeout(HEAD, tls.current().accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let peer = identify(&stream, address, &tls);
+            converse(stream, peer, router, stop).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "no TLS connection came about"),
         Err(_) => tracing::debug!("no TLS connection came about in time"),
     }
 }
 
-async fn converse<S>(stream: S, router: Router, stop: CancellationToken)
+fn identify(stream: &TlsStream<TcpStream>, address: SocketAddr, tls: &Acceptor) -> Connection {
+    let shown = stream.get_ref().1.peer_certificates();
+    match (shown.and_then(<[_]>::first), tls.trust_domain()) {
+        (Some(certificate), Some(domain)) => Connection::mutual(address, certificate, domain),
+        _ => Connection::plain(address),
+    }
+}
+
+async fn converse<S>(stream: S, peer: Connection, router: Router, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        peer.mark(&mut request, &SystemClock);
+        router.clone().oneshot(request)
+    });
     let connection = http.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -196,26 +201,4 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
-}
-
-fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ListenError> {
-    let wrong = |path: &Path, reason: String| ListenError::Tls {
-        path: path.to_owned(),
-        reason,
-    };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.certificate)
-        .map_err(|error| wrong(&tls.certificate, error.to_string()))?
-        .collect();
-    let chain = chain.map_err(|error| wrong(&tls.certificate, error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key);
-    let key = key.map_err(|error| wrong(&tls.key, error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(&tls.key, error.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| wrong(&tls.certificate, error.to_string()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -8,19 +8,19 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 
-use crate::failure::Failure;
+use crate::Failure;
 
 /// A JSON body.
-pub(crate) struct Body<T>(pub(crate) T);
+pub struct Body<T>(pub T);
 
 /// A body of `application/x-www-form-urlencoded`, as OAuth wants it.
-pub(crate) struct Form<T>(pub(crate) T);
+pub struct Form<T>(pub T);
 
 /// The query's parameters.
-pub(crate) struct Parameters<T>(pub(crate) T);
+pub struct Parameters<T>(pub T);
 
 /// What the path's placeholders hold. A thing of an impossible name is not there.
-pub(crate) struct Named<T>(pub(crate) T);
+pub struct Named<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Failure;
