@@ -282,6 +282,7 @@ impl From<Local> for Failure {
             | Local::MalformedConfig { .. }
             | Local::MalformedWorkspace { .. } => Code::FileMalformed,
             Local::InvalidValue { .. }
+            | Local::InvalidVariable { .. }
             | Local::InvalidEndpoint { .. }
             | Local::InvalidBucket(_)
             | Local::InvalidProfile(_)

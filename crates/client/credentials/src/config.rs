@@ -14,6 +14,7 @@ use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 use crate::keyring::{FileKeyring, Keyring, KeyringKind, MemoryKeyring, Passwords, SystemKeyring};
 use crate::{
     Endpoint, Error, Folder, Identity, IdentityName, KeyProfile, Lifetime, Paths, Privacy, Result,
+    VaultSettings,
 };
 
 /// What `config.toml` says.
@@ -23,6 +24,8 @@ pub struct Config {
     auth: Auth,
     #[serde(default)]
     orchestrator: OrchestratorSettings,
+    #[serde(default)]
+    vault: VaultSettings,
     #[serde(default)]
     profiles: BTreeMap<KeyProfile, ProfileSettings>,
     #[serde(skip)]
@@ -130,6 +133,11 @@ impl Config {
         self.orchestrator.url.as_ref()
     }
 
+    /// What is written about the vault.
+    pub fn vault(&self) -> &VaultSettings {
+        &self.vault
+    }
+
     /// What is written about a profile.
     pub fn profile(&self, name: &KeyProfile) -> ProfileSettings {
         self.profiles.get(name).cloned().unwrap_or_default()
@@ -178,6 +186,17 @@ impl Config {
         edit(paths, |document| {
             let settings = table(document.as_table_mut(), &["orchestrator"])?;
             put(settings, "url", url.as_str().into());
+            Some(())
+        })
+    }
+
+    /// Writes settings of the vault, each by its name in `[vault]`; the others stay.
+    pub fn set_vault(paths: &Paths, values: &[(&str, &str)]) -> Result<()> {
+        edit(paths, |document| {
+            let settings = table(document.as_table_mut(), &["vault"])?;
+            for (name, value) in values {
+                put(settings, name, (*value).into());
+            }
             Some(())
         })
     }
@@ -244,15 +263,7 @@ impl KeyringSettings {
         let Some(path) = &self.spec.path else {
             return Ok(paths.data().join("keyring"));
         };
-        if let Ok(rest) = path.strip_prefix("~") {
-            let home = etcetera::home_dir().map_err(|_| Error::NoHome)?;
-            return Ok(home.join(rest));
-        }
-        if path.is_absolute() {
-            return Ok(path.clone());
-        }
-        let what = "is neither absolute nor begins with ~/";
-        Err(Error::invalid("auth.keyring.spec.path", what))
+        expand_home(path, "auth.keyring.spec.path")
     }
 
     /// The variable that has the file keyring's password.
@@ -260,6 +271,22 @@ impl KeyringSettings {
         let own = self.spec.password_env.as_deref();
         own.unwrap_or(PASSWORD_VARIABLE)
     }
+}
+
+/// A path of the user's: absolute, or with `~/` for the home folder. `name` is what the error
+/// calls it.
+pub fn expand_home(path: &Path, name: &'static str) -> Result<PathBuf> {
+    if let Ok(rest) = path.strip_prefix("~") {
+        let home = etcetera::home_dir().map_err(|_| Error::NoHome)?;
+        return Ok(home.join(rest));
+    }
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    Err(Error::invalid(
+        name,
+        "is neither absolute nor begins with ~/",
+    ))
 }
 
 fn read(path: &Path) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
@@ -321,7 +348,7 @@ fn unknown(file: &toml::Table) -> Vec<String> {
         let strange = at.keys().filter(|key| !known.contains(&key.as_str()));
         found.extend(strange.map(|key| format!("{place}{key}")));
     };
-    look("", file, &["auth", "orchestrator", "profiles"]);
+    look("", file, &["auth", "orchestrator", "profiles", "vault"]);
     if let Some(orchestrator) = file.get("orchestrator").and_then(toml::Value::as_table) {
         look("orchestrator.", orchestrator, &["url"]);
     }

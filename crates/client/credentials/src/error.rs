@@ -104,6 +104,14 @@ pub enum Error {
         /// What is wrong, without the value.
         reason: &'static str,
     },
+    /// A variable's value that cannot be what it stands for.
+    #[error("{name}: {reason}")]
+    InvalidVariable {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A name that cannot be a profile's.
     #[error(
         "{0:?} is not a valid profile: use 1 to 63 letters, digits, '.', '-' or '_', beginning with a letter or digit"
@@ -354,6 +362,7 @@ impl Error {
             Self::Io { .. }
             | Self::Stopped { .. }
             | Self::InvalidValue { .. }
+            | Self::InvalidVariable { .. }
             | Self::InvalidProfile(_)
             | Self::InvalidIdentity(_)
             | Self::InvalidLifetime(_) => return None,

@@ -31,11 +31,14 @@ mod paths;
 mod profile;
 mod steps;
 mod value;
+pub mod vault;
 mod workspaces;
 
 pub use address::{BucketName, Endpoint, Prefix};
 pub use chain::{Keys, Overview, Place, Source, Sourced, StorageKeys};
-pub use config::{Config, KeyringSettings, KeyringSpec, PASSWORD_VARIABLE, ProfileSettings};
+pub use config::{
+    Config, KeyringSettings, KeyringSpec, PASSWORD_VARIABLE, ProfileSettings, expand_home,
+};
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use folder::{Folder, Privacy};
@@ -47,4 +50,5 @@ pub use lock::Lock;
 pub use paths::{CREDENTIALS_FILE, Paths};
 pub use profile::KeyProfile;
 pub use value::FieldValue;
+pub use vault::{CredentialBackend, RegistrySettings, VaultSettings};
 pub use workspaces::{Backend, IssuedKey, Registration, WorkspaceConfig, Workspaces};

@@ -64,6 +64,32 @@ const SECTIONS: &[Section] = &[
             Key { name: "aws_profile", form: "a name", meaning: "The profile's keys are those of this profile of the AWS tools, whose files are only read.", otherwise: "storage keys of its own" },
         ],
     },
+    Section {
+        heading: "vault",
+        about: "Where the vault of agents' keys is. Every value but the last four may come from a variable instead. A name that is not known is an error.",
+        keys: &[
+            Key { name: "broker", form: "`https://HOST`", meaning: "Logins and capabilities. Written by `artifacts vault login URL`.", otherwise: "must be given" },
+            Key { name: "worker", form: "`https://HOST`", meaning: "Stores and fetches for whoever shows a capability.", otherwise: "must be there for `http` and `sidecar`" },
+            Key { name: "signer", form: "`https://HOST`", meaning: "Derives keys for the backend `s3`.", otherwise: "must be there for `s3`" },
+            Key { name: "bucket", form: "a name", meaning: "The bucket, for the backend `s3`.", otherwise: "must be there for `s3`" },
+            Key { name: "endpoint", form: "`https://HOST`", meaning: "The bucket's store.", otherwise: "AWS" },
+            Key { name: "sts_endpoint", form: "`https://HOST`", meaning: "The store's STS.", otherwise: "`endpoint`" },
+            Key { name: "region", form: "text", meaning: "The store's region.", otherwise: "`us-east-1`" },
+            Key { name: "role_arn", form: "an ARN", meaning: "The role that a web identity assumes.", otherwise: "must be there for `s3`" },
+            Key { name: "ca_file", form: "a path, absolute or `~/…`", meaning: "Certificates (PEM) that are trusted for these servers instead of the machine's.", otherwise: "the machine's" },
+            Key { name: "credential_backend", form: "`\"s3\"`, `\"http\"`, `\"sidecar\"`", meaning: "The way to a secret. `--credential-backend` wins over it.", otherwise: "`sidecar` where a daemon is set up, else `s3`" },
+            Key { name: "allow", form: "a list of `\"01\"`, `\"02\"`", meaning: "Which envelopes of older programs are opened by the backend `s3`.", otherwise: "none" },
+            Key { name: "wallet", form: "`0x` and 40 digits of 0-9 and a-f", meaning: "The wallet of such envelopes.", otherwise: "they are not opened" },
+            Key { name: "registry", form: "a table, below", meaning: "Where devices and scopes are registered.", otherwise: "`artifacts scope` and `artifacts device` cannot be used" },
+        ],
+    },
+    Section {
+        heading: "vault.registry",
+        about: "With `kind = \"chain\"`: `rpc` (one or two addresses), `chain_id`, `device_registry`, `scope_contract`, `epoch_counter` and, where it is used, `credential_audit` (contracts' addresses). With `kind = \"documents\"`: `folder`.",
+        keys: &[
+            Key { name: "kind", form: "`\"chain\"`, `\"documents\"`", meaning: "Contracts on a chain, or documents that the operator signs.", otherwise: "must be there" },
+        ],
+    },
 ];
 
 const EXAMPLE: &str = r#"[auth.keyring]
@@ -78,6 +104,10 @@ session_length = "8h"
 [profiles.server.keyring]
 type = "file"
 spec = { path = "~/keys", password_env = "VAULT_PASSWORD", unlock_for = "12h" }
+
+[vault]
+broker = "https://broker.example.com"
+worker = "https://worker.example.com"
 
 # The keys of ada's session: --profile work
 [profiles.work]
