@@ -221,6 +221,13 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     (again == text).then_some(bytes)
 }
 
+/// A member that may be absent and may not be null.
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// A value that is read from a JSON object only: derived readers of structs take an array of
 /// their members in order, too.
 #[derive(Serialize)]

@@ -1,5 +1,7 @@
 //! What is sealed opens, and what is signed verifies.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use artifacts_vault::{
     self as vault, Cap, DeviceKey, Kek, MasterSecret, Op, Place, ProofFor, ReplayCache, Session,
     SignEs256, VerifyKeys, WebIdentity, derive_cred_kek, legacy,

@@ -129,9 +129,17 @@ struct Claims {
     operator: Actor,
     op: String,
     data_class: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "jws::present"
+    )]
     service: Option<ServiceName>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "jws::present"
+    )]
     target: Option<Actor>,
     epoch: u32,
     iat: i64,

@@ -47,7 +47,11 @@ struct Claims {
     htu: String,
     iat: i64,
     jti: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "jws::present"
+    )]
     ath: Option<String>,
     bdh: String,
 }

@@ -51,7 +51,11 @@ struct Claims {
     iat: i64,
     exp: i64,
     jti: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "jws::present"
+    )]
     device: Option<DeviceId>,
 }
 
