@@ -4,6 +4,8 @@
 //! broker's included. Two readers answer alike: one asks contracts on a chain, one reads documents
 //! that operators have signed. What cannot be asked is [`Unavailable`], never "yes".
 
+mod address;
+pub mod documents;
 mod port;
 
 pub use port::{Answers, Device, Question, Registry, Roles, Scope, Unavailable};

@@ -114,6 +114,14 @@ pub struct Scope {
     pub read_only: bool,
 }
 
+impl Scope {
+    /// What nobody has allowed.
+    pub const NONE: Self = Self {
+        in_scope: false,
+        read_only: false,
+    };
+}
+
 /// The registry did not answer, or not in a way that can be believed. The text is for the
 /// operator's log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
