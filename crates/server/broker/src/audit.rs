@@ -1,0 +1,117 @@
+//! What the audit is told: who was given what, and who was refused. Never a token, a code, a
+//! proof or a key.
+
+use api::Timestamp;
+use async_trait::async_trait;
+use axum::http::StatusCode;
+use model::{Actor, DeviceId, ServiceName};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::caller::Caller;
+use crate::refusal::Refusal;
+
+/// Keeps the records of what happened.
+#[async_trait]
+pub trait Audit: Send + Sync {
+    /// Keeps one record. It counts as written once this returns.
+    ///
+    /// # Errors
+    /// Why it could not be written: then nothing is handed out.
+    async fn write(&self, record: &Record) -> Result<(), String>;
+}
+
+/// One thing that was done or refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// When.
+    pub at: Timestamp,
+    /// What: `cap.fetch`, `session.exchange`, `pairing.approve` …
+    pub action: String,
+    /// `done`, or why not.
+    pub outcome: &'static str,
+    /// Whose actor it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Actor>,
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// By which device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
+    /// For which service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// Concerning whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Actor>,
+    /// The number of the token that was handed out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// What else is to be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Record {
+    /// Of what nothing is known yet.
+    pub(crate) fn of(app: &App, action: impl Into<String>) -> Self {
+        Self {
+            at: app.clock.now(),
+            action: action.into(),
+            outcome: "done",
+            operator: None,
+            actor: None,
+            device: None,
+            service: None,
+            target: None,
+            token: None,
+            note: None,
+        }
+    }
+
+    /// Of what a caller wants.
+    pub(crate) fn by(app: &App, action: impl Into<String>, caller: &Caller) -> Self {
+        Self {
+            operator: Some(caller.session.operator.clone()),
+            actor: Some(caller.session.sub.clone()),
+            device: caller.session.device,
+            ..Self::of(app, action)
+        }
+    }
+
+    /// The same, with a word.
+    pub(crate) fn saying(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+}
+
+impl App {
+    /// Writes what is about to be done.
+    pub(crate) async fn record(&self, record: &Record) -> Result<(), Refusal> {
+        let written = self.audit.write(record).await;
+        written.map_err(|error| {
+            tracing::error!(error, "the audit cannot be written");
+            Refusal::Reason(api::vault::Reason::AuditUnavailable)
+        })
+    }
+
+    /// Writes that something was refused, and gives the refusal on. Those who are known to nobody
+    /// are counted: whoever sends many fills the log, not the audit.
+    pub(crate) async fn refused(&self, mut record: Record, refusal: Refusal) -> Refusal {
+        record.outcome = refusal.word();
+        record.at = self.clock.now();
+        let worth = match (&record.actor, &refusal) {
+            (_, Refusal::Plain(failure)) if failure.status() == StatusCode::TOO_MANY_REQUESTS => {
+                false
+            }
+            (Some(actor), _) => self.limits.refusals.check(actor).is_ok(),
+            (None, _) => self.limits.nobodys.check().is_ok(),
+        };
+        if worth && let Err(error) = self.audit.write(&record).await {
+            tracing::error!(error, "a refusal is not in the audit");
+        }
+        refusal
+    }
+}
