@@ -5,9 +5,10 @@
 //! their 64 characters and `lp(x)` is the length of `x` in two bytes, big-endian, and then `x`.
 //! `vectors/keks.json` has examples. The derivation is fixed; another one would get another salt.
 
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use model::Actor;
 use zeroize::Zeroizing;
+
+use crate::primitives::hkdf_sha256;
 
 const SALT: &[u8] = b"artifacts.kek.v2";
 const PURPOSE: &[u8] = b"artifacts.cred";
@@ -49,11 +50,7 @@ pub fn derive_cred_kek(secret: &MasterSecret, operator: &Actor, actor: &Actor) -
     push_prefixed(&mut info, operator.as_str());
     push_prefixed(&mut info, actor.as_str());
     let mut key = Zeroizing::new([0; 32]);
-    let parts = [info.as_slice()];
-    Salt::new(HKDF_SHA256, SALT)
-        .extract(secret.expose())
-        .expand(&parts, Length(32))
-        .and_then(|okm| okm.fill(key.as_mut_slice()))
+    hkdf_sha256(SALT, secret.expose(), &[&info], key.as_mut_slice())
         .expect("HKDF-SHA256 gives up to 8,160 bytes");
     Kek(key)
 }
@@ -65,13 +62,4 @@ pub(crate) fn push_prefixed(bytes: &mut Vec<u8>, text: &str) {
     let length = u16::try_from(text.len()).expect("names of actors and services are short");
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(text.as_bytes());
-}
-
-/// How many bytes HKDF is to give.
-pub(crate) struct Length(pub(crate) usize);
-
-impl KeyType for Length {
-    fn len(&self) -> usize {
-        self.0
-    }
 }

@@ -249,6 +249,7 @@ struct SetJwk {
     #[serde(rename = "use")]
     usage: Option<String>,
     alg: Option<String>,
+    key_ops: Option<Vec<String>>,
     d: Option<serde::de::IgnoredAny>,
 }
 
@@ -325,7 +326,10 @@ impl SetJwk {
         if self.kty != "EC" || self.crv.as_deref() != Some("P-256") {
             return Ok(None);
         }
-        if other(&self.usage, "sig") || other(&self.alg, "ES256") {
+        let ops = self
+            .key_ops
+            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+        if !ops || other(&self.usage, "sig") || other(&self.alg, "ES256") {
             return Ok(None);
         }
         let (Some(x), Some(y)) = (self.x, self.y) else {

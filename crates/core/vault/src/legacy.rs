@@ -10,7 +10,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use model::{Actor, ServiceName};
 use sha2::{Digest, Sha256};
@@ -18,9 +17,9 @@ use zeroize::Zeroizing;
 
 use crate::envelope::{EnvelopeError, Plaintext};
 use crate::kek::Kek;
+use crate::primitives::{Cipher, NONCE, TAG};
 
-const TAG: usize = 16;
-const SMALLEST: usize = 1 + NONCE_LEN + TAG;
+const SMALLEST: usize = 1 + NONCE + TAG;
 
 /// The address of a wallet: `0x` and 40 hexadecimal digits in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -105,7 +104,7 @@ pub fn seal(
     service: &ServiceName,
     plaintext: &[u8],
 ) -> Result<Vec<u8>, EnvelopeError> {
-    let mut nonce = [0; NONCE_LEN];
+    let mut nonce = [0; NONCE];
     rand::fill(&mut nonce).map_err(|_| EnvelopeError::NoRandom)?;
     seal_with_nonce(kek, owner, service, plaintext, nonce)
 }
@@ -119,7 +118,7 @@ pub fn seal_with_nonce(
     owner: Owner<'_>,
     service: &ServiceName,
     plaintext: &[u8],
-    nonce: [u8; NONCE_LEN],
+    nonce: [u8; NONCE],
 ) -> Result<Vec<u8>, EnvelopeError> {
     if plaintext.len() > api::vault::LONGEST_PLAINTEXT {
         return Err(EnvelopeError::TooLong);
@@ -129,14 +128,9 @@ pub fn seal_with_nonce(
     envelope.extend_from_slice(&nonce);
     let start = envelope.len();
     envelope.extend_from_slice(plaintext);
-    let tag = cipher(kek)
-        .seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(owner.additional_data(service)),
-            &mut envelope[start..],
-        )
-        .expect("AES-GCM seals 64 KiB");
-    envelope.extend_from_slice(tag.as_ref());
+    let data = owner.additional_data(service);
+    let tag = Cipher::new(kek.expose()).seal(nonce, data.as_bytes(), &mut envelope[start..]);
+    envelope.extend_from_slice(&tag);
     Ok(envelope)
 }
 
@@ -159,27 +153,18 @@ pub fn open(
         return Err(EnvelopeError::Malformed);
     }
     let (nonce, sealed) = rest
-        .split_first_chunk::<NONCE_LEN>()
+        .split_first_chunk::<NONCE>()
         .ok_or(EnvelopeError::Malformed)?;
-    let (text, tag) = sealed.split_at(sealed.len() - TAG);
-    let mut plaintext = Zeroizing::new(vec![0; text.len()]);
-    cipher(kek)
-        .open_separate_gather(
-            Nonce::assume_unique_for_key(*nonce),
-            Aad::from(owner.additional_data(service)),
-            text,
-            tag,
-            &mut plaintext,
-        )
-        .map_err(|_| EnvelopeError::Invalid)?;
+    let mut plaintext = Zeroizing::new(vec![0; sealed.len() - TAG]);
+    let data = owner.additional_data(service);
+    let cipher = Cipher::new(kek.expose());
+    if !cipher.open(*nonce, data.as_bytes(), sealed, &mut plaintext) {
+        return Err(EnvelopeError::Invalid);
+    }
     Ok(Plaintext::new(plaintext))
 }
 
 /// Whether an older envelope has a possible length.
 pub(crate) fn is_whole(bytes: &[u8]) -> bool {
     (SMALLEST..=SMALLEST + api::vault::LONGEST_PLAINTEXT).contains(&bytes.len())
-}
-
-fn cipher(kek: &Kek) -> LessSafeKey {
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, kek.expose()).expect("the key has 32 bytes"))
 }

@@ -23,6 +23,7 @@ pub mod token;
 
 mod chunked;
 mod key;
+mod primitives;
 mod sha;
 
 pub use envelope::{

@@ -16,6 +16,8 @@ use super::proof::WINDOW;
 pub struct ReplayCache {
     capacity: usize,
     per_device: usize,
+    /// Proofs from before are not known here, so they count as seen.
+    knows_from: i64,
     seen: Mutex<Seen>,
 }
 
@@ -41,8 +43,17 @@ impl ReplayCache {
         Self {
             capacity,
             per_device: (capacity / 16).max(1),
+            knows_from: i64::MIN,
             seen: Mutex::default(),
         }
+    }
+
+    /// For a server that has just started: proofs made before `now` count as seen, because a
+    /// server before this one may have taken them.
+    #[must_use]
+    pub fn starting(mut self, now: i64) -> Self {
+        self.knows_from = now;
+        self
     }
 
     /// Whether the proof was used before, or cannot be remembered. It is remembered now.
@@ -50,19 +61,14 @@ impl ReplayCache {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.forget_ended(now);
         let end = proof.iat.saturating_add(WINDOW);
-        if end < seen.latest {
+        if end < seen.latest || proof.iat < self.knows_from {
             return true;
         }
         let number = number(proof);
         if seen.numbers.contains(&number) || !seen.has_room(self, &proof.device) {
             return true;
         }
-        seen.numbers.insert(number);
-        seen.by_end
-            .entry(end)
-            .or_default()
-            .push((proof.device, number));
-        *seen.of_device.entry(proof.device).or_default() += 1;
+        seen.remember(proof.device, number, end);
         false
     }
 }
@@ -73,6 +79,13 @@ impl Seen {
         self.numbers.len() < cache.capacity && of_device < cache.per_device
     }
 
+    fn remember(&mut self, device: DeviceId, number: [u8; 32], end: i64) {
+        self.numbers.insert(number);
+        let ending = self.by_end.entry(end).or_default();
+        ending.push((device, number));
+        *self.of_device.entry(device).or_default() += 1;
+    }
+
     fn forget_ended(&mut self, now: i64) {
         self.latest = self.latest.max(now);
         while let Some(entry) = self.by_end.first_entry() {
@@ -80,13 +93,17 @@ impl Seen {
                 break;
             }
             for (device, number) in entry.remove() {
-                self.numbers.remove(&number);
-                if let Some(count) = self.of_device.get_mut(&device) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.of_device.remove(&device);
-                    }
-                }
+                self.forget(device, number);
+            }
+        }
+    }
+
+    fn forget(&mut self, device: DeviceId, number: [u8; 32]) {
+        self.numbers.remove(&number);
+        if let Some(count) = self.of_device.get_mut(&device) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_device.remove(&device);
             }
         }
     }
@@ -97,4 +114,82 @@ fn number(proof: &Proof) -> [u8; 32] {
     hash.update(proof.device.as_bytes());
     hash.update(proof.jti.as_bytes());
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{DeviceKey, PublicKey, SignEs256};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn device() -> PublicKey {
+        DeviceKey::generate().unwrap().public_jwk().clone()
+    }
+
+    fn proof(key: &PublicKey, jti: &str, iat: i64) -> Proof {
+        Proof {
+            device: key.thumbprint(),
+            jti: jti.into(),
+            iat,
+            key: key.clone(),
+        }
+    }
+
+    #[test]
+    fn a_number_is_taken_once_by_each_device() {
+        let (cache, first, second) = (ReplayCache::default(), device(), device());
+        assert!(!cache.seen(&proof(&first, "a", NOW), NOW));
+        assert!(cache.seen(&proof(&first, "a", NOW), NOW));
+        // Not by another time either.
+        assert!(cache.seen(&proof(&first, "a", NOW + 1), NOW));
+        assert!(!cache.seen(&proof(&first, "b", NOW), NOW));
+        assert!(!cache.seen(&proof(&second, "a", NOW), NOW));
+    }
+
+    #[test]
+    fn a_number_is_known_for_as_long_as_its_proof_could_count() {
+        let (cache, key) = (ReplayCache::default(), device());
+        // From a clock that is a minute ahead: it counts for two minutes.
+        let early = proof(&key, "a", NOW + WINDOW);
+        assert!(!cache.seen(&early, NOW));
+        assert!(cache.seen(&early, NOW + 2 * WINDOW));
+        assert_eq!(cache.seen.lock().unwrap().numbers.len(), 1);
+        assert!(!cache.seen(&proof(&key, "b", NOW + 121), NOW + 121));
+        let seen = cache.seen.lock().unwrap();
+        assert_eq!((seen.numbers.len(), seen.by_end.len()), (1, 1));
+        assert_eq!(seen.of_device[&key.thumbprint()], 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_brings_no_proof_back() {
+        let (cache, key) = (ReplayCache::default(), device());
+        let old = proof(&key, "a", NOW);
+        assert!(!cache.seen(&old, NOW));
+        assert!(!cache.seen(&proof(&key, "b", NOW + 500), NOW + 500));
+        assert!(cache.seen(&old, NOW));
+    }
+
+    #[test]
+    fn a_full_cache_refuses_and_has_room_again_later() {
+        let cache = ReplayCache::new(32);
+        let devices: Vec<_> = (0..17).map(|_| device()).collect();
+        for key in &devices[..16] {
+            assert!(!cache.seen(&proof(key, "a", NOW), NOW));
+            assert!(!cache.seen(&proof(key, "b", NOW), NOW));
+            // Its sixteenth is full, and only its own.
+            assert!(cache.seen(&proof(key, "c", NOW), NOW));
+        }
+        assert!(cache.seen(&proof(&devices[16], "a", NOW), NOW));
+        let later = NOW + WINDOW + 1;
+        assert!(!cache.seen(&proof(&devices[16], "a", later), later));
+        assert!(!cache.seen(&proof(&devices[0], "c", later), later));
+    }
+
+    #[test]
+    fn a_server_that_has_just_started_takes_no_proof_from_before() {
+        let (cache, key) = (ReplayCache::new(32).starting(NOW), device());
+        assert!(cache.seen(&proof(&key, "a", NOW - 1), NOW));
+        assert!(!cache.seen(&proof(&key, "a", NOW), NOW));
+    }
 }

@@ -7,19 +7,19 @@
 //! vectors and a second implementation cannot be compared byte by byte; it gives the plaintext in
 //! memory that is not wiped, and leaves there what it had opened before a later chunk failed; and
 //! it brings a second AES, a second SHA-2 and a second random generator into every program that
-//! has aws-lc's. Both pass the same Wycheproof file (`tests/wycheproof.rs`).
+//! has aws-lc's. Both pass the same Wycheproof file (`tests.rs` beside this).
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::hkdf::{HKDF_SHA512, Prk};
+#[cfg(test)]
+mod tests;
+
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::kek::{Kek, Length};
+use crate::kek::Kek;
+use crate::primitives::{Cipher, KEY, NONCE, TAG, hkdf_expand_sha512};
 
 pub(crate) const SALT: usize = 24;
 const COMMITMENT: usize = 32;
-const KEY: usize = 32;
-const TAG: usize = 16;
 const CHUNK: usize = 16 * 1024;
 const SEALED_CHUNK: usize = CHUNK + TAG;
 const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
@@ -57,10 +57,8 @@ pub(crate) fn seal(
     for (number, chunk) in chunks(plaintext).enumerate() {
         let start = out.len();
         out.extend_from_slice(chunk);
-        let tag = cipher
-            .seal_in_place_separate_tag(keys.nonce(number), Aad::empty(), &mut out[start..])
-            .expect("AES-GCM seals chunks of 16 KiB");
-        out.extend_from_slice(tag.as_ref());
+        let tag = cipher.seal(keys.nonce(number), b"", &mut out[start..]);
+        out.extend_from_slice(&tag);
     }
 }
 
@@ -86,11 +84,10 @@ pub(crate) fn open(
     let mut plaintext = Zeroizing::new(vec![0; opened_length(sealed.len())]);
     let mut rest = plaintext.as_mut_slice();
     for (number, chunk) in sealed.chunks(SEALED_CHUNK).enumerate() {
-        let (text, tag) = chunk.split_at(chunk.len() - TAG);
-        let (opened, after) = rest.split_at_mut(text.len());
-        cipher
-            .open_separate_gather(keys.nonce(number), Aad::empty(), text, tag, opened)
-            .map_err(|_| Refused::Chunk)?;
+        let (opened, after) = rest.split_at_mut(chunk.len() - TAG);
+        if !cipher.open(keys.nonce(number), b"", chunk, opened) {
+            return Err(Refused::Chunk);
+        }
         rest = after;
     }
     Ok(plaintext)
@@ -107,35 +104,32 @@ fn opened_length(sealed: usize) -> usize {
 }
 
 /// What a message is sealed with: the cipher's key, the base of its nonces, the commitment.
-struct Keys(Zeroizing<[u8; KEY + NONCE_LEN + COMMITMENT]>);
+struct Keys(Zeroizing<[u8; KEY + NONCE + COMMITMENT]>);
 
 impl Keys {
     fn derive(key: &Kek, salt: &[u8; SALT], context: &[u8]) -> Self {
-        let mut keys = Zeroizing::new([0; KEY + NONCE_LEN + COMMITMENT]);
+        let mut keys = Zeroizing::new([0; KEY + NONCE + COMMITMENT]);
         let info = [LABEL, salt.as_slice(), context];
-        Prk::new_less_safe(HKDF_SHA512, key.expose())
-            .expand(&info, Length(keys.len()))
-            .and_then(|okm| okm.fill(keys.as_mut_slice()))
+        hkdf_expand_sha512(key.expose(), &info, keys.as_mut_slice())
             .expect("HKDF-SHA512 gives up to 16,320 bytes");
         Self(keys)
     }
 
     fn commitment(&self) -> &[u8] {
-        &self.0[KEY + NONCE_LEN..]
+        &self.0[KEY + NONCE..]
     }
 
-    fn cipher(&self) -> LessSafeKey {
-        let key = UnboundKey::new(&AES_256_GCM, &self.0[..KEY]).expect("the key has 32 bytes");
-        LessSafeKey::new(key)
+    fn cipher(&self) -> Cipher {
+        Cipher::new(self.0.first_chunk().expect("the key comes first"))
     }
 
     /// The base, with the chunk's number in its last bytes.
-    fn nonce(&self, number: usize) -> Nonce {
-        let mut nonce = [0; NONCE_LEN];
-        nonce.copy_from_slice(&self.0[KEY..KEY + NONCE_LEN]);
+    fn nonce(&self, number: usize) -> [u8; NONCE] {
+        let mut nonce = [0; NONCE];
+        nonce.copy_from_slice(&self.0[KEY..KEY + NONCE]);
         for (byte, counter) in nonce[4..].iter_mut().zip((number as u64).to_be_bytes()) {
             *byte ^= counter;
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 }

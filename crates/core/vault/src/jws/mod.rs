@@ -6,6 +6,9 @@
 //! ES256 and `typ` exactly the type that the caller expects, so that no token of another kind is
 //! taken for it.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -195,22 +198,25 @@ impl<'a> Parts<'a> {
     }
 
     fn header<T: DeserializeOwned>(&self) -> Result<T, JwsError> {
-        object(self.header)
+        object(&decode(self.header).ok_or(JwsError::Form)?)
     }
 
     /// Claims are read only once the signature has been verified.
     fn verified<T: DeserializeOwned>(&self, key: &PublicKey) -> Result<T, JwsError> {
+        object(&self.payload(key)?)
+    }
+
+    fn payload(&self, key: &PublicKey) -> Result<Vec<u8>, JwsError> {
         let signature = decode(self.signature).ok_or(JwsError::Form)?;
         if !key.verifies(self.signed.as_bytes(), &signature) {
             return Err(JwsError::Signature);
         }
-        object(self.claims)
+        decode(self.claims).ok_or(JwsError::Form)
     }
 }
 
-fn object<T: DeserializeOwned>(part: &str) -> Result<T, JwsError> {
-    let json = decode(part).ok_or(JwsError::Form)?;
-    let Object(value) = serde_json::from_slice(&json).map_err(|_| JwsError::Form)?;
+fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, JwsError> {
+    let Object(value) = serde_json::from_slice(json).map_err(|_| JwsError::Form)?;
     Ok(value)
 }
 
