@@ -178,9 +178,7 @@ impl Authority {
         params.extended_key_usages = usages(order);
         let key = new_key()?;
         let pair = key_pair(&key).ok_or_else(|| failed("the new key cannot be used"))?;
-        let certificate = params
-            .signed_by(&pair, &self.issuer)
-            .map_err(|error| failed(error))?;
+        let certificate = params.signed_by(&pair, &self.issuer).map_err(failed)?;
         Ok(Issued {
             certificate: certificate.pem(),
             key,
@@ -240,10 +238,7 @@ fn make(
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.subject_alt_names = vec![SanType::URI(text(format!("spiffe://{trust_domain}"))?)];
-    let pem = params
-        .self_signed(&pair)
-        .map_err(|error| failed(error))?
-        .pem();
+    let pem = params.self_signed(&pair).map_err(failed)?.pem();
     key_file::write_once(certificate, pem.as_bytes(), 0o644).map_err(wrong(certificate))
 }
 
@@ -257,7 +252,7 @@ fn params(name: &str, now: Timestamp, ends: Timestamp) -> Result<CertificatePara
 }
 
 fn moment(at: Timestamp) -> Result<OffsetDateTime, CaError> {
-    OffsetDateTime::from_unix_timestamp(at.seconds()).map_err(|error| failed(error))
+    OffsetDateTime::from_unix_timestamp(at.seconds()).map_err(failed)
 }
 
 fn domain_of(certificate: &X509Certificate<'_>) -> Option<TrustDomain> {
@@ -279,7 +274,7 @@ fn text(text: String) -> Result<Ia5String, CaError> {
 }
 
 fn new_key() -> Result<Pkcs8, CaError> {
-    key_file::generate().map_err(|error| failed(error))
+    key_file::generate().map_err(failed)
 }
 
 fn key_pair(der: &Pkcs8) -> Option<KeyPair> {

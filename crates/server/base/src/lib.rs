@@ -5,8 +5,10 @@
 //! ([`peer::only`]). It calls another role with the client of [`mutual`], which trusts one
 //! authority and expects one role. [`ca`] is that authority for those who have none of their
 //! own. Refusals are a [`Failure`]; bodies are read by [`extract`]; [`layers`] hold time and
-//! size of every request, [`limits`] how many there may be. [`tokens`] are those of issuers that are configured.
+//! size of every request, [`limits`] how many there may be. [`audit`] is a file that says what was done and
+//! refused. [`tokens`] are those of issuers that are configured.
 
+pub mod audit;
 pub mod ca;
 mod clock;
 pub mod extract;
@@ -17,6 +19,7 @@ pub mod limits;
 mod listen;
 pub mod mutual;
 pub mod peer;
+pub mod published;
 mod random;
 pub mod reload;
 mod tls;

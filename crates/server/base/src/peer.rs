@@ -214,3 +214,44 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use api::Timestamp;
+    use axum::body::Body;
+
+    use super::*;
+    use crate::ManualClock;
+
+    #[test]
+    fn a_role_ends_with_its_certificate_on_a_connection_that_stays() {
+        let clock = ManualClock::at(Timestamp::from_micros(1_000_000));
+        let connection = Connection {
+            role: Some("worker".into()),
+            ends: 2,
+            ..Connection::plain("127.0.0.1:1".parse().unwrap())
+        };
+        let role = || {
+            let mut request = Request::new(Body::empty());
+            connection.mark(&mut request, &clock);
+            request.extensions().get::<PeerRole>().unwrap().0.clone()
+        };
+        assert_eq!(role().as_deref(), Some("worker"));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(role().as_deref(), Some("worker"));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(role(), None);
+    }
+
+    #[test]
+    fn what_could_be_taken_for_another_name_is_no_domain_and_no_role() {
+        for bad in ["", "Town", "a/b", "a b", "a:1", "ä"] {
+            assert_eq!(bad.parse::<TrustDomain>(), Err(InvalidTrustDomain), "{bad}");
+        }
+        for bad in ["", "Worker", "worker/x", "worker ", "a_b"] {
+            assert!(!is_role(bad), "{bad}");
+        }
+    }
+}
