@@ -1,0 +1,255 @@
+//! The broker's endpoints, one method each.
+
+use api::vault::{
+    CapAnswer, CapCredential, CapTeardown, DropEvent, MintWebIdentity, PairingAnswer,
+    PairingApproval, PairingPoll, PairingRequest, PendingPairing, RenewSession, WebIdentity,
+};
+use api::{Bootstrap, Secret, SessionToken};
+use model::{Actor, ServiceName};
+use reqwest::{Method, Response, StatusCode};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vault::{DeviceKey, Op};
+
+use crate::error::Result;
+use crate::login::Login;
+use crate::server::{Asked, Proven, Server};
+
+/// What a capability is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// To store a service's secret.
+    Store(ServiceName),
+    /// To fetch one.
+    Fetch(ServiceName),
+    /// To list their names.
+    List,
+    /// To delete all of an actor's.
+    Teardown {
+        /// The operator's own actor, or an agent's.
+        target: Actor,
+        /// The agent's label; none for the operator's own.
+        label: Option<String>,
+    },
+}
+
+impl Wanted {
+    /// The operation.
+    pub fn op(&self) -> Op {
+        match self {
+            Self::Store(_) => Op::Store,
+            Self::Fetch(_) => Op::Fetch,
+            Self::List => Op::List,
+            Self::Teardown { .. } => Op::Teardown,
+        }
+    }
+
+    /// The service, where it is about one.
+    pub fn service(&self) -> Option<&ServiceName> {
+        match self {
+            Self::Store(service) | Self::Fetch(service) => Some(service),
+            Self::List | Self::Teardown { .. } => None,
+        }
+    }
+}
+
+/// A broker. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker(Server);
+
+impl Broker {
+    /// At this server.
+    pub fn new(server: Server) -> Self {
+        Self(server)
+    }
+
+    /// Where it is.
+    pub fn server(&self) -> &Server {
+        &self.0
+    }
+
+    /// A capability, bound to the device whose key this is.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn cap(&self, login: &Login, key: &DeviceKey, wanted: &Wanted) -> Result<CapAnswer> {
+        let path = format!("/v1/cap/cred-{}", wanted.op().as_str());
+        let proven = Proven {
+            key,
+            token: Some(&login.token),
+        };
+        match wanted {
+            Wanted::Teardown { target, label } => {
+                let body = CapTeardown {
+                    target: target.clone(),
+                    label: label.clone(),
+                };
+                self.post(&path, Some(&login.token), Some(proven), &body)
+                    .await
+            }
+            other => {
+                let body = CapCredential {
+                    service: other.service().cloned(),
+                };
+                self.post(&path, Some(&login.token), Some(proven), &body)
+                    .await
+            }
+        }
+    }
+
+    /// A token for the store's STS, tagged with the session's actor.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn web_identity(&self, login: &Login) -> Result<WebIdentity> {
+        let body = MintWebIdentity {};
+        self.post("/v1/mint-oidc-jwt", Some(&login.token), None, &body)
+            .await
+    }
+
+    /// The stream of an operator's events, from after the event `last` on.
+    ///
+    /// # Errors
+    /// The broker's refusal, or it is away.
+    pub async fn events(&self, login: &Login, last: Option<&str>) -> Result<Response> {
+        let path = format!("/v1/sse/operator/{}", login.operator);
+        self.0.stream(&path, &login.token, last).await
+    }
+
+    /// Says what was revoked, so that daemons hear of it at once.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn tell_drop(&self, login: &Login, event: &DropEvent) -> Result<()> {
+        let asked = asked("/v1/drop", Some(&login.token), None, event);
+        self.0.ask_whole(asked).await.map(drop)
+    }
+}
+
+/// Logins.
+impl Broker {
+    /// The session of the first operator, for the one-time token.
+    ///
+    /// # Errors
+    /// The token does not count.
+    pub async fn bootstrap(&self, token: Secret) -> Result<SessionToken> {
+        self.post("/v1/bootstrap", None, None, &Bootstrap { token })
+            .await
+    }
+
+    /// A new session of the same identity, for a session that was given to a device.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn renew(&self, login: &Login, key: &DeviceKey) -> Result<SessionToken> {
+        let proven = Proven {
+            key,
+            token: Some(&login.token),
+        };
+        let body = RenewSession {};
+        self.post("/v1/session/renew", Some(&login.token), Some(proven), &body)
+            .await
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// The broker's refusal, or it is away.
+    pub async fn logout(&self, login: &Login) -> Result<()> {
+        let asked: Asked<'_, ()> = Asked {
+            method: Method::POST,
+            path: "/v1/session/end",
+            bearer: Some(&login.token),
+            proven: None,
+            body: None,
+        };
+        self.0.ask_whole(asked).await.map(drop)
+    }
+}
+
+/// Pairing an agent's machine.
+impl Broker {
+    /// An agent's device asks to belong to an operator.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn pair(&self, key: &DeviceKey, label: &str) -> Result<PairingAnswer> {
+        let body = PairingRequest {
+            label: label.to_owned(),
+        };
+        let proven = Proven { key, token: None };
+        self.post("/v1/pairing", None, Some(proven), &body).await
+    }
+
+    /// The agent's session, once the operator has approved; `None` before.
+    ///
+    /// # Errors
+    /// It was refused, or the code has ended.
+    pub async fn poll_pairing(
+        &self,
+        key: &DeviceKey,
+        pairing: &Secret,
+    ) -> Result<Option<SessionToken>> {
+        let body = PairingPoll {
+            pairing: SecretString::from(pairing.expose()).into(),
+        };
+        let proven = Proven { key, token: None };
+        let asked = asked("/v1/pairing/token", None, Some(proven), &body);
+        let (status, answer) = self.0.ask_whole(asked).await?;
+        match status {
+            StatusCode::ACCEPTED => Ok(None),
+            _ => self.0.parse(&answer).map(Some),
+        }
+    }
+
+    /// Which device asks under a code.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn pending(&self, login: &Login, code: &str) -> Result<PendingPairing> {
+        let asked: Asked<'_, ()> = Asked {
+            method: Method::GET,
+            path: &format!("/v1/pairing/{code}"),
+            bearer: Some(&login.token),
+            proven: None,
+            body: None,
+        };
+        self.0.ask(asked).await
+    }
+
+    /// Lets that device in, or not.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn decide(&self, login: &Login, code: &str, word: &PairingApproval) -> Result<()> {
+        let path = format!("/v1/pairing/{code}");
+        let asked = asked(&path, Some(&login.token), None, word);
+        self.0.ask_whole(asked).await.map(drop)
+    }
+
+    async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        bearer: Option<&Secret>,
+        proven: Option<Proven<'_>>,
+        body: &B,
+    ) -> Result<T> {
+        self.0.ask(asked(path, bearer, proven, body)).await
+    }
+}
+
+fn asked<'a, B>(
+    path: &'a str,
+    bearer: Option<&'a Secret>,
+    proven: Option<Proven<'a>>,
+    body: &'a B,
+) -> Asked<'a, B> {
+    Asked {
+        method: Method::POST,
+        path,
+        bearer,
+        proven,
+        body: Some(body),
+    }
+}
