@@ -10,7 +10,7 @@
 //! [`append`](AuditFile::append) returns; [`sync`](AuditFile::sync) puts it on the disk.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -151,16 +151,10 @@ impl AuditFile {
                 "a write before this one failed half-way",
             )));
         }
-        let mut line = serde_json::to_string(&Line { seq, record })
-            .map_err(|error| io(io::Error::other(error)))?;
-        if line.len() + TAIL > LONGEST_LINE {
-            return Err(AuditError::TooLong);
-        }
-        let hash = chained(&chain.hash, &line);
-        line.pop();
-        line.push_str(HASH_MEMBER);
-        line.push_str(&hex::encode(hash));
-        line.push_str("\"}\n");
+        let (line, hash) = line_of(seq, &chain.hash, record).map_err(|error| match error {
+            Unwritable::TooLong => AuditError::TooLong,
+            Unwritable::Form(error) => io(io::Error::other(error)),
+        })?;
         let at = chain.length;
         if let Err(source) = chain.file.write_all_at(line.as_bytes(), at) {
             chain.torn = chain.file.set_len(at).is_err();
@@ -189,6 +183,63 @@ impl AuditFile {
         let chain = self.file.lock();
         (chain.seq, hex::encode(chain.hash))
     }
+}
+
+/// An audit that goes out line by line, where there is no file that lasts: to what collects a
+/// program's output. Its chain begins anew with each process.
+pub struct AuditStream<W> {
+    chain: Mutex<(W, u64, [u8; 32])>,
+}
+
+impl<W: Write + Send> AuditStream<W> {
+    /// Into this.
+    pub fn new(writer: W) -> Self {
+        Self {
+            chain: Mutex::new((writer, 0, [0; 32])),
+        }
+    }
+
+    /// Writes a record: a struct of named members, none of them `seq` or `hash`.
+    ///
+    /// # Errors
+    /// It is not out, or perhaps not whole.
+    pub fn append(&self, record: &impl Serialize) -> io::Result<()> {
+        let mut chain = self.chain.lock();
+        let (writer, seq, hash) = &mut *chain;
+        let (line, next) = line_of(*seq + 1, hash, record).map_err(|error| match error {
+            Unwritable::TooLong => io::Error::other("the record is too long"),
+            Unwritable::Form(error) => io::Error::other(error),
+        })?;
+        writer.write_all(line.as_bytes())?;
+        writer.flush()?;
+        (*seq, *hash) = (*seq + 1, next);
+        Ok(())
+    }
+}
+
+/// Why a record is no line.
+enum Unwritable {
+    TooLong,
+    Form(serde_json::Error),
+}
+
+/// The line of a record with its hash, and the hash.
+fn line_of(
+    seq: u64,
+    before: &[u8; 32],
+    record: &impl Serialize,
+) -> Result<(String, [u8; 32]), Unwritable> {
+    let line = serde_json::to_string(&Line { seq, record });
+    let mut line = line.map_err(Unwritable::Form)?;
+    if line.len() + TAIL > LONGEST_LINE {
+        return Err(Unwritable::TooLong);
+    }
+    let hash = chained(before, &line);
+    line.pop();
+    line.push_str(HASH_MEMBER);
+    line.push_str(&hex::encode(hash));
+    line.push_str("\"}\n");
+    Ok((line, hash))
 }
 
 /// What following a chain found.
@@ -324,6 +375,21 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!((&first["seq"], &first["op"]), (&1.into(), &"derive".into()));
+    }
+
+    #[test]
+    fn a_stream_writes_the_lines_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("collected.jsonl");
+        let stream = AuditStream::new(File::create(&path).unwrap());
+        for n in 0..3 {
+            stream.append(&Record { op: "derive", n }).unwrap();
+        }
+        let verdict = verify(&path).unwrap();
+        assert!(
+            matches!(verdict, Verdict::Whole { records: 3, .. }),
+            "{verdict:?}"
+        );
     }
 
     #[test]

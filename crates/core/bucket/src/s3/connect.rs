@@ -37,6 +37,12 @@ impl Transport {
         Self(Arc::new(RwLock::new(Pool::new(config))))
     }
 
+    /// For a client of another of the store's services: the same trust, and connections of the
+    /// same kind.
+    pub fn http(&self) -> SharedHttpClient {
+        self.0.read().http.clone()
+    }
+
     fn pool(&self) -> Pool {
         self.0.read().clone()
     }

@@ -1,0 +1,195 @@
+//! Everything that requests share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Clock;
+use parking_lot::Mutex;
+use registry::Registry;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use vault::{Place, ReplayCache};
+
+use crate::checks::Verified;
+use crate::ports::{Audit, Buckets, CapKeys, Signer};
+use crate::recent::Recent;
+
+/// How the worker is set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The URL that clients call, without a path's end: what proofs are made for.
+    pub public_url: String,
+    /// The broker, as its capabilities name it.
+    pub issuer: String,
+    /// Proofs that were made before this second are refused, because a worker that was started
+    /// anew does not know which of them were used. `None` where each process lives for a few
+    /// requests, and would refuse the one that it was started for.
+    pub oldest_proof: Option<i64>,
+    /// How many proofs are remembered, for a minute each; one device has a sixteenth of it.
+    pub proofs: usize,
+    /// How many requests are carried out at once; others wait.
+    pub at_once: usize,
+    /// How long a request waits for its turn, or for room.
+    pub patience: Duration,
+    /// How many bytes the bodies of all requests may have that are here at once.
+    pub body_room: u32,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// What clients call has no scheme, or what proofs are not made for.
+    #[error(
+        "{0} is not a URL that clients can make proofs for\nhint: https://HOST[:PORT][/PATH], or http:// on this machine, without a query and without '/' at its end"
+    )]
+    PublicUrl(String),
+    /// Nothing would be let in.
+    #[error("{0} must be more than 0")]
+    Nothing(&'static str),
+}
+
+impl Settings {
+    /// With what suits a server on a small machine.
+    pub fn new(public_url: impl Into<String>, issuer: impl Into<String>) -> Self {
+        Self {
+            public_url: public_url.into(),
+            issuer: issuer.into(),
+            oldest_proof: None,
+            proofs: 1 << 19,
+            at_once: 64,
+            patience: Duration::from_secs(20),
+            body_room: 48 << 20,
+        }
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let url = &self.public_url;
+        let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
+        let odd = |rest: &str| {
+            rest.is_empty()
+                || rest.ends_with('/')
+                || rest.contains(['?', '#', '@', ' '])
+                || rest.chars().any(char::is_control)
+        };
+        if rest.is_none_or(odd) {
+            return Err(SettingsError::PublicUrl(url.clone()));
+        }
+        for (what, number) in [
+            ("the number of requests at once", self.at_once),
+            ("the room for proofs", self.proofs),
+        ] {
+            if number == 0 {
+                return Err(SettingsError::Nothing(what));
+            }
+        }
+        if (self.body_room as usize) < crate::intake::LONGEST {
+            return Err(SettingsError::Nothing(
+                "the room for bodies, beyond the longest one,",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    /// How it is set.
+    pub settings: Settings,
+    /// Who may do what.
+    pub registry: Arc<dyn Registry>,
+    /// Derives keys.
+    pub signer: Arc<dyn Signer>,
+    /// Gives buckets.
+    pub buckets: Arc<dyn Buckets>,
+    /// Gives the broker's public keys.
+    pub cap_keys: Arc<dyn CapKeys>,
+    /// Keeps what happened.
+    pub audit: Arc<dyn Audit>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A worker.
+pub struct App {
+    pub(crate) settings: Settings,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) buckets: Arc<dyn Buckets>,
+    pub(crate) cap_keys: Arc<dyn CapKeys>,
+    pub(crate) audit: Arc<dyn Audit>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) proofs: ReplayCache,
+    pub(crate) verified: Verified,
+    pub(crate) seen: Seen,
+    /// Bytes of bodies that may be here.
+    pub(crate) room: Arc<Semaphore>,
+    /// Requests that may be carried out at once.
+    pub(crate) places: Semaphore,
+}
+
+impl App {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn new(parts: Parts) -> Result<Arc<Self>, SettingsError> {
+        parts.settings.check()?;
+        Ok(Arc::new(Self {
+            proofs: ReplayCache::new(parts.settings.proofs),
+            verified: Verified::new(),
+            seen: Seen::new(),
+            room: Arc::new(Semaphore::new(parts.settings.body_room as usize)),
+            places: Semaphore::new(parts.settings.at_once),
+            settings: parts.settings,
+            registry: parts.registry,
+            signer: parts.signer,
+            buckets: parts.buckets,
+            cap_keys: parts.cap_keys,
+            audit: parts.audit,
+            clock: parts.clock,
+        }))
+    }
+
+    /// Seconds since 1970 (UTC).
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.now().seconds()
+    }
+
+    /// What a client calls to reach this path.
+    pub(crate) fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.settings.public_url)
+    }
+}
+
+/// The highest generation that was seen of each credential, as far as there is room. Losing one
+/// costs the notice of a rollback only, which the caller can still give by what it has seen.
+pub(crate) struct Seen(Mutex<Recent<[u8; 16], u64>>);
+
+/// Some 4 MiB.
+const CREDENTIALS: usize = 1 << 16;
+
+impl Seen {
+    fn new() -> Self {
+        Self(Mutex::new(Recent::new(CREDENTIALS)))
+    }
+
+    /// 0 if none was.
+    pub(crate) fn highest(&self, place: &Place<'_>) -> u64 {
+        let highest = self.0.lock().get(&number(place)).copied();
+        highest.unwrap_or(0)
+    }
+
+    pub(crate) fn note(&self, place: &Place<'_>, generation: u64) {
+        let mut seen = self.0.lock();
+        let number = number(place);
+        let highest = seen.get(&number).copied().unwrap_or(0);
+        seen.put(number, highest.max(generation));
+    }
+}
+
+fn number(place: &Place<'_>) -> [u8; 16] {
+    let digest = Sha256::digest(place.object_key());
+    let mut number = [0; 16];
+    number.copy_from_slice(&digest[..16]);
+    number
+}
