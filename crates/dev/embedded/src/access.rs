@@ -9,19 +9,32 @@ use s3s::path::S3Path;
 use s3s::{S3Error, S3Result, s3_error};
 use secrecy::ExposeSecret;
 
-use crate::keys::{Identity, Keys};
-use crate::policy::{Policy, Request};
-use crate::sts::{Rights, Sessions};
+use crate::bucket_policies::BucketPolicies;
+use crate::keys::{Identity, Keys, KeysError};
+use crate::policy::{Decision, Policy, Principal, Request};
+use crate::sts::{Rights, RoleRights, Sessions};
 
 /// Finds the secret that a signature is checked with.
 pub(crate) struct Auth(pub(crate) Arc<Keys>, pub(crate) Arc<Sessions>);
 
-/// Asks the policy before any operation runs.
-pub(crate) struct Access(pub(crate) Arc<Keys>, pub(crate) Arc<Sessions>);
+/// Asks the policies before any operation runs.
+pub(crate) struct Access {
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) buckets: Arc<BucketPolicies>,
+}
 
 /// Who is asking; put into the request for operations that touch more than their path.
 #[derive(Clone)]
-pub(crate) enum Caller {
+pub(crate) struct Caller {
+    has: Has,
+    principal: Arc<Principal>,
+    buckets: Arc<BucketPolicies>,
+}
+
+/// Whose policy counts.
+#[derive(Clone)]
+enum Has {
     /// The holder of a key, or of a session that may do what the key may.
     Key(Arc<Identity>),
     /// Whoever has assumed a role with this policy.
@@ -45,21 +58,48 @@ impl S3Access for Access {
         let Some(credentials) = context.credentials() else {
             return Err(s3_error!(AccessDenied, "the request is not signed"));
         };
-        let id = &credentials.access_key;
-        let caller = match self.1.rights(id, context.headers())? {
-            None => Caller::Key(find(&self.0, id)?),
-            Some(Rights::Of(parent)) => Caller::Key(find(&self.0, &parent)?),
-            Some(Rights::Role(policy, parent)) => {
-                // The session ends with the key that assumed the role.
-                parent.map(|parent| find(&self.0, &parent)).transpose()?;
-                Caller::Role(policy)
-            }
-        };
+        let caller = self.caller(&credentials.access_key, context)?;
         for request in asked(context)? {
-            caller.may(&request)?;
+            caller.may(request)?;
         }
         context.extensions_mut().insert(caller);
         Ok(())
+    }
+}
+
+impl Access {
+    fn caller(&self, id: &str, context: &S3AccessContext<'_>) -> S3Result<Caller> {
+        let of_key = |id: &str| {
+            let identity = find(&self.keys, id)?;
+            let principal = Arc::clone(&identity.principal);
+            Ok::<_, S3Error>((Has::Key(identity), principal))
+        };
+        let (has, principal) = match self.sessions.rights(id, context.headers())? {
+            None => of_key(id)?,
+            Some(Rights::Of(parent)) => of_key(&parent)?,
+            Some(Rights::Role(role)) => {
+                // The session ends with the key that assumed the role.
+                if let Some(parent) = &role.parent {
+                    find(&self.keys, parent)?;
+                }
+                let policy = match role.rights {
+                    RoleRights::Fixed(policy) => policy,
+                    RoleRights::Of(role) => self.of_role(&role)?,
+                };
+                (Has::Role(policy), role.principal)
+            }
+        };
+        Ok(Caller {
+            has,
+            principal,
+            buckets: Arc::clone(&self.buckets),
+        })
+    }
+
+    /// What a role of IAM may do now.
+    fn of_role(&self, id: &str) -> S3Result<Arc<Policy>> {
+        let policy = self.keys.role_policy(id).map_err(unusable)?;
+        policy.ok_or_else(|| s3_error!(AccessDenied, "the role of the session is gone"))
     }
 }
 
@@ -74,7 +114,7 @@ impl Caller {
 
     /// Whether the source of a copy may be read.
     pub(crate) fn may_read(&self, bucket: &str, key: &str) -> S3Result<()> {
-        self.may(&Request {
+        self.may(Request {
             action: "s3:GetObject",
             resource: object_arn(bucket, key),
             ..Request::default()
@@ -83,35 +123,57 @@ impl Caller {
 
     /// Whether one key of many may be deleted.
     pub(crate) fn may_delete(&self, bucket: &str, key: &str) -> S3Result<()> {
-        self.may(&Request {
+        self.may(Request {
             action: "s3:DeleteObject",
             resource: object_arn(bucket, key),
             ..Request::default()
         })
     }
 
-    fn may(&self, request: &Request<'_>) -> S3Result<()> {
-        let policy = match self {
-            Self::Key(identity) => identity.policy.as_ref(),
-            Self::Role(policy) => Some(policy.as_ref()),
+    /// Any Deny refuses; else either grants, the policy of who asks or the bucket's. The
+    /// root key is the store's owner: no policy binds it.
+    fn may(&self, request: Request<'_>) -> S3Result<()> {
+        let own = match &self.has {
+            Has::Key(identity) => match &identity.policy {
+                None => return Ok(()),
+                Some(policy) => policy,
+            },
+            Has::Role(policy) => policy.as_ref(),
         };
-        match policy {
-            None => Ok(()),
-            Some(policy) if policy.allows(request) => Ok(()),
-            Some(_) => Err(s3_error!(
+        let request = Request {
+            principal: Some(Arc::clone(&self.principal)),
+            ..request
+        };
+        let of_bucket = bucket_of(&request.resource).and_then(|bucket| self.buckets.of(bucket));
+        let of_bucket = of_bucket.map_or(Decision::Silent, |policy| policy.decide(&request));
+        match (own.decide(&request), of_bucket) {
+            (Decision::Deny, _) | (Decision::Silent, Decision::Silent) => Err(s3_error!(
                 AccessDenied,
                 "the key's policy does not allow {}",
                 request.action
             )),
+            (_, Decision::Deny) => Err(s3_error!(
+                AccessDenied,
+                "the bucket's policy does not allow {}",
+                request.action
+            )),
+            _ => Ok(()),
         }
     }
 }
 
+/// The bucket that a resource is in.
+fn bucket_of(resource: &str) -> Option<&str> {
+    let path = resource.strip_prefix("arn:aws:s3:::")?;
+    Some(path.split_once('/').map_or(path, |(bucket, _)| bucket))
+}
+
+fn unusable(error: KeysError) -> S3Error {
+    tracing::error!(%error, "the keys cannot be used: every request is refused");
+    S3Error::internal_error(error)
+}
+
 fn find(keys: &Keys, id: &str) -> S3Result<Arc<Identity>> {
-    let unusable = |error| {
-        tracing::error!(%error, "the keys cannot be used: every request is refused");
-        S3Error::internal_error(error)
-    };
     keys.identity(id).map_err(unusable)?.ok_or_else(|| {
         s3_error!(
             InvalidAccessKeyId,
@@ -162,6 +224,13 @@ fn action(operation: &str) -> Option<&'static str> {
         "HeadBucket" | "ListObjects" | "ListObjectsV2" => "s3:ListBucket",
         "GetBucketLocation" => "s3:GetBucketLocation",
         "GetBucketVersioning" => "s3:GetBucketVersioning",
+        "GetBucketPolicy" => "s3:GetBucketPolicy",
+        "PutBucketPolicy" => "s3:PutBucketPolicy",
+        "DeleteBucketPolicy" => "s3:DeleteBucketPolicy",
+        "GetBucketLifecycleConfiguration" => "s3:GetLifecycleConfiguration",
+        "PutBucketLifecycleConfiguration" | "DeleteBucketLifecycle" => {
+            "s3:PutLifecycleConfiguration"
+        }
         "GetObject" | "HeadObject" => "s3:GetObject",
         "PutObject"
         | "CopyObject"

@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::iam::{Directory, Held};
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{ACCOUNT, Policy, PolicyError, Principal};
 
 /// The file's name in the data folder.
 pub const FILE: &str = "keys.json";
@@ -118,6 +118,8 @@ pub(crate) struct Identity {
     pub(crate) policy: Option<Policy>,
     /// The IAM user whose key it is.
     pub(crate) user: Option<String>,
+    /// Who it is to policies.
+    pub(crate) principal: Arc<Principal>,
 }
 
 #[derive(Default, Clone)]
@@ -125,6 +127,8 @@ struct Loaded {
     stamp: Option<Stamp>,
     by_id: Arc<HashMap<String, Arc<Identity>>>,
     directory: Arc<Directory>,
+    /// What the roles may do, by their unique ids.
+    roles: Arc<HashMap<String, Arc<Policy>>>,
 }
 
 /// What changes when the file changes: device, inode, size, time of change.
@@ -265,7 +269,12 @@ impl Keys {
         Ok(self.current()?.by_id.get(id).cloned())
     }
 
-    /// IAM's users and policies as they are now.
+    /// What a role may do now, by its unique id; `None` where it is gone.
+    pub(crate) fn role_policy(&self, id: &str) -> Result<Option<Arc<Policy>>> {
+        Ok(self.current()?.roles.get(id).cloned())
+    }
+
+    /// IAM's users, roles and policies as they are now.
     pub(crate) fn directory(&self) -> Result<Arc<Directory>> {
         Ok(self.current()?.directory)
     }
@@ -294,10 +303,22 @@ impl Keys {
             *loaded = Loaded {
                 stamp: Some(stamp),
                 by_id: Arc::new(plain.chain(of_users).collect::<Result<_>>()?),
+                roles: Arc::new(self.roles(&document.iam)?),
                 directory: Arc::new(document.iam),
             };
         }
         Ok(loaded.clone())
+    }
+
+    fn roles(&self, directory: &Directory) -> Result<HashMap<String, Arc<Policy>>> {
+        let read = |(id, policy): (&str, std::result::Result<Policy, PolicyError>)| {
+            let policy = policy.map_err(|source| KeysError::Policy {
+                id: id.to_owned(),
+                source,
+            })?;
+            Ok((id.to_owned(), Arc::new(policy)))
+        };
+        directory.role_rights().map(read).collect()
     }
 
     fn read_or_new(&self) -> Result<Document> {
@@ -433,10 +454,15 @@ impl Entry {
                 )
             }
         };
+        let principal = Principal::named(match policy {
+            None => format!("arn:aws:iam::{ACCOUNT}:root"),
+            Some(_) => format!("arn:aws:iam::{ACCOUNT}:user/{}", self.access_key_id),
+        });
         let identity = Identity {
             secret: self.secret_access_key.into(),
             policy,
             user: None,
+            principal: Arc::new(principal),
         };
         Ok((self.access_key_id, Arc::new(identity)))
     }
@@ -453,6 +479,7 @@ impl Held<'_> {
             secret: self.secret.to_owned().into(),
             policy: Some(policy),
             user: Some(self.user.to_owned()),
+            principal: Arc::new(directory.principal(self.user)),
         };
         Ok((self.id.to_owned(), Arc::new(identity)))
     }

@@ -6,12 +6,15 @@
 //!
 //! How it is built: `server` takes connections and gives them to the crate s3s, which
 //! checks signatures with `keys` and asks `access` and `policy`; `s3` translates each
-//! operation for `store`, which keeps bodies and the index. `iam` and `sts` are AWS's other
-//! two services of the same address.
+//! operation for `store`, which keeps bodies and the index; buckets have policies
+//! (`bucket_policies`) and a `lifecycle` of their own. `iam` and `sts` are AWS's other two
+//! services of the same address.
 
 mod access;
+mod bucket_policies;
 mod iam;
 mod keys;
+mod lifecycle;
 mod policy;
 mod s3;
 mod server;

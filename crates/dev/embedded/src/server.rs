@@ -22,8 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Auth};
+use crate::bucket_policies::BucketPolicies;
 use crate::iam;
 use crate::keys::{AccessKey, Keys, KeysError};
+use crate::lifecycle;
 use crate::s3::Backend;
 use crate::store::{self, Durability, Store};
 use crate::sts::{Sessions, Sts};
@@ -33,6 +35,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A connection may be silent for this long.
 const IDLE: Duration = Duration::from_secs(300);
+
+/// Rules of lifecycles count whole days: often enough.
+const UPKEEP: Duration = Duration::from_secs(3600);
 
 /// How to run a store.
 #[derive(Debug, Clone)]
@@ -271,7 +276,10 @@ fn run(
         match TcpListener::from_std(ready.listener) {
             Ok(listener) => {
                 let _ = tell.send(Ok(started));
-                serve(listener, ready.services, stop, abort).await;
+                tokio::select! {
+                    () = serve(listener, ready.services, stop, abort) => {}
+                    () = keep_up(&store) => {}
+                }
             }
             Err(source) => {
                 let _ = tell.send(Err(StartError::Listen {
@@ -300,11 +308,18 @@ fn prepare(options: &Options) -> Result<(Ready, Started), StartError> {
     let store = Store::open(&options.data, options.durability)
         .map_err(|error| unusable(&options.data, &error))?;
     let store = Arc::new(store);
-    let mut builder = S3ServiceBuilder::new(Backend::new(Arc::clone(&store)));
+    let buckets = BucketPolicies::load(&store).map_err(|error| unusable(&options.data, &error))?;
+    let buckets = Arc::new(buckets);
+    let backend = Backend::new(Arc::clone(&store), Arc::clone(&buckets));
+    let mut builder = S3ServiceBuilder::new(backend);
     let sessions = Arc::new(Sessions::default());
     builder.set_config(signing(options.clock_tolerance));
     builder.set_auth(Auth(Arc::clone(&keys), Arc::clone(&sessions)));
-    builder.set_access(Access(Arc::clone(&keys), Arc::clone(&sessions)));
+    builder.set_access(Access {
+        keys: Arc::clone(&keys),
+        sessions: Arc::clone(&sessions),
+        buckets,
+    });
     builder.set_route(Sts::new(sessions, Arc::clone(&keys), &options.data));
     let root = keys.root()?;
     let ready = Ready {
@@ -396,6 +411,19 @@ fn bind(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
         io::ErrorKind::AddrInUse => StartError::PortTaken(address),
         _ => StartError::Listen { address, source },
     })
+}
+
+/// Carries out what the buckets' lifecycles say, for ever.
+async fn keep_up(store: &Store) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        match lifecycle::carry_out(store, store::now()).await {
+            Ok(0) => {}
+            Ok(ended) => tracing::info!(ended, "ended what lifecycles say is over"),
+            Err(error) => tracing::warn!(%error, "lifecycles could not be carried out"),
+        }
+    }
 }
 
 async fn serve(

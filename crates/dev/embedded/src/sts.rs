@@ -2,14 +2,20 @@
 //! GetCallerIdentity. Each of the first three gives a key that ends by itself.
 //!
 //! A session of GetSessionToken may do what its parent may, the session of a role what the
-//! role's policy says. Roles, identity providers and MFA devices are in `sts.json`, described in
-//! [`settings`]. Sessions live in memory: they end with their time, with the key that they were
-//! made with, and with the server.
+//! role's policy says. Roles and identity providers are IAM's, or in `sts.json` with the MFA
+//! devices, described in [`settings`]. Sessions live in memory: they end with their time, with
+//! the key that they were made with, and with the server; a session of a role of IAM may at
+//! each moment what the role may then.
+//!
+//! A web identity token may carry session tags ([`tags`]). They are the session's, for
+//! `${aws:PrincipalTag/KEY}` in policies, where the role's trust policy allows
+//! `sts:TagSession` beside `sts:AssumeRoleWithWebIdentity`.
 
 mod answer;
 mod form;
 mod mfa;
 mod settings;
+mod tags;
 mod token;
 
 use std::collections::HashMap;
@@ -31,8 +37,10 @@ use self::answer::{Given, RoleUser};
 use self::form::Form;
 use self::mfa::UsedCodes;
 use self::settings::{Role, Settings};
-use crate::keys::{AccessKey, Keys};
-use crate::policy::Policy;
+use self::token::Claims;
+use crate::iam;
+use crate::keys::{AccessKey, Keys, KeysError};
+use crate::policy::{ACCOUNT, Policy, Principal, Request};
 
 pub use settings::FILE;
 
@@ -47,9 +55,26 @@ pub(crate) struct Sessions {
 pub(crate) enum Rights {
     /// What this key may.
     Of(String),
-    /// What the role's policy said when it was assumed, for as long as the key is there that
-    /// assumed it, where a key did.
-    Role(Arc<Policy>, Option<String>),
+    /// What a role may.
+    Role(RoleSession),
+}
+
+/// A role that somebody has assumed.
+#[derive(Clone)]
+pub(crate) struct RoleSession {
+    pub(crate) rights: RoleRights,
+    /// The key that assumed it, where a key did: the session ends with it.
+    pub(crate) parent: Option<String>,
+    pub(crate) principal: Arc<Principal>,
+}
+
+/// What a role may.
+#[derive(Clone)]
+pub(crate) enum RoleRights {
+    /// What `sts.json` said when it was assumed.
+    Fixed(Arc<Policy>),
+    /// What the role of IAM with this unique id may now.
+    Of(String),
 }
 
 /// The calls, as a route beside S3's.
@@ -69,6 +94,12 @@ struct Session {
     ends: OffsetDateTime,
 }
 
+/// A role as a token may assume it.
+struct Assumable {
+    rights: RoleRights,
+    max_seconds: i64,
+}
+
 /// What AWS grants (API reference of GetSessionToken), but for the least time, which is 15
 /// minutes there: tests would wait too long for an end.
 const LENGTHS: std::ops::RangeInclusive<i64> = 1..=129_600;
@@ -80,9 +111,6 @@ const ROLE_LENGTH: i64 = 3_600;
 const FORM_LIMIT: usize = 32 * 1024;
 
 const TOKEN_HEADER: &str = "x-amz-security-token";
-
-/// The account that everything here is in.
-const ACCOUNT: &str = "000000000000";
 
 impl Sessions {
     /// The secret of a session's key; `None` where there is no such session.
@@ -226,6 +254,7 @@ impl Sts {
         let settings = self.settings.load()?;
         let arn = form.need("RoleArn")?;
         let user = RoleUser::of(arn, form.need("RoleSessionName")?)?;
+        refuse_narrowing(form)?;
         let has_code = form.field("SerialNumber").is_some();
         let trusted = |role: &&Role| role.trusts_key(&caller, form.field("ExternalId"), has_code);
         let role = settings.role(arn).filter(trusted);
@@ -234,7 +263,11 @@ impl Sts {
             self.check_code(&settings, form, now)?;
         }
         let length = length(form, ROLE_LENGTH.min(role.max_seconds), role.max_seconds)?;
-        let rights = Rights::Role(role.policy()?, Some(caller));
+        let rights = Rights::Role(RoleSession {
+            rights: RoleRights::Fixed(role.policy()?),
+            parent: Some(caller),
+            principal: Arc::new(user.principal(arn)),
+        });
         let given = self.sessions.begin(user.arn.clone(), rights, now, length);
         answer::assume_role(&given, &user)
     }
@@ -243,15 +276,58 @@ impl Sts {
         let settings = self.settings.load()?;
         let arn = form.need("RoleArn")?;
         let user = RoleUser::of(arn, form.need("RoleSessionName")?)?;
+        refuse_narrowing(form)?;
         let token = form.need("WebIdentityToken")?;
-        let claims = token::verified(token, &settings, now).await?;
-        let role = settings.role(arn).filter(|role| role.trusts_token(&claims));
-        let role =
-            role.ok_or_else(|| not_trusted(&claims.subject, "AssumeRoleWithWebIdentity", arn))?;
+        let directory = self.keys.directory().map_err(unusable)?;
+        let claims = token::verified(token, &settings, &directory, now).await?;
+        let role = self.assumable(&settings, &directory, arn, &claims, &user)?;
         let length = length(form, ROLE_LENGTH.min(role.max_seconds), role.max_seconds)?;
-        let rights = Rights::Role(role.policy()?, None);
+        let principal = Principal {
+            tags: claims.tags.clone(),
+            ..user.principal(arn)
+        };
+        let rights = Rights::Role(RoleSession {
+            rights: role.rights,
+            parent: None,
+            principal: Arc::new(principal),
+        });
         let given = self.sessions.begin(user.arn.clone(), rights, now, length);
         answer::web_identity(&given, &user, &claims)
+    }
+
+    /// The role of this ARN, where it trusts whoever has the verified token. A role of IAM
+    /// goes before one of `sts.json`.
+    fn assumable(
+        &self,
+        settings: &Settings,
+        directory: &iam::Directory,
+        arn: &str,
+        claims: &Claims,
+        user: &RoleUser,
+    ) -> S3Result<Assumable> {
+        let refused = || not_trusted(&claims.subject, "AssumeRoleWithWebIdentity", arn);
+        if let Some((_, role)) = directory.role_of(arn) {
+            let trust = role
+                .trust()
+                .map_err(|e| settings::unusable(&e.to_string()))?;
+            let allows = |action| trust.allows(&trust_request(action, claims, user));
+            if !allows("sts:AssumeRoleWithWebIdentity") {
+                return Err(refused());
+            }
+            if !claims.tags.is_empty() && !allows("sts:TagSession") {
+                return Err(not_trusted(&claims.subject, "TagSession", arn));
+            }
+            return Ok(Assumable {
+                rights: RoleRights::Of(role.id.clone()),
+                max_seconds: role.max_seconds,
+            });
+        }
+        let role = settings.role(arn).filter(|role| role.trusts_token(claims));
+        let role = role.ok_or_else(refused)?;
+        Ok(Assumable {
+            rights: RoleRights::Fixed(role.policy()?),
+            max_seconds: role.max_seconds,
+        })
     }
 
     fn caller_identity(&self, request: &S3Request<Body>, now: OffsetDateTime) -> S3Result<String> {
@@ -261,7 +337,11 @@ impl Sts {
             return Ok(answer::caller_identity(&user_arn(id), id));
         };
         // A session is nothing without the key that it was made with.
-        let (Rights::Of(parent) | Rights::Role(_, Some(parent))) = rights else {
+        let parent = match rights {
+            Rights::Of(parent) => Some(parent),
+            Rights::Role(role) => role.parent,
+        };
+        let Some(parent) = parent else {
             return Ok(answer::caller_identity(&arn, id));
         };
         let alive = self
@@ -314,6 +394,51 @@ fn length(form: &Form, usual: i64, most: i64) -> S3Result<Duration> {
         .filter(|seconds| (*LENGTHS.start()..=most).contains(seconds))
         .map(Duration::seconds)
         .ok_or_else(|| answer::invalid("DurationSeconds is out of bounds"))
+}
+
+/// What a role's trust policy is asked.
+fn trust_request<'a>(action: &'a str, claims: &Claims, user: &RoleUser) -> Request<'a> {
+    let issuer = iam::short(&claims.issuer);
+    let mut token = vec![
+        (
+            format!("{issuer}:sub").to_lowercase(),
+            claims.subject.clone(),
+        ),
+        ("sts:rolesessionname".into(), user.session.clone()),
+    ];
+    // Of several audiences, none is the token's.
+    if let [audience] = &claims.audiences[..] {
+        token.push((format!("{issuer}:aud").to_lowercase(), audience.clone()));
+    }
+    let tags = claims.tags.iter();
+    token.extend(tags.map(|(key, value)| (format!("aws:requesttag/{key}"), value.clone())));
+    Request {
+        action,
+        principal: Some(Arc::new(Principal::named(iam::provider_arn(
+            &claims.issuer,
+        )))),
+        token,
+        ..Request::default()
+    }
+}
+
+/// A session policy would take rights away from the session, and tags of the call would give
+/// it some: neither is here, and neither may be skipped.
+fn refuse_narrowing(form: &Form) -> S3Result<()> {
+    let parameter = ["Policy", "PolicyArns", "Tags", "TransitiveTagKeys"];
+    let given = parameter.into_iter().find(|name| form.mentions(name));
+    match given {
+        None => Ok(()),
+        Some(name) => Err(s3_error!(
+            NotImplemented,
+            "this store's STS does not know the parameter {name}"
+        )),
+    }
+}
+
+fn unusable(error: KeysError) -> S3Error {
+    tracing::error!(%error, "the keys cannot be used");
+    S3Error::internal_error(error)
 }
 
 fn user_arn(id: &str) -> String {

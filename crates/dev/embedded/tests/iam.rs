@@ -247,6 +247,6 @@ async fn what_this_store_cannot_do_is_refused_and_not_skipped() {
     assert_eq!(refusal(tagged.send().await), named("ValidationError", 400));
     let absent = iam.get_user().user_name("ann").send().await;
     assert_eq!(refusal(absent), named("NoSuchEntity", 404));
-    let roles = iam.list_roles().send().await;
-    assert_eq!(refusal(roles), named("InvalidAction", 400));
+    let groups = iam.list_groups().send().await;
+    assert_eq!(refusal(groups), named("InvalidAction", 400));
 }

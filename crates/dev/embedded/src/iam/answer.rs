@@ -9,6 +9,12 @@ use super::refusal::Refusal;
 use crate::keys::AccessKey;
 use secrecy::ExposeSecret;
 
+mod roles;
+
+pub(super) use roles::{
+    ProviderArn, ProviderArnMember, ProviderResult, RoleAnswer, RolePolicyResult, RoleResult,
+};
+
 pub(super) const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
 /// A call that was carried out.
@@ -125,8 +131,8 @@ struct PageEnd<'a> {
 }
 
 #[derive(Serialize)]
-struct Members<'a, T> {
-    member: &'a [T],
+pub(super) struct Members<'a, T> {
+    pub(super) member: &'a [T],
 }
 
 impl Done {
@@ -218,13 +224,8 @@ impl<'a> PolicyAnswer<'a> {
 
 impl<'a> VersionAnswer<'a> {
     pub(super) fn of(policy: &'a ManagedPolicy) -> Self {
-        // The document is URL-encoded, as RFC 3986 says (API reference of GetPolicyVersion).
-        let encoded = percent_encoding::utf8_percent_encode(
-            &policy.document,
-            percent_encoding::NON_ALPHANUMERIC,
-        );
         Self {
-            document: encoded.to_string(),
+            document: encoded(&policy.document),
             version_id: "v1",
             is_default_version: true,
             create_date: &policy.created,
@@ -254,6 +255,12 @@ impl<'a> KeyAnswer<'a> {
             create_date: &key.created,
         }
     }
+}
+
+/// Documents are URL-encoded, as RFC 3986 says (API reference of GetPolicyVersion).
+fn encoded(document: &str) -> String {
+    let all = percent_encoding::NON_ALPHANUMERIC;
+    percent_encoding::utf8_percent_encode(document, all).to_string()
 }
 
 /// A time as IAM writes it, to the second.

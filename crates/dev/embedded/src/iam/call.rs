@@ -15,6 +15,9 @@ use super::refusal::Refusal;
 use crate::keys::{AccessKey, Identity, Keys};
 use crate::policy::Request;
 
+mod providers;
+mod roles;
+
 const VERSION: &str = "2010-05-08";
 const USER_NAME: usize = 64;
 const POLICY_NAME: usize = 128;
@@ -71,6 +74,25 @@ impl Call {
             "UpdateAccessKey" => self.update_key(),
             "DeleteAccessKey" => self.delete_key(),
             "ListAccessKeys" => self.list_keys(),
+            "CreateRole" => self.create_role(),
+            "GetRole" => self.get_role(),
+            "DeleteRole" => self.delete_role(),
+            "ListRoles" => self.list_roles(),
+            "UpdateRole" => self.update_role(),
+            "UpdateAssumeRolePolicy" => self.update_trust(),
+            "PutRolePolicy" => self.put_role_policy(),
+            "GetRolePolicy" => self.get_role_policy(),
+            "DeleteRolePolicy" => self.delete_role_policy(),
+            "ListRolePolicies" => self.list_role_policies(),
+            "AttachRolePolicy" => self.attach_to_role(),
+            "DetachRolePolicy" => self.detach_from_role(),
+            "ListAttachedRolePolicies" => self.list_attached_to_role(),
+            "CreateOpenIDConnectProvider" => self.create_provider(),
+            "GetOpenIDConnectProvider" => self.get_provider(),
+            "DeleteOpenIDConnectProvider" => self.delete_provider(),
+            "ListOpenIDConnectProviders" => self.list_providers(),
+            "AddClientIDToOpenIDConnectProvider" => self.add_client(),
+            "RemoveClientIDFromOpenIDConnectProvider" => self.remove_client(),
             unknown => Err(Refusal::no_such_action(unknown)),
         }
     }
@@ -297,6 +319,7 @@ impl Call {
         let request = Request {
             action: &action,
             resource: resource.to_owned(),
+            principal: Some(Arc::clone(&self.caller.principal)),
             ..Request::default()
         };
         let policy = self.caller.policy.as_ref();

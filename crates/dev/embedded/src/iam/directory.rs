@@ -1,4 +1,4 @@
-//! Users and policies as `keys.json` holds them, and the rules by which they change.
+//! Users, roles, providers and policies as `keys.json` holds them, and the rules by which they change.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,15 @@ use time::OffsetDateTime;
 use super::answer::stamp;
 use super::refusal::Refusal;
 use crate::keys::AccessKey;
-use crate::policy::{Policy, PolicyError};
+pub(super) use crate::policy::ACCOUNT;
+use crate::policy::{Policy, PolicyError, Principal};
 
-/// The one account of a store.
-pub(super) const ACCOUNT: &str = "000000000000";
+mod providers;
+mod roles;
+
+pub(crate) use providers::{Provider, provider_arn, short};
+pub(crate) use roles::Role;
+pub(super) use roles::{NewRole, role_arn};
 
 /// IAM's quotas ("IAM and AWS STS quotas"), of those that a caller has to live with.
 const KEYS_PER_USER: usize = 2;
@@ -20,7 +25,7 @@ const POLICIES_PER_USER: usize = 10;
 const POLICY_SIZE: usize = 6_144;
 const INLINE_SIZE: usize = 2_048;
 
-/// All users and policies.
+/// All of it.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Directory {
@@ -28,6 +33,10 @@ pub(crate) struct Directory {
     users: BTreeMap<String, User>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     policies: BTreeMap<String, ManagedPolicy>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    roles: BTreeMap<String, Role>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    providers: BTreeMap<String, Provider>,
 }
 
 /// Someone with keys.
@@ -86,7 +95,10 @@ pub(super) fn policy_arn(path: &str, name: &str) -> String {
 impl Directory {
     /// Whether there is nothing in it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.policies.is_empty()
+        self.users.is_empty()
+            && self.policies.is_empty()
+            && self.roles.is_empty()
+            && self.providers.is_empty()
     }
 
     /// The keys of all users.
@@ -103,14 +115,31 @@ impl Directory {
 
     /// What a user may do: what all of the policies say together.
     pub(crate) fn rights(&self, user: &str) -> Result<Policy, PolicyError> {
-        let user = self.users.get(user);
-        let attached = user.iter().flat_map(|user| &user.attached);
-        let managed = attached
-            .filter_map(|name| self.policies.get(name))
-            .map(|policy| &policy.document);
-        let inline = user.iter().flat_map(|user| user.inline.values());
+        match self.users.get(user) {
+            Some(user) => self.together(&user.attached, &user.inline),
+            None => Ok(Policy::joined([])),
+        }
+    }
+
+    /// Who a user is to policies.
+    pub(crate) fn principal(&self, user: &str) -> Principal {
+        let path = self.users.get(user).map_or("/", |user| &user.path);
+        Principal {
+            arn: user_arn(path, user),
+            ..Principal::user(user)
+        }
+    }
+
+    /// Attached and inline policies as one.
+    fn together(
+        &self,
+        attached: &[String],
+        inline: &BTreeMap<String, String>,
+    ) -> Result<Policy, PolicyError> {
+        let managed = attached.iter().filter_map(|name| self.policies.get(name));
         let all: Result<Vec<_>, _> = managed
-            .chain(inline)
+            .map(|policy| &policy.document)
+            .chain(inline.values())
             .map(|document| Policy::parse(document))
             .collect();
         Ok(Policy::joined(all?))
@@ -158,10 +187,12 @@ impl Directory {
             })
     }
 
-    /// How many users have a policy.
+    /// How many users and roles have a policy.
     pub(super) fn attachments(&self, policy: &str) -> usize {
-        let users = self.users.values();
-        users.filter(|user| user.has_attached(policy)).count()
+        let users = self.users.values().map(User::attached);
+        let roles = self.roles.values().map(Role::attached);
+        let has = |attached: &&[String]| attached.iter().any(|name| name == policy);
+        users.chain(roles).filter(has).count()
     }
 
     pub(super) fn create_user(
@@ -356,14 +387,19 @@ fn refuse_taken<'a>(
 }
 
 fn check_document(document: &str, quota: &str, most: usize) -> Result<(), Refusal> {
-    // White space does not count.
-    let size = document.chars().filter(|c| !c.is_whitespace()).count();
-    if size > most {
-        return Err(Refusal::limit(quota, most));
-    }
+    check_size(document, quota, most)?;
     Policy::parse(document)
         .map(drop)
         .map_err(Refusal::malformed_policy)
+}
+
+fn check_size(document: &str, quota: &str, most: usize) -> Result<(), Refusal> {
+    // White space does not count.
+    let size = document.chars().filter(|c| !c.is_whitespace()).count();
+    match size > most {
+        true => Err(Refusal::limit(quota, most)),
+        false => Ok(()),
+    }
 }
 
 /// An id such as `AIDA4F…`, of the length that IAM's have.

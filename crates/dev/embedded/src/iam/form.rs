@@ -63,6 +63,19 @@ impl Form {
         }
     }
 
+    /// A list: `NAME.member.1` and so on; one without members may be written as an empty
+    /// `NAME`.
+    pub(super) fn list(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
+        if self.take(name).is_some_and(|text| !text.is_empty()) {
+            return Err(Refusal::validation(format!("{name} is a list")));
+        }
+        let mut members = Vec::new();
+        while let Some(member) = self.take(&format!("{name}.member.{}", members.len() + 1)) {
+            members.push(member);
+        }
+        Ok(members)
+    }
+
     /// `Path`, which is `/` where nothing is said.
     pub(super) fn path(&mut self) -> Result<String, Refusal> {
         let path = self.take("Path").unwrap_or_else(|| "/".into());

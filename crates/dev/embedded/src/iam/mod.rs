@@ -1,9 +1,10 @@
 //! AWS's Identity and Access Management: its query API, on the store's own address.
 //!
-//! Users with managed and inline policies and two access keys each, kept in `keys.json` with
-//! the other keys, so that a change is there whole or not at all, and what a key may do is
-//! judged by the policies of its user at every request. Groups, roles, tags and the quotas
-//! of a whole account are not here; a parameter that would mean one of them is refused,
+//! Users with managed and inline policies and two access keys each, roles for web identity
+//! tokens, and the OpenID Connect providers of those, kept in `keys.json` with the other
+//! keys, so that a change is there whole or not at all, and what a key or a role's session
+//! may do is judged by the policies of its user or role at every request. Groups, tags of
+//! users and roles and the quotas of a whole account are not here; a parameter that would mean one of them is refused,
 //! never ignored.
 //!
 //! Source: IAM API Reference, version 2010-05-08. `signature` says who asks, `form` what,
@@ -25,7 +26,7 @@ use time::OffsetDateTime;
 
 use crate::keys::Keys;
 use call::Call;
-pub(crate) use directory::{Directory, Held};
+pub(crate) use directory::{Directory, Held, provider_arn, short};
 use form::Form;
 use refusal::Refusal;
 use signature::Claim;

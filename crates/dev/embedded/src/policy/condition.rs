@@ -3,15 +3,18 @@
 //! All operators of a block and all keys of an operator must hold; of the values of one
 //! key, one must (for the negated operators: none may be equal). A key that the request
 //! does not have fails the plain operators and passes the negated and `IfExists` ones
-//! (IAM User Guide, "IAM JSON policy elements: Condition operators").
+//! (IAM User Guide, "IAM JSON policy elements: Condition operators"). A value with a
+//! variable that has none is equal to nothing; what a negated operator would make of that
+//! is not known.
 //!
 //! An operator or key that is not known here cannot be judged. Nothing may be granted and
 //! nothing may escape a refusal by it, so it never holds in an Allow and always in a Deny.
 
 use serde_json::{Map, Value};
 
-use super::document::{PolicyError, check_variable};
+use super::document::PolicyError;
 use super::pattern;
+use super::template::{Template, Values};
 
 /// One operator on one key.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub(super) struct Condition {
     /// In lower case: keys are compared without regard to case.
     key: String,
     values: Vec<String>,
+    /// The values as texts with variables.
+    templates: Vec<Template>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,21 +63,24 @@ pub(super) enum Verdict {
 }
 
 /// The request's side: the values of the keys that it has.
-pub(super) trait Context {
+pub(super) trait Context: Values {
     /// The value of a key (in lower case); the outer `None` for a key not known at all.
     fn value(&self, key: &str) -> Option<Option<&str>>;
 }
 
 impl Condition {
     /// Reads a whole block.
-    pub(super) fn parse_all(block: &Map<String, Value>) -> Result<Vec<Self>, PolicyError> {
+    pub(super) fn parse_all(
+        block: &Map<String, Value>,
+        variables: bool,
+    ) -> Result<Vec<Self>, PolicyError> {
         let mut all = Vec::new();
         for (operator, keys) in block {
             let keys = keys
                 .as_object()
                 .ok_or_else(|| shape("an operator needs an object of keys"))?;
             for (key, values) in keys {
-                all.push(Self::parse(operator, key, values)?);
+                all.push(Self::parse(operator, key, values, variables)?);
             }
         }
         Ok(all)
@@ -90,6 +98,19 @@ impl Condition {
                 .any(|wanted| (wanted == "true") == value.is_none()),
             (_, None) if self.if_exists => true,
             (operator, None) => operator.passes_without_key(),
+            (Operator::Text { how, negated }, Some(value)) => {
+                let (mut equal, mut unclear) = (false, false);
+                for wanted in &self.templates {
+                    match how.fits(wanted, value, context) {
+                        Some(fits) => equal |= fits,
+                        None => unclear = true,
+                    }
+                }
+                if negated && unclear && !equal {
+                    return Verdict::Unknown;
+                }
+                equal != negated
+            }
             (operator, Some(value)) => operator.holds(&self.values, value),
         };
         if holds {
@@ -99,7 +120,12 @@ impl Condition {
         }
     }
 
-    fn parse(operator: &str, key: &str, values: &Value) -> Result<Self, PolicyError> {
+    fn parse(
+        operator: &str,
+        key: &str,
+        values: &Value,
+        variables: bool,
+    ) -> Result<Self, PolicyError> {
         let values = match values {
             Value::Array(values) => values.iter().map(scalar).collect::<Result<Vec<_>, _>>()?,
             value => vec![scalar(value)?],
@@ -107,7 +133,10 @@ impl Condition {
         if values.is_empty() {
             return Err(shape("a condition needs a value"));
         }
-        values.iter().try_for_each(|value| check_variable(value))?;
+        let templates = values
+            .iter()
+            .map(|value| Template::parse(value, variables))
+            .collect::<Result<_, _>>()?;
         let (name, if_exists) = match operator.strip_suffix("IfExists") {
             Some(name) => (name, true),
             None => (operator, false),
@@ -121,6 +150,7 @@ impl Condition {
             if_exists,
             key: key.to_ascii_lowercase(),
             values,
+            templates,
         })
     }
 }
@@ -170,26 +200,24 @@ impl Operator {
 
     fn holds(self, values: &[String], found: &str) -> bool {
         match self {
-            Self::Text { how, negated } => {
-                values.iter().any(|wanted| how.fits(wanted, found)) != negated
-            }
             Self::Number(how) => how.holds(values, found),
             Self::Bool => values
                 .iter()
                 .any(|wanted| wanted.eq_ignore_ascii_case(found)),
-            // Judged before, because it looks at whether the key is there.
-            Self::Null => false,
+            // Judged before: they look at more than two values.
+            Self::Text { .. } | Self::Null => false,
         }
     }
 }
 
 impl Text {
-    fn fits(self, wanted: &str, found: &str) -> bool {
-        match self {
-            Self::Equals => wanted == found,
-            Self::EqualsIgnoreCase => wanted.to_lowercase() == found.to_lowercase(),
-            Self::Like => pattern::fits(wanted, found),
-        }
+    /// `None` where a variable of the wanted text has no value.
+    fn fits(self, wanted: &Template, found: &str, values: &impl Values) -> Option<bool> {
+        Some(match self {
+            Self::Equals => wanted.text(values)? == found,
+            Self::EqualsIgnoreCase => wanted.text(values)?.to_lowercase() == found.to_lowercase(),
+            Self::Like => pattern::fits_glyphs(&wanted.pattern(values)?, found),
+        })
     }
 }
 

@@ -1,15 +1,20 @@
 //! The document as written, and what of it is refused at load.
 //!
 //! Everything that would be skipped is refused instead: an unknown element, an unknown
-//! effect, a principal (these are identity policies), a policy variable, a statement
-//! without action or resource. Only condition operators and keys that we do not know are
-//! taken, because a policy made for AWS may carry them; what they mean then is in
+//! effect, a principal in a policy of a key, a policy variable that we do not know, a
+//! statement without action or resource. Only condition operators and keys that we do not
+//! know are taken, because a policy made for AWS may carry them; what they mean then is in
 //! `condition.rs`.
+//!
+//! Three kinds share the form: the policy of a key, user or role has no principal; a
+//! bucket's policy has one; a role's trust policy has one and no resource.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::condition::Condition;
+use super::principal::Principals;
+use super::template::Template;
 
 /// A policy document, understood whole.
 #[derive(Debug, Clone)]
@@ -21,7 +26,9 @@ pub struct Policy {
 pub(super) struct Statement {
     pub(super) effect: Effect,
     pub(super) action: Patterns,
-    pub(super) resource: Patterns,
+    pub(super) resources: Resources,
+    /// Whom it is about; `None` for whoever has the policy.
+    pub(super) principals: Option<Principals>,
     pub(super) conditions: Vec<Condition>,
 }
 
@@ -31,7 +38,23 @@ pub(super) enum Effect {
     Deny,
 }
 
-/// `Action`/`Resource`, or their `Not…` form.
+/// What kind of document it is.
+#[derive(Debug, Clone, Copy)]
+enum Kind<'a> {
+    Identity,
+    /// Of the bucket of this name.
+    Bucket(&'a str),
+    Trust,
+}
+
+/// `Resource` or `NotResource`.
+#[derive(Debug, Clone)]
+pub(super) struct Resources {
+    pub(super) negated: bool,
+    pub(super) any_of: Vec<Template>,
+}
+
+/// `Action` or `NotAction`.
 #[derive(Debug, Clone)]
 pub(super) struct Patterns {
     pub(super) negated: bool,
@@ -66,9 +89,22 @@ pub enum PolicyError {
         "{0:?} is not a resource\nhint: resources have the form arn:aws:s3:::bucket, arn:aws:s3:::bucket/key or *"
     )]
     Resource(String),
-    /// `${…}` is not evaluated here.
-    #[error("{0:?} has a policy variable, which this store does not evaluate")]
+    /// A `${…}` that is not evaluated here.
+    #[error(
+        "{0:?} has a policy variable that this store does not evaluate\nhint: it knows ${{aws:PrincipalTag/KEY}}, ${{aws:RequestTag/KEY}} and ${{aws:username}}, in documents with \"Version\": \"2012-10-17\""
+    )]
     Variable(String),
+    /// Whom a statement is about is not said, or not as it is here.
+    #[error("statement {index}: {reason}")]
+    Principal {
+        /// Counting from 0.
+        index: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A statement of a bucket's policy is about something else than the bucket.
+    #[error("{0:?} is not of this bucket\nhint: a bucket's policy has resources of its own bucket")]
+    OtherBucket(String),
 }
 
 #[derive(Deserialize)]
@@ -89,6 +125,8 @@ struct RawStatement {
     _sid: Option<String>,
     #[serde(rename = "Effect")]
     effect: Effect,
+    #[serde(rename = "Principal")]
+    principal: Option<Value>,
     #[serde(rename = "Action")]
     action: Option<OneOrMany<String>>,
     #[serde(rename = "NotAction")]
@@ -124,13 +162,29 @@ impl<T> OneOrMany<T> {
 }
 
 impl Policy {
-    /// Reads a policy document, whole or not at all.
+    /// Reads the policy of a key, user or role, whole or not at all.
     pub fn parse(json: &str) -> Result<Self, PolicyError> {
+        Self::of_kind(json, Kind::Identity)
+    }
+
+    /// Reads the policy of a bucket.
+    pub(crate) fn of_bucket(json: &str, bucket: &str) -> Result<Self, PolicyError> {
+        Self::of_kind(json, Kind::Bucket(bucket))
+    }
+
+    /// Reads a role's trust policy.
+    pub(crate) fn of_trust(json: &str) -> Result<Self, PolicyError> {
+        Self::of_kind(json, Kind::Trust)
+    }
+
+    fn of_kind(json: &str, kind: Kind<'_>) -> Result<Self, PolicyError> {
         let raw: RawPolicy = serde_json::from_str(json)?;
-        match raw.version.as_deref() {
-            None | Some("2012-10-17" | "2008-10-17") => {}
+        // Only this version has variables.
+        let variables = match raw.version.as_deref() {
+            None | Some("2008-10-17") => false,
+            Some("2012-10-17") => true,
             Some(other) => return Err(PolicyError::Version(other.to_owned())),
-        }
+        };
         let raw = raw.statement.into_vec();
         if raw.is_empty() {
             return Err(PolicyError::Empty);
@@ -138,7 +192,7 @@ impl Policy {
         let statements = raw
             .into_iter()
             .enumerate()
-            .map(Statement::parse)
+            .map(|(index, raw)| Statement::parse(index, raw, kind, variables))
             .collect::<Result<_, _>>()?;
         Ok(Self { statements })
     }
@@ -154,37 +208,50 @@ impl Policy {
 }
 
 impl Statement {
-    fn parse((index, raw): (usize, RawStatement)) -> Result<Self, PolicyError> {
-        let action = Patterns::parse(
-            raw.action,
-            raw.not_action,
-            PolicyError::OneOf {
-                index,
-                name: "Action",
-            },
-        )?;
-        let resource = Patterns::parse(
-            raw.resource,
-            raw.not_resource,
-            PolicyError::OneOf {
-                index,
-                name: "Resource",
-            },
-        )?;
+    fn parse(
+        index: usize,
+        raw: RawStatement,
+        kind: Kind<'_>,
+        variables: bool,
+    ) -> Result<Self, PolicyError> {
+        let one_of = |name| PolicyError::OneOf { index, name };
+        let action = Patterns::parse(raw.action, raw.not_action, one_of("Action"))?;
         action
             .any_of
             .iter()
             .try_for_each(|text| check_action(text))?;
-        resource
-            .any_of
-            .iter()
-            .try_for_each(|text| check_resource(text))?;
-        let conditions = Condition::parse_all(&raw.condition)?;
+        let resource = match (kind, raw.resource, raw.not_resource) {
+            (Kind::Trust, None, None) => Patterns {
+                negated: false,
+                any_of: vec!["*".to_owned()],
+            },
+            (Kind::Trust, ..) => return Err(PolicyError::Resource("Resource".into())),
+            (_, plain, negated) => Patterns::parse(plain, negated, one_of("Resource"))?,
+        };
+        for text in &resource.any_of {
+            check_resource(text)?;
+            if let Kind::Bucket(bucket) = kind {
+                check_bucket(text, bucket)?;
+            }
+        }
+        let templates = resource.any_of.iter();
+        let templates = templates.map(|text| Template::parse(text, variables));
+        let principals = match (kind, raw.principal) {
+            (Kind::Identity, None) => Ok(None),
+            (Kind::Identity, Some(_)) => Err("a policy of a key, user or role has no Principal"),
+            (_, None) => Err("Principal is missing"),
+            (Kind::Bucket(_), Some(value)) => Principals::of_bucket(&value).map(Some),
+            (Kind::Trust, Some(value)) => Principals::of_trust(&value).map(Some),
+        };
         Ok(Self {
             effect: raw.effect,
             action,
-            resource,
-            conditions,
+            resources: Resources {
+                negated: resource.negated,
+                any_of: templates.collect::<Result<_, _>>()?,
+            },
+            principals: principals.map_err(|reason| PolicyError::Principal { index, reason })?,
+            conditions: Condition::parse_all(&raw.condition, variables)?,
         })
     }
 }
@@ -239,7 +306,6 @@ fn check_action(action: &str) -> Result<(), PolicyError> {
 }
 
 fn check_resource(resource: &str) -> Result<(), PolicyError> {
-    check_variable(resource)?;
     let is_s3 = resource.split(':').count() >= 6
         && resource
             .strip_prefix("arn:")
@@ -251,11 +317,11 @@ fn check_resource(resource: &str) -> Result<(), PolicyError> {
     }
 }
 
-/// A variable taken for plain text would grant or refuse something else than was meant.
-pub(super) fn check_variable(text: &str) -> Result<(), PolicyError> {
-    if text.contains("${") {
-        Err(PolicyError::Variable(text.to_owned()))
-    } else {
-        Ok(())
+fn check_bucket(resource: &str, bucket: &str) -> Result<(), PolicyError> {
+    let path = resource.strip_prefix("arn:aws:s3:::");
+    let rest = path.and_then(|path| path.strip_prefix(bucket));
+    match rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        true => Ok(()),
+        false => Err(PolicyError::OtherBucket(resource.to_owned())),
     }
 }

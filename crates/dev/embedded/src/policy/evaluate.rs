@@ -1,8 +1,12 @@
 //! The decision.
 
+use std::sync::Arc;
+
 use super::condition::{Context, Verdict};
-use super::document::{Effect, Patterns, Policy, Statement};
+use super::document::{Effect, Patterns, Policy, Resources, Statement};
 use super::pattern;
+use super::principal::Principal;
+use super::template::Values;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -17,35 +21,65 @@ pub(crate) struct Request<'a> {
     pub(crate) delimiter: Option<String>,
     /// `s3:max-keys`.
     pub(crate) max_keys: Option<String>,
+    /// Who asks, where that is known.
+    pub(crate) principal: Option<Arc<Principal>>,
+    /// What a web identity token says, by its condition keys in lower case.
+    pub(crate) token: Vec<(String, String)>,
+}
+
+/// What a policy says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// It grants it.
+    Allow,
+    /// It refuses it, whatever others say.
+    Deny,
+    /// It says nothing of it.
+    Silent,
 }
 
 impl Policy {
     /// Whether the policy grants the request.
     pub(crate) fn allows(&self, request: &Request<'_>) -> bool {
+        self.decide(request) == Decision::Allow
+    }
+
+    /// What the policy says of the request.
+    pub(crate) fn decide(&self, request: &Request<'_>) -> Decision {
         let applying = |effect| {
             self.statements
                 .iter()
                 .any(move |statement| statement.effect == effect && statement.applies(request))
         };
-        !applying(Effect::Deny) && applying(Effect::Allow)
+        if applying(Effect::Deny) {
+            Decision::Deny
+        } else if applying(Effect::Allow) {
+            Decision::Allow
+        } else {
+            Decision::Silent
+        }
     }
 }
 
 impl Statement {
     fn applies(&self, request: &Request<'_>) -> bool {
+        let refusing = self.effect == Effect::Deny;
+        let judged = |verdict| match verdict {
+            Verdict::Holds => true,
+            Verdict::Fails => false,
+            Verdict::Unknown => refusing,
+        };
         self.action
             .fit(|wanted| pattern::fits_any_case(wanted, request.action))
             && self
-                .resource
-                .fit(|wanted| pattern::fits(wanted, &request.resource))
+                .principals
+                .as_ref()
+                .is_none_or(|principals| principals.hold(request.principal.as_deref(), refusing))
+            && judged(self.resources.judge(request))
             && self
                 .conditions
                 .iter()
-                .all(|condition| match condition.judge(request) {
-                    Verdict::Holds => true,
-                    Verdict::Fails => false,
-                    Verdict::Unknown => self.effect == Effect::Deny,
-                })
+                .all(|condition| judged(condition.judge(request)))
     }
 }
 
@@ -55,12 +89,48 @@ impl Patterns {
     }
 }
 
+impl Resources {
+    fn judge(&self, request: &Request<'_>) -> Verdict {
+        let (mut fit, mut unclear) = (false, false);
+        for wanted in &self.any_of {
+            match wanted.pattern(request) {
+                Some(pattern) => fit |= pattern::fits_glyphs(&pattern, &request.resource),
+                None => unclear = true,
+            }
+        }
+        if self.negated && unclear && !fit {
+            return Verdict::Unknown;
+        }
+        match fit != self.negated {
+            true => Verdict::Holds,
+            false => Verdict::Fails,
+        }
+    }
+}
+
+impl Values for Request<'_> {
+    fn of(&self, key: &str) -> Option<&str> {
+        self.value(key).flatten()
+    }
+}
+
 impl Context for Request<'_> {
     fn value(&self, key: &str) -> Option<Option<&str>> {
+        let principal = self.principal.as_deref();
+        if let Some(tag) = key.strip_prefix("aws:principaltag/") {
+            return Some(principal.and_then(|principal| principal.tag(tag)));
+        }
+        let said = self.token.iter().find(|(name, _)| name == key);
         match key {
             "s3:prefix" => Some(self.prefix.as_deref()),
             "s3:delimiter" => Some(self.delimiter.as_deref()),
             "s3:max-keys" => Some(self.max_keys.as_deref()),
+            "aws:username" => Some(principal.and_then(|principal| principal.user.as_deref())),
+            "aws:principalarn" => Some(principal.map(|principal| principal.arn.as_str())),
+            // This store speaks plain HTTP.
+            "aws:securetransport" => Some(Some("false")),
+            _ if said.is_some() => said.map(|(_, value)| Some(value.as_str())),
+            _ if key.starts_with("aws:requesttag/") => Some(None),
             _ => None,
         }
     }
@@ -76,6 +146,90 @@ mod tests {
             r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#
         ))
         .unwrap()
+    }
+
+    fn tagged(value: Option<&str>, resource: &str) -> Request<'static> {
+        let tags = value.map(|value| ("team".to_owned(), value.to_owned()));
+        let principal = Principal {
+            tags: tags.into_iter().collect(),
+            ..Principal::user("ann")
+        };
+        Request {
+            principal: Some(Arc::new(principal)),
+            ..ask("s3:GetObject", resource)
+        }
+    }
+
+    #[test]
+    fn variables_stand_for_the_principals_tags_in_resources_and_conditions() {
+        let own = policy(
+            r#"{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/${aws:PrincipalTag/team}/*"},
+               {"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b",
+                "Condition":{"StringLike":{"s3:prefix":"${aws:PrincipalTag/team}/*"}}}"#,
+        );
+        assert!(own.allows(&tagged(Some("red"), "arn:aws:s3:::b/red/k")));
+        for (team, key) in [
+            (Some("red"), "blue/k"),
+            (Some("*"), "blue/k"),
+            (Some("?lue"), "blue/k"),
+            (Some("red"), "${aws:PrincipalTag/team}/k"),
+            (None, "blue/k"),
+            (None, "/k"),
+        ] {
+            let request = tagged(team, &format!("arn:aws:s3:::b/{key}"));
+            assert!(!own.allows(&request), "{team:?} {key}");
+        }
+        let list = |team, prefix: &str| Request {
+            prefix: Some(prefix.into()),
+            action: "s3:ListBucket",
+            ..tagged(team, "arn:aws:s3:::b")
+        };
+        assert!(own.allows(&list(Some("red"), "red/x")));
+        for (team, prefix) in [(Some("red"), "blue/"), (Some("*"), "blue/"), (None, "/")] {
+            assert!(!own.allows(&list(team, prefix)), "{team:?} {prefix}");
+        }
+    }
+
+    #[test]
+    fn a_variable_without_value_grants_nothing_and_escapes_no_refusal() {
+        let rest = r#""NotResource":"arn:aws:s3:::b/${aws:PrincipalTag/team}/*""#;
+        let condition = r#""Resource":"*","Condition":{"StringNotEquals":{"aws:PrincipalArn":"${aws:PrincipalTag/team}"}}"#;
+        for rest in [rest, condition] {
+            let allow = policy(&format!(r#"{{"Effect":"Allow","Action":"*",{rest}}}"#));
+            let deny = policy(&format!(r#"{ALL},{{"Effect":"Deny","Action":"*",{rest}}}"#));
+            let request = |team| tagged(team, "arn:aws:s3:::b/k");
+            assert!(allow.allows(&request(Some("red"))), "{rest}");
+            assert!(!allow.allows(&request(None)), "{rest}");
+            assert!(!deny.allows(&request(None)), "{rest}");
+        }
+    }
+
+    #[test]
+    fn tags_names_and_arns_are_condition_keys() {
+        let when = |condition: &str| {
+            policy(&format!(
+                r#"{{"Effect":"Allow","Action":"*","Resource":"*","Condition":{condition}}}"#
+            ))
+        };
+        let red = tagged(Some("red"), "arn:aws:s3:::b/k");
+        for (condition, expected) in [
+            (r#"{"StringEquals":{"aws:PrincipalTag/Team":"red"}}"#, true),
+            (
+                r#"{"StringEquals":{"aws:PrincipalTag/team":"blue"}}"#,
+                false,
+            ),
+            (
+                r#"{"StringEquals":{"aws:PrincipalTag/other":"red"}}"#,
+                false,
+            ),
+            (r#"{"Null":{"aws:PrincipalTag/other":"true"}}"#, true),
+            (r#"{"StringEquals":{"aws:username":"ann"}}"#, true),
+            (r#"{"StringLike":{"aws:PrincipalArn":"*:user/ann"}}"#, true),
+            (r#"{"Bool":{"aws:SecureTransport":"true"}}"#, false),
+            (r#"{"StringLike":{"aws:RequestTag/team":"*"}}"#, false),
+        ] {
+            assert_eq!(when(condition).allows(&red), expected, "{condition}");
+        }
     }
 
     fn refusal(json: &str) -> PolicyError {
@@ -323,9 +477,14 @@ mod tests {
         ] {
             assert_eq!(refusal(&one(rest)), expected, "{rest}");
         }
+        let about = PolicyError::Principal {
+            index: 0,
+            reason: "a policy of a key, user or role has no Principal",
+        };
+        let rest = r#""Action":"*","Resource":"*","Principal":"*""#;
+        assert_eq!(refusal(&one(rest)), about);
         for rest in [
             r#""Action":"*","Resource":"*","Conditions":{}"#,
-            r#""Action":"*","Resource":"*","Principal":"*""#,
             r#""Action":"*","Resource":"*","Condition":{"StringLike":"s3:prefix"}"#,
             r#""Action":"*","Resource":"*","Condition":{"StringLike":{"s3:prefix":[]}}"#,
             r#""Action":"*","Resource":"*","Condition":{"NumericLessThan":{"s3:max-keys":"ten"}}"#,

@@ -14,7 +14,10 @@ mod condition;
 mod document;
 mod evaluate;
 mod pattern;
+mod principal;
+mod template;
 
 pub use document::{Policy, PolicyError};
-pub(crate) use evaluate::Request;
+pub(crate) use evaluate::{Decision, Request};
 pub(crate) use pattern::fits;
+pub(crate) use principal::{ACCOUNT, Principal};

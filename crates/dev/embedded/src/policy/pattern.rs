@@ -1,10 +1,20 @@
 //! Wildcards: `*` for any run of characters (also none, also `/` and `:`), `?` for one.
 
+/// One place of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Glyph {
+    /// This character and no other, whatever it is.
+    Exactly(char),
+    /// Any one character.
+    One,
+    /// Any run of characters.
+    Run,
+}
+
 /// Whether a text fits a pattern.
 pub(crate) fn fits(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
-    fits_chars(&pattern, &text)
+    let pattern: Vec<Glyph> = glyphs(pattern).collect();
+    fits_glyphs(&pattern, text)
 }
 
 /// As [`fits`], without regard to the case of ASCII letters.
@@ -12,17 +22,27 @@ pub(super) fn fits_any_case(pattern: &str, text: &str) -> bool {
     fits(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
 }
 
+/// The glyphs of a pattern as it is written.
+pub(super) fn glyphs(pattern: &str) -> impl Iterator<Item = Glyph> {
+    pattern.chars().map(|c| match c {
+        '*' => Glyph::Run,
+        '?' => Glyph::One,
+        c => Glyph::Exactly(c),
+    })
+}
+
 /// Greedy with one point to come back to: linear for one star, never exponential.
-fn fits_chars(pattern: &[char], text: &[char]) -> bool {
+pub(super) fn fits_glyphs(pattern: &[Glyph], text: &str) -> bool {
+    let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         match pattern.get(p) {
-            Some('*') => {
+            Some(Glyph::Run) => {
                 retry = Some((p + 1, t));
                 p += 1;
             }
-            Some(c) if *c == '?' || *c == text[t] => {
+            Some(glyph) if *glyph == Glyph::One || *glyph == Glyph::Exactly(text[t]) => {
                 p += 1;
                 t += 1;
             }
@@ -36,7 +56,7 @@ fn fits_chars(pattern: &[char], text: &[char]) -> bool {
             }
         }
     }
-    pattern[p..].iter().all(|c| *c == '*')
+    pattern[p..].iter().all(|glyph| *glyph == Glyph::Run)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod listing;
 mod objects;
 mod receive;
 mod send;
+mod settings;
 mod upload_page;
 mod uploads;
 
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
+use crate::bucket_policies::BucketPolicies;
 use crate::store::Store;
 
 /// The region that this store is in, whatever a client signs for.
@@ -23,11 +25,12 @@ pub const REGION: &str = "us-east-1";
 /// What the crate s3s calls.
 pub(crate) struct Backend {
     store: Arc<Store>,
+    policies: Arc<BucketPolicies>,
 }
 
 impl Backend {
-    pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<Store>, policies: Arc<BucketPolicies>) -> Self {
+        Self { store, policies }
     }
 }
 
@@ -77,7 +80,8 @@ impl S3 for Backend {
     }
 
     async fn delete_bucket(&self, req: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
-        self.store.delete_bucket(req.input.bucket).await?;
+        let bucket = req.input.bucket;
+        self.policies.delete_bucket(&self.store, bucket).await?;
         Ok(S3Response::with_status(
             DeleteBucketOutput::default(),
             hyper::StatusCode::NO_CONTENT,
@@ -108,6 +112,48 @@ impl S3 for Backend {
         self.store.head_bucket(&req.input.bucket)?;
         // Never enabled: an empty answer (S3 API, GetBucketVersioning).
         Ok(S3Response::new(GetBucketVersioningOutput::default()))
+    }
+
+    async fn put_bucket_policy(
+        &self,
+        req: S3Request<PutBucketPolicyInput>,
+    ) -> Answer<PutBucketPolicyOutput> {
+        self.put_policy(req).await
+    }
+
+    async fn get_bucket_policy(
+        &self,
+        req: S3Request<GetBucketPolicyInput>,
+    ) -> Answer<GetBucketPolicyOutput> {
+        self.policy(&req)
+    }
+
+    async fn delete_bucket_policy(
+        &self,
+        req: S3Request<DeleteBucketPolicyInput>,
+    ) -> Answer<DeleteBucketPolicyOutput> {
+        self.delete_policy(req).await
+    }
+
+    async fn put_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<PutBucketLifecycleConfigurationInput>,
+    ) -> Answer<PutBucketLifecycleConfigurationOutput> {
+        self.put_lifecycle(req).await
+    }
+
+    async fn get_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<GetBucketLifecycleConfigurationInput>,
+    ) -> Answer<GetBucketLifecycleConfigurationOutput> {
+        self.lifecycle(&req)
+    }
+
+    async fn delete_bucket_lifecycle(
+        &self,
+        req: S3Request<DeleteBucketLifecycleInput>,
+    ) -> Answer<DeleteBucketLifecycleOutput> {
+        self.delete_lifecycle(req).await
     }
 
     async fn list_objects_v2(

@@ -37,6 +37,7 @@ impl Store {
                 if used {
                     return Err(Error::BucketNotEmpty);
                 }
+                change.index.execute("DELETE FROM settings WHERE bucket = ?1", [bucket])?;
                 change.index.execute("DELETE FROM buckets WHERE id = ?1", [bucket])?;
                 Ok(())
             })

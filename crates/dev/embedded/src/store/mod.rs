@@ -13,6 +13,7 @@ mod objects;
 mod readers;
 mod reclaim;
 mod schema;
+mod settings;
 mod uploads;
 mod writer;
 
@@ -26,6 +27,7 @@ pub(crate) use error::{Error, Result};
 pub(crate) use listing::{Entry, ListQuery, Listing};
 pub(crate) use objects::{Conditions, ObjectRow, Tag};
 pub(crate) use reclaim::Reading;
+pub(crate) use settings::Setting;
 pub(crate) use uploads::{PartRow, UploadName, UploadRow, Wanted};
 
 /// What survives what.
@@ -103,7 +105,7 @@ impl Store {
         let index_path = root.join("index.sqlite3");
         let index = schema::open_writer(&index_path, durability)?;
         match schema::version(&index)? {
-            0 => schema::set_version(&index)?,
+            0 | 1 => schema::set_version(&index)?,
             schema::VERSION => {}
             other => {
                 return Err(Error::Commit(format!(

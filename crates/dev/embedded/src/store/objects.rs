@@ -251,7 +251,13 @@ pub(super) fn of_body(body: i64, size: u64, etag: String, attributes: Attributes
     }
 }
 
-fn remove(change: &mut Change<'_>, bucket: i64, key: &str, conditions: &Conditions) -> Result<()> {
+/// Removes an object under conditions.
+pub(super) fn remove(
+    change: &mut Change<'_>,
+    bucket: i64,
+    key: &str,
+    conditions: &Conditions,
+) -> Result<()> {
     let there = row(change.index, bucket, key)?;
     conditions.check(there.as_ref())?;
     let Some(object) = there else { return Ok(()) };

@@ -11,8 +11,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::Durability;
 
-/// The layout that this program writes; a folder of a newer one is refused.
-pub(crate) const VERSION: i64 = 1;
+/// The layout that this program writes; a folder of a newer one is refused. 2 added the
+/// settings of buckets, which a program of 1 would not heed.
+pub(crate) const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS buckets (
@@ -20,6 +21,12 @@ CREATE TABLE IF NOT EXISTS buckets (
     name TEXT NOT NULL UNIQUE,
     created INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS settings (
+    bucket INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (bucket, name)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bodies (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     refs INTEGER NOT NULL,

@@ -377,3 +377,43 @@ async fn a_delimiter_jumps_over_what_it_rolls_up() {
     }
     assert!(rounds > 20, "{rounds} listings in 200 ms: it scans");
 }
+
+#[tokio::test]
+async fn a_lifecycle_ends_what_is_too_old_under_its_prefix_and_nothing_else() {
+    const DAY: i64 = 86_400_000_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    store.create_bucket("b".into()).await.unwrap();
+    for key in ["bots/a", "bots/b", "other", "botz"] {
+        put(&store, key, "e", Conditions::default()).await.unwrap();
+    }
+    let upload = |key: &str| store.create_upload("b".into(), key.into(), Attributes::default());
+    upload("bots/up").await.unwrap();
+    upload("up").await.unwrap();
+    let rules = r#"{"rules":[
+        {"id":"1","enabled":true,"prefix":"bots/","objects":30,"uploads":2},
+        {"id":"2","enabled":false,"prefix":"","objects":1,"uploads":null}]}"#;
+    store
+        .set("b".into(), Setting::Lifecycle, Some(rules.into()))
+        .await
+        .unwrap();
+    let carry_out = async |days: i64| {
+        let now = now() + days * DAY;
+        crate::lifecycle::carry_out(&store, now).await.unwrap()
+    };
+    assert_eq!(carry_out(0).await, 0);
+    assert_eq!(carry_out(1).await, 0);
+    assert_eq!(carry_out(3).await, 1, "the upload");
+    // The last day is whole: after 30 days it may still be there, after 31 never.
+    assert_eq!(carry_out(29).await, 0);
+    assert!(store.head("b", "bots/a").is_ok());
+    assert_eq!(carry_out(31).await, 2);
+    assert!(store.head("b", "bots/a").is_err());
+    assert!(store.head("b", "other").is_ok() && store.head("b", "botz").is_ok());
+    assert_eq!(store.setting("b", Setting::Policy).unwrap(), None);
+    store
+        .set("b".into(), Setting::Lifecycle, None)
+        .await
+        .unwrap();
+    assert_eq!(carry_out(99).await, 0);
+}

@@ -243,7 +243,7 @@ fn drop_part(change: &mut Change<'_>, upload: &str, number: i32) -> Result<()> {
     body.map_or(Ok(()), |body| bodies::release(change, body))
 }
 
-fn forget(change: &mut Change<'_>, upload: &str) -> Result<()> {
+pub(super) fn forget(change: &mut Change<'_>, upload: &str) -> Result<()> {
     for part in parts(change.index, upload, 0)? {
         bodies::release(change, part.body)?;
     }

@@ -7,9 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::ACCOUNT;
 use super::token::Claims;
 use crate::keys::AccessKey;
+use crate::policy::{ACCOUNT, Principal};
 
 /// A new session's keys.
 pub(super) struct Given {
@@ -21,6 +21,8 @@ pub(super) struct Given {
 /// Who somebody is in a role's session.
 pub(super) struct RoleUser {
     pub(super) arn: String,
+    /// The session's name.
+    pub(super) session: String,
     id: String,
 }
 
@@ -33,11 +35,21 @@ impl RoleUser {
             let text = "RoleSessionName must be 2 to 64 letters, digits and _+=,.@-";
             return Err(invalid(text));
         }
-        let role = role.rsplit_once("role/").map_or(role, |(_, name)| name);
+        // The session's ARN has the role's name and not its path.
+        let role = role.rsplit('/').next().unwrap_or(role);
         Ok(Self {
             arn: format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{name}"),
+            session: name.to_owned(),
             id: format!("AROA{}:{name}", role.to_uppercase()),
         })
+    }
+
+    /// Who it is to policies, as a session of the role with this ARN.
+    pub(super) fn principal(&self, role: &str) -> Principal {
+        Principal {
+            session: Some(self.arn.clone()),
+            ..Principal::named(role.to_owned())
+        }
     }
 }
 

@@ -30,6 +30,15 @@ impl Form {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Whether a parameter, or a member of it, is there.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        let member = |field: &String| {
+            let rest = field.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.0.keys().any(member)
+    }
+
     /// A parameter that must be there.
     pub(super) fn need(&self, name: &str) -> S3Result<&str> {
         self.field(name)

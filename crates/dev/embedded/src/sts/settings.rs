@@ -24,7 +24,8 @@
 //! One entry of `trust` must fit. `key` is the id of a key of this store, or `*` for any;
 //! `external_id` and `mfa` are asked for where they are written. `audience` is one of the
 //! token's, `subject` is compared with `*` and `?` as in policies; left out, `subject` is any.
-//! `jwks` is a file in the data folder, or an `http://` address on this machine. `totp` is the
+//! `jwks` is a file in the data folder, or an `http://` address on this machine; it also says
+//! where the keys of a provider of IAM with this issuer are. `totp` is the
 //! device's secret in hexadecimal (RFC 6238: SHA-1, six digits, 30 seconds); a device with a
 //! `code` shows always the same. The file holds secrets: one that others may read is refused.
 

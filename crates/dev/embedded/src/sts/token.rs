@@ -13,13 +13,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::answer::custom;
-use super::settings::{Provider, Settings, unusable};
+use super::settings::{Settings, unusable};
+use super::tags::{self, Tags};
+use crate::iam::Directory;
 
 /// What a verified token says.
 pub(super) struct Claims {
     pub(super) issuer: String,
     pub(super) subject: String,
     pub(super) audiences: Vec<String>,
+    /// Session tags, by their keys in lower case.
+    pub(super) tags: Tags,
 }
 
 #[derive(Deserialize)]
@@ -29,6 +33,10 @@ struct Raw {
     aud: OneOrMany,
     exp: i64,
     nbf: Option<i64>,
+    #[serde(rename = "https://aws.amazon.com/tags")]
+    tags: Option<tags::Claim>,
+    #[serde(rename = "https://aws.amazon.com/tags/principal_tags")]
+    flat_tags: Option<tags::Principal>,
 }
 
 #[derive(Deserialize)]
@@ -41,11 +49,12 @@ enum OneOrMany {
 /// No others are taken, whatever the token says of itself.
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::RS256, Algorithm::ES256];
 
-/// The token's claims, where a provider of ours has signed it and its time has come and is not
+/// The token's claims, where a provider (of IAM, or of `sts.json`) has signed it and its time has come and is not
 /// over.
 pub(super) async fn verified(
     token: &str,
     settings: &Settings,
+    directory: &Directory,
     now: OffsetDateTime,
 ) -> S3Result<Claims> {
     let header = decode_header(token).map_err(|_| invalid("it is not a JWT"))?;
@@ -53,10 +62,12 @@ pub(super) async fn verified(
         return Err(invalid("it is signed with neither RS256 nor ES256"));
     }
     let issuer = claimed_issuer(token).ok_or_else(|| invalid("it names no issuer"))?;
-    let provider = settings.provider(&issuer);
-    let provider = provider
-        .ok_or_else(|| invalid("No OpenIDConnect provider found in your account for its issuer"))?;
-    let keys = keys_of(provider, settings).await?;
+    let of_iam = directory.provider_of(&issuer);
+    if of_iam.is_none() && settings.provider(&issuer).is_none() {
+        let text = "No OpenIDConnect provider found in your account for its issuer";
+        return Err(invalid(text));
+    }
+    let keys = keys_of(&issuer, settings).await?;
     let named = header.kid.as_deref().and_then(|kid| keys.find(kid));
     let jwk = named.ok_or_else(|| invalid("the provider has no key of its key id"))?;
     let key = DecodingKey::from_jwk(jwk).map_err(|e| unusable(&e.to_string()))?;
@@ -80,13 +91,23 @@ pub(super) async fn verified(
     if raw.nbf.is_some_and(|begin| begin > seconds) {
         return Err(invalid("its time has not come"));
     }
+    let audiences = match raw.aud {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    };
+    // A provider of IAM names the audiences that its tokens may have.
+    if of_iam.is_some_and(|provider| !audiences.iter().any(|aud| provider.clients.contains(aud))) {
+        return Err(custom(
+            "InvalidIdentityToken",
+            StatusCode::BAD_REQUEST,
+            "Incorrect token audience",
+        ));
+    }
     Ok(Claims {
         issuer: raw.iss,
         subject: raw.sub,
-        audiences: match raw.aud {
-            OneOrMany::One(one) => vec![one],
-            OneOrMany::Many(many) => many,
-        },
+        audiences,
+        tags: tags::of(raw.tags, raw.flat_tags).map_err(invalid)?,
     })
 }
 
@@ -103,22 +124,54 @@ fn claimed_issuer(token: &str) -> Option<String> {
 }
 
 /// The provider's keys, read or fetched anew each time: rotated ones count at once.
-async fn keys_of(provider: &Provider, settings: &Settings) -> S3Result<JwkSet> {
-    let text = match provider.jwks.strip_prefix("http://") {
-        Some(address) => {
-            let fetched = tokio::time::timeout(PATIENCE, fetch(address)).await;
-            fetched
-                .unwrap_or_else(|_| Err("no answer".into()))
-                .map_err(|e| not_reached(&provider.jwks, &e))?
-        }
+async fn keys_of(issuer: &str, settings: &Settings) -> S3Result<JwkSet> {
+    let place = match settings.provider(issuer) {
+        Some(provider) => provider.jwks.clone(),
+        None => discovered(issuer).await?,
+    };
+    let text = match place.strip_prefix("http://") {
+        Some(_) => fetched(&place).await?,
         None => {
-            let path = settings.folder().join(&provider.jwks);
+            let path = settings.folder().join(&place);
             tokio::fs::read_to_string(&path)
                 .await
                 .map_err(|e| unusable(&format!("{}: {e}", path.display())))?
         }
     };
-    serde_json::from_str(&text).map_err(|e| not_reached(&provider.jwks, &e.to_string()))
+    serde_json::from_str(&text).map_err(|e| not_reached(&place, &e.to_string()))
+}
+
+/// Where a provider of IAM says that its keys are (OpenID Connect Discovery 1.0, section 4).
+async fn discovered(issuer: &str) -> S3Result<String> {
+    #[derive(Deserialize)]
+    struct Document {
+        issuer: String,
+        jwks_uri: String,
+    }
+    let place = format!("{issuer}/.well-known/openid-configuration");
+    let text = fetched(&place).await?;
+    let document: Document =
+        serde_json::from_str(&text).map_err(|e| not_reached(&place, &e.to_string()))?;
+    if document.issuer != issuer {
+        return Err(not_reached(&place, "it is another issuer's"));
+    }
+    match document.jwks_uri.starts_with("http://") {
+        true => Ok(document.jwks_uri),
+        false => Err(not_reached(&document.jwks_uri, NO_TLS)),
+    }
+}
+
+const NO_TLS: &str = "this store fetches over http:// on this machine only; name the place of the \
+                      issuer's keys under \"providers\" in sts.json";
+
+async fn fetched(place: &str) -> S3Result<String> {
+    let address = place
+        .strip_prefix("http://")
+        .ok_or_else(|| not_reached(place, NO_TLS))?;
+    let fetched = tokio::time::timeout(PATIENCE, fetch(address)).await;
+    fetched
+        .unwrap_or_else(|_| Err("no answer".into()))
+        .map_err(|e| not_reached(place, &e))
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
