@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# fuzz: what reads our files, on whatever bytes libFuzzer comes to. It begins with the seeds of
+# fuzz: what reads our files, envelopes and tokens, on whatever bytes libFuzzer comes to. It begins with the seeds of
 # crates/dev/fuzz/corpus. `fuzz.sh short|long [TARGET…]`; FUZZ_SECONDS says how long each looks.
 . "$(dirname "$0")/common.sh"
 
 seconds=${FUZZ_SECONDS:-20}
 [ "$length" = short ] || seconds=${FUZZ_SECONDS:-600}
-targets=(head entry export key_file)
+targets=(head entry export key_file envelope cap proof)
 [ $# -le 1 ] || targets=("${@:2}")
 corpus=$repo/crates/dev/fuzz/corpus
 

@@ -16,6 +16,9 @@
 //! second implementation in Python runs the same files (`scripts/suites/vectors.sh`).
 
 pub mod envelope;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod jws;
 pub mod kek;
 pub mod legacy;

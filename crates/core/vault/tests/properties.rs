@@ -75,6 +75,8 @@ fn cap() -> impl Strategy<Value = Cap> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn what_is_sealed_opens_at_its_place_only(
         (operator, actor, other) in (actor(), actor(), actor()),

@@ -49,6 +49,20 @@ const RULES: &[Rule] = &[
         reason: "it holds the administrator's keys: no test store and no database beside them",
     },
     Rule {
+        from: "core/vault",
+        never: &[
+            "core/bucket",
+            "core/registry",
+            "lib:tokio",
+            "lib:hyper",
+            "lib:reqwest",
+            "lib:axum",
+            "lib:rusqlite",
+            "lib:aws-sdk-s3",
+        ],
+        reason: "envelopes, keys and tokens are bytes in and bytes out, for every side alike",
+    },
+    Rule {
         from: "server/signer",
         never: &["core/bucket", "core/registry"],
         reason: "the signer holds the master secret: the less it links the less can leak it",

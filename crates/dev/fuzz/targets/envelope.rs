@@ -1,0 +1,7 @@
+//! An envelope of any version.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| vault::fuzzing::envelope(data));
