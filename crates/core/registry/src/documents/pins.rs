@@ -48,7 +48,10 @@ impl Pins {
         let pin = |(operator, key)| Ok((operator, Pin::new(key)?));
         Ok(Self {
             deployment: Pin::new(deployment)?,
-            operators: operators.into_iter().map(pin).collect::<Result<_, _>>()?,
+            operators: operators
+                .into_iter()
+                .map(pin)
+                .collect::<Result<_, Unavailable>>()?,
         })
     }
 
@@ -117,7 +120,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Pins, Unavailable> {
         let key = key(operator.as_str(), jwk)?;
         Ok((operator, key))
     });
-    Pins::new(deployment, operators.collect::<Result<Vec<_>, _>>()?)
+    Pins::new(
+        deployment,
+        operators.collect::<Result<Vec<_>, Unavailable>>()?,
+    )
 }
 
 /// How often the file is looked at: a key that is taken out counts for no longer.
