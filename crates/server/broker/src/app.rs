@@ -54,6 +54,8 @@ pub struct App {
     pub(crate) stop: CancellationToken,
     pub(crate) hub: Arc<Hub>,
     pub(crate) limits: Limits,
+    /// Seals what a browser keeps for us. Of this run: a sign-in does not outlast a restart.
+    pub(crate) seals: aws_lc_rs::hmac::Key,
     /// The epoch that was seen last.
     pub(crate) epoch: Mutex<Option<u32>>,
 }
@@ -96,6 +98,8 @@ impl App {
             refusals: KeyedLimit::per_minute(120),
             nobodys: Limit::per_minute(300),
         };
+        let mut seal = [0; 32];
+        random.fill(&mut seal);
         Arc::new(Self {
             settings,
             store,
@@ -108,6 +112,7 @@ impl App {
             stop,
             hub: Arc::default(),
             limits,
+            seals: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &seal),
             epoch: Mutex::new(None),
         })
     }

@@ -4,6 +4,7 @@
 use api::Timestamp;
 use async_trait::async_trait;
 use axum::http::StatusCode;
+use base::audit::AuditFile;
 use model::{Actor, DeviceId, ServiceName};
 use serde::Serialize;
 
@@ -19,6 +20,23 @@ pub trait Audit: Send + Sync {
     /// # Errors
     /// Why it could not be written: then nothing is handed out.
     async fn write(&self, record: &Record) -> Result<(), String>;
+}
+
+/// The audit in a file, each record bound to all before it.
+pub struct FileAudit(AuditFile);
+
+impl FileAudit {
+    /// Into this file.
+    pub fn new(file: AuditFile) -> Self {
+        Self(file)
+    }
+}
+
+#[async_trait]
+impl Audit for FileAudit {
+    async fn write(&self, record: &Record) -> Result<(), String> {
+        self.0.append(record).map_err(|error| error.to_string())
+    }
 }
 
 /// One thing that was done or refused.

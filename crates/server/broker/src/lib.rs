@@ -17,6 +17,7 @@ mod endpoints;
 mod hub;
 mod judge;
 pub mod keys;
+mod pages;
 mod refusal;
 mod router;
 mod session;
@@ -26,7 +27,7 @@ mod wallet;
 pub mod watch;
 
 pub use app::{App, Parts};
-pub use audit::{Audit, Record};
+pub use audit::{Audit, FileAudit, Record};
 pub use endpoints::sessions::new_bootstrap;
 pub use keys::SigningKeys;
 pub use router::{internal, public};

@@ -29,6 +29,24 @@ struct Body {
 }
 
 impl Refusal {
+    /// The HTTP status that it goes with.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Reason(reason) => {
+                StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Self::Plain(failure) => failure.status(),
+        }
+    }
+
+    /// The sentence for people.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Reason(reason) => explained(*reason).to_owned(),
+            Self::Plain(failure) => failure.message.clone(),
+        }
+    }
+
     /// The word for the audit.
     pub(crate) fn word(&self) -> &'static str {
         match self {
@@ -82,12 +100,11 @@ impl From<StoreError> for Failure {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let status = self.status();
         let reason = match self {
             Self::Plain(failure) => return failure.into_response(),
             Self::Reason(reason) => reason,
         };
-        let status = StatusCode::from_u16(reason.status());
-        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let text = explained(reason);
         let body = Body {
             error: text,

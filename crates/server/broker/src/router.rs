@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::endpoints::{
     caps, devices, discovery, drops, events, identities, pairing, sessions, wallets,
 };
+use crate::pages;
 
 /// Longer than any body here: a token of another issuer, and some room.
 const LONGEST_BODY: usize = 16 * 1024;
@@ -50,7 +51,8 @@ pub fn public(app: Arc<App>) -> Router {
         .route("/v1/cap/cred-teardown", post(caps::teardown))
         .route("/v1/mint-oidc-jwt", post(identities::own))
         .route("/v1/sse/operator/{actor}", get(events::follow))
-        .route("/v1/drop", post(drops::tell));
+        .route("/v1/drop", post(drops::tell))
+        .merge(pages::router());
     bounded(router, LONGEST_BODY, PATIENCE).with_state(app)
 }
 

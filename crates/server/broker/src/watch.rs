@@ -150,14 +150,15 @@ async fn drop_it(
             },
         }),
     };
+    // Before anybody hears of it.
+    if reason == Reason::DeviceRevoked {
+        let now = app.now();
+        app.store.revoke_sessions_of(&watched.device, now).await?;
+    }
     let text = serde_json::to_string(&event).unwrap_or_default();
     if told.insert((watched.operator.clone(), text)) {
         tracing::info!(operator = %watched.operator, reason = reason.as_str(), "dropped");
         app.happened(&watched.operator, &event).await?;
-    }
-    if reason == Reason::DeviceRevoked {
-        let now = app.now();
-        app.store.revoke_sessions_of(&watched.device, now).await?;
     }
     app.store.unwatch(watched).await?;
     Ok(())
