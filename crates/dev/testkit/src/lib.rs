@@ -13,6 +13,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod anvil;
 pub mod error;
 pub mod fake;
 pub mod juicefs;

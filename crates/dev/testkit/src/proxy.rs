@@ -10,7 +10,7 @@ mod clock;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -122,6 +122,12 @@ impl Proxy {
         self.shared.throttling.store(throttling, Ordering::Relaxed);
     }
 
+    /// Cuts the connections of so many of a hundred requests from now on, spread evenly: half of
+    /// them before the server is asked, half after.
+    pub fn set_flaky(&self, percent: u32) {
+        self.shared.flaky.store(percent, Ordering::Relaxed);
+    }
+
     /// The server's clock as clients see it from now on, until called with `None`: by its
     /// answers' heads, and by its refusal of what is signed too far from it. Times within
     /// bodies stay the server's own, and so does its own look at signatures.
@@ -160,6 +166,9 @@ struct Shared {
     mode: watch::Sender<Mode>,
     cuts: watch::Sender<u64>,
     throttling: AtomicBool,
+    flaky: AtomicU32,
+    /// How far the requests that pass have come to the next one that is cut, in hundredths.
+    until_cut: AtomicU32,
     clock: Mutex<Option<Clock>>,
     connections: AtomicU64,
     requests: Mutex<BTreeMap<String, u64>>,
@@ -172,6 +181,17 @@ impl Shared {
 
     fn throttles(&self) -> bool {
         self.throttling.load(Ordering::Relaxed)
+    }
+
+    /// Whether this request is one of those that are cut, and if so whether the server sees it.
+    fn cuts(&self) -> Option<bool> {
+        let percent = self.flaky.load(Ordering::Relaxed);
+        if percent == 0 {
+            return None;
+        }
+        let before = self.until_cut.fetch_add(percent, Ordering::Relaxed);
+        let (from, to) = (before / 100, before.wrapping_add(percent) / 100);
+        (from != to).then_some(to % 2 == 0)
     }
 
     fn clock(&self) -> Option<Clock> {
@@ -228,9 +248,15 @@ async fn relay(client: TcpStream, to: SocketAddr, shared: &Shared) -> std::io::R
     let (from_server, to_server) = server.into_split();
     // True where the next bytes of the client begin a request.
     let turn = AtomicBool::new(true);
+    // True once the answer is to be lost.
+    let lost = AtomicBool::new(false);
+    let state = Passing {
+        turn: &turn,
+        lost: &lost,
+    };
     let to_client = tokio::sync::Mutex::new(to_client);
-    let up = upstream(from_client, to_server, &to_client, &turn, shared);
-    let down = downstream(from_server, &to_client, &turn, shared);
+    let up = upstream(from_client, to_server, &to_client, &state, shared);
+    let down = downstream(from_server, &to_client, &state, shared);
     // The response may outlive the client's half, never the other way round.
     tokio::select! {
         result = async { up.await?; std::future::pending().await } => result,
@@ -238,11 +264,17 @@ async fn relay(client: TcpStream, to: SocketAddr, shared: &Shared) -> std::io::R
     }
 }
 
+/// What both directions of a connection know.
+struct Passing<'a> {
+    turn: &'a AtomicBool,
+    lost: &'a AtomicBool,
+}
+
 async fn upstream(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     answers: &tokio::sync::Mutex<OwnedWriteHalf>,
-    turn: &AtomicBool,
+    state: &Passing<'_>,
     shared: &Shared,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; BUFFER];
@@ -252,9 +284,18 @@ async fn upstream(
             return to.shutdown().await;
         }
         shared.open().await;
-        if turn.swap(false, Ordering::AcqRel) {
+        if state.turn.swap(false, Ordering::AcqRel) {
             shared.count(&buffer[..n]);
             tokio::time::sleep(shared.latency()).await;
+            if let Some(seen) = shared.cuts() {
+                if seen {
+                    state.lost.store(true, Ordering::Release);
+                    to.write_all(&buffer[..n]).await?;
+                    // Long enough for the server to do what it was asked.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                return Err(std::io::Error::other("cut"));
+            }
             if shared.throttles() {
                 return refuse(answers, &OVERLOADED, "").await;
             }
@@ -316,7 +357,7 @@ async fn refuse(
 async fn downstream(
     mut from: OwnedReadHalf,
     to: &tokio::sync::Mutex<OwnedWriteHalf>,
-    turn: &AtomicBool,
+    state: &Passing<'_>,
     shared: &Shared,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; BUFFER];
@@ -326,7 +367,10 @@ async fn downstream(
             return to.lock().await.shutdown().await;
         }
         shared.open().await;
-        let begins = !turn.swap(true, Ordering::AcqRel);
+        if state.lost.load(Ordering::Acquire) {
+            return Err(std::io::Error::other("cut"));
+        }
+        let begins = !state.turn.swap(true, Ordering::AcqRel);
         if let Some(clock) = shared.clock().filter(|_| begins) {
             clock.change(&mut buffer[..n]);
         }
@@ -433,6 +477,16 @@ mod tests {
             ErrorKind::BrokenPipe,
         ];
         assert!(closed.contains(&error.kind()), "{error:?}");
+    }
+
+    #[test]
+    fn a_flaky_one_cuts_as_many_as_it_was_told() {
+        let proxy = Proxy::start(echo_server()).unwrap();
+        proxy.set_flaky(12);
+        let answered = (0..100).filter(|_| ask(&mut connect(&proxy), "one").is_ok());
+        assert_eq!(answered.count(), 88);
+        proxy.set_flaky(0);
+        assert_eq!(ask(&mut connect(&proxy), "one").unwrap(), "one");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum Tool {
     Age,
     /// PostgreSQL's server; its other programs are looked for beside it.
     Postgres,
+    /// Foundry's Ethereum chain on one machine.
+    Anvil,
 }
 
 impl Tool {
@@ -61,6 +63,7 @@ impl Tool {
             Self::SecretTool => "ARTIFACTS_SECRET_TOOL",
             Self::Age => "ARTIFACTS_AGE",
             Self::Postgres => "ARTIFACTS_POSTGRES",
+            Self::Anvil => "ARTIFACTS_ANVIL",
         }
     }
 
@@ -82,6 +85,7 @@ impl Tool {
             Self::SecretTool => "secret-tool",
             Self::Age => "age",
             Self::Postgres => "postgres",
+            Self::Anvil => "anvil",
         }
     }
 }
@@ -92,15 +96,15 @@ impl fmt::Display for Tool {
     }
 }
 
-/// Where a program is: its environment variable, else the repository's `.tools/venv` (made
-/// by `make tools`), else `PATH`.
+/// Where a program is: its environment variable, else the repository's `.tools` (made by
+/// `make tools`), else `PATH`.
 ///
 /// # Errors
 /// [`Error::Missing`].
 pub fn find(tool: Tool) -> Result<PathBuf, Error> {
     let named = env::var_os(tool.variable()).map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(venv_bin()).chain(env::split_paths(&path));
+    let folders = our_folders().into_iter().chain(env::split_paths(&path));
     locate(tool.program(), named, folders).ok_or(Error::Missing { tool })
 }
 
@@ -161,12 +165,17 @@ macro_rules! skip {
     }};
 }
 
-fn venv_bin() -> PathBuf {
+/// Where `make tools` puts what comes from PyPI, and what comes from npm.
+fn our_folders() -> [PathBuf; 3] {
     let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    match env::var_os("ARTIFACTS_TOOLS") {
-        Some(tools) => PathBuf::from(tools).join("venv/bin"),
-        None => repo.join(".tools/venv/bin"),
-    }
+    let tools = env::var_os("ARTIFACTS_TOOLS");
+    let tools = tools.map_or_else(|| repo.join(".tools"), PathBuf::from);
+    let npm = tools.join("contracts/node_modules/@foundry-rs");
+    [
+        tools.join("venv/bin"),
+        npm.join("anvil-linux-amd64/bin"),
+        npm.join("anvil-linux-arm64/bin"),
+    ]
 }
 
 fn locate(
