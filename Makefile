@@ -32,7 +32,7 @@ screenshots: ## Writes the pictures of docs/console.md, from the console in a br
 	@SCREENSHOTS=$$PWD/docs/images bash scripts/suites/console.sh short
 
 tools: ## Installs the servers and clients that tests use, into .tools
-	@bash -c '. scripts/lib.sh && require_tools'
+	@bash -c '. scripts/lib.sh && require_tools && require_contract_tools'
 
 build: ## Builds the programs into target/debug
 	@bash -c '. scripts/lib.sh && require_rust && cargo build --locked --workspace && say "the programs are in $$target/debug"'

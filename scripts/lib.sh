@@ -89,6 +89,22 @@ require_tools() {
     cp "$wanted" "$venv/requirements.txt"
 }
 
+# The compiler of the contracts and a chain to try them on, which exist as npm packages only;
+# versions and hashes are in contracts/package-lock.json.
+require_contract_tools() {
+    local source=$repo/contracts tools=$ARTIFACTS_TOOLS/contracts
+    if ! cmp -s "$source/package-lock.json" "$tools/installed.json"; then
+        require_packages npm=npm
+        say "installing solc and anvil with npm into $tools"
+        mkdir -p "$tools"
+        cp "$source/package.json" "$source/package-lock.json" "$tools/"
+        (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund >&2)
+        cp "$source/package-lock.json" "$tools/installed.json"
+    fi
+    # Modules are found from where the program lies.
+    cp "$source/compile.js" "$tools/"
+}
+
 # pjdfstest, fsx and s3s-e2e, which exist as crates only.
 require_cargo_tools() {
     local crate missing=()

@@ -16,6 +16,7 @@ main() {
         pg_ctlcluster=postgresql
     require_rust
     require_tools
+    require_contract_tools
     build
     rust_tests
     if [ -e /dev/fuse ]; then
