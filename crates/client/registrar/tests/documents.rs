@@ -1,0 +1,152 @@
+//! Signed documents, written and read.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod lab;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifacts_registrar::documents::DocumentRegistrar;
+use artifacts_registrar::{Registrar, RegistrarError};
+use lab::{ALLOWED, Deployment, Documents, Lab, documents, new_device, passes_the_suite, service};
+use proptest::prelude::*;
+use registry::documents::{FRESH_FOR, operator_file};
+use registry::{Scope, Unavailable};
+use vault::DeviceKey;
+
+fn of_documents(lab: &Lab) -> &Documents {
+    match &lab.deployment {
+        Deployment::Documents(documents) => documents,
+        Deployment::Chain(_) => panic!("documents"),
+    }
+}
+
+#[tokio::test]
+async fn documents_pass_the_suite() {
+    passes_the_suite(&documents(FRESH_FOR).await).await;
+}
+
+#[tokio::test]
+async fn a_permission_that_was_revoked_does_not_come_back_with_the_old_document() {
+    let lab = documents(Duration::ZERO).await;
+    let (operator, name) = (lab.operator().clone(), service("openrouter"));
+    let names = std::slice::from_ref(&name);
+    lab.registrar
+        .set_scope(&operator, names, false)
+        .await
+        .unwrap();
+    let scope = async || lab.reader.scope(&operator, &operator, &name).await;
+    assert_eq!(scope().await.unwrap(), ALLOWED);
+    let file = of_documents(&lab).path().join(operator_file(&operator));
+    let old = std::fs::read(&file).unwrap();
+    lab.registrar.revoke_scope(&operator, names).await.unwrap();
+    assert_eq!(scope().await.unwrap(), Scope::NONE);
+    std::fs::write(&file, old).unwrap();
+    let Unavailable(reason) = scope().await.unwrap_err();
+    assert!(
+        reason.contains("an older document was put back"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn what_another_key_has_signed_is_not_built_upon() {
+    let lab = documents(Duration::ZERO).await;
+    let operator = lab.operator().clone();
+    let mine = new_device(1, &operator, 3);
+    lab.registrar.register(&mine).await.unwrap();
+    let other = Arc::new(DeviceKey::generate().unwrap());
+    let folder = of_documents(&lab).path();
+    let thief = DocumentRegistrar::new(folder.clone(), operator.clone(), other);
+    let refused = thief
+        .register(&new_device(2, &operator, 3))
+        .await
+        .unwrap_err();
+    let RegistrarError::File { reason, .. } = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.contains("not signed by the key"), "{reason}");
+    assert_eq!(lab.registrar.devices().await.unwrap().len(), 1);
+    let names: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+    assert_eq!(names.len(), 3, "the epoch, one list, the lock: {names:?}");
+}
+
+#[tokio::test]
+async fn writers_at_one_time_lose_nothing() {
+    let lab = documents(Duration::ZERO).await;
+    let operator = lab.operator().clone();
+    let all = (1..=20).map(|n| {
+        let (registrar, operator) = (Arc::clone(&lab.registrar), operator.clone());
+        tokio::spawn(async move { registrar.register(&new_device(n, &operator, 1)).await })
+    });
+    for one in all.collect::<Vec<_>>() {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(lab.registrar.devices().await.unwrap().len(), 20);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Set(usize, usize, bool),
+    Revoke(usize, usize),
+}
+
+const NAMES: [&str; 3] = ["openrouter", "github", "stripe"];
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..2_usize, 0..3_usize, any::<bool>()).prop_map(|(a, s, r)| Step::Set(a, s, r)),
+        (0..2_usize, 0..3_usize).prop_map(|(a, s)| Step::Revoke(a, s)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// After every step, exactly what was set and not revoked since is in scope.
+    #[test]
+    fn nothing_is_in_scope_after_it_was_revoked(steps in prop::collection::vec(step(), 1..20)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(follow(steps));
+    }
+}
+
+async fn follow(steps: Vec<Step>) {
+    let lab = documents(Duration::ZERO).await;
+    let actors = [lab.operator().clone(), lab.agent()];
+    let mut model = [[Scope::NONE; 3]; 2];
+    for step in steps {
+        match step {
+            Step::Set(a, s, read_only) => {
+                let names = [service(NAMES[s])];
+                lab.registrar
+                    .set_scope(&actors[a], &names, read_only)
+                    .await
+                    .unwrap();
+                model[a][s] = Scope {
+                    in_scope: true,
+                    read_only,
+                };
+            }
+            Step::Revoke(a, s) => {
+                let names = [service(NAMES[s])];
+                lab.registrar
+                    .revoke_scope(&actors[a], &names)
+                    .await
+                    .unwrap();
+                model[a][s] = Scope::NONE;
+            }
+        }
+        for (a, actor) in actors.iter().enumerate() {
+            for (s, name) in NAMES.iter().enumerate() {
+                let told = lab
+                    .reader
+                    .scope(lab.operator(), actor, &service(name))
+                    .await
+                    .unwrap();
+                assert_eq!(told, model[a][s], "{actor} {name}");
+            }
+        }
+    }
+}
