@@ -7,6 +7,7 @@
 //! - [`Seen`]: the highest generation of each secret that was seen here, so that an older state of
 //!   the bucket does not pass for the present one.
 //! - [`rekey`]: every envelope of an older epoch sealed anew.
+//! - [`provision`]: the bucket and the role that keep actors apart, made and shown to do so.
 //! - [`Place`] and [`Devices`]: where this machine keeps its own key and login.
 //!
 //! A value is never written to a file, a log, an address or an error by anything here.
@@ -18,6 +19,7 @@ pub mod device;
 mod error;
 mod login;
 pub mod place;
+pub mod provision;
 pub mod rekey;
 mod seen;
 mod server;

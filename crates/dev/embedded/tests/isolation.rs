@@ -625,7 +625,7 @@ async fn a_lifecycle_is_kept_and_one_that_is_not_understood_is_refused() {
     );
     let given = rule("vault").build().unwrap();
     set(given.clone()).await.unwrap();
-    assert_eq!(read().await.unwrap().rules(), [given.clone()]);
+    assert_eq!(read().await.unwrap().rules(), std::slice::from_ref(&given));
     let moves = rule("moves").transitions(Transition::builder().days(1).build());
     let refused = set(moves.build().unwrap()).await;
     assert_eq!(refusal(refused), named("NotImplemented", 501));
