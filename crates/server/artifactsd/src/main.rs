@@ -6,19 +6,25 @@
 
 #[cfg(feature = "orchestrator")]
 mod audit;
+#[cfg(feature = "broker")]
+mod broker;
+#[cfg(feature = "broker")]
+mod closed_memory;
 #[cfg(feature = "orchestrator")]
 mod database;
 #[cfg(feature = "dev")]
 mod dev;
-#[cfg(feature = "orchestrator")]
+#[cfg(any(feature = "broker", feature = "orchestrator"))]
 mod health;
-#[cfg(feature = "orchestrator")]
+#[cfg(any(feature = "broker", feature = "orchestrator"))]
 mod open_files;
 #[cfg(feature = "orchestrator")]
 mod orchestrator;
 #[cfg(feature = "provider")]
 mod provider;
 mod reference;
+#[cfg(feature = "broker")]
+mod registry_flags;
 #[cfg(feature = "provider")]
 mod store_flags;
 
@@ -45,6 +51,9 @@ enum Role {
     /// stores announce changes with, at /webhooks/STORE/all; without it they cannot.
     #[cfg(feature = "orchestrator")]
     Orchestrator(Box<orchestrator::Orchestrator>),
+    /// Run the vault's server of sessions, capabilities and identities, and what belongs to it.
+    #[cfg(feature = "broker")]
+    Broker(Box<broker::Broker>),
     /// Check or export the orchestrator's audit.
     #[cfg(feature = "orchestrator")]
     Audit(audit::Audit),
@@ -64,6 +73,8 @@ fn main() -> ExitCode {
         Role::Dev(dev) => dev::run(dev),
         #[cfg(feature = "orchestrator")]
         Role::Orchestrator(role) => orchestrator::run(*role),
+        #[cfg(feature = "broker")]
+        Role::Broker(role) => broker::run(*role),
         #[cfg(feature = "orchestrator")]
         Role::Audit(audit) => audit::run(audit),
         #[cfg(feature = "provider")]

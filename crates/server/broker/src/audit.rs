@@ -30,6 +30,13 @@ impl FileAudit {
     pub fn new(file: AuditFile) -> Self {
         Self(file)
     }
+
+    /// Puts what was written on the disk. That it cannot is in the log.
+    pub fn sync(&self) {
+        if let Err(error) = self.0.sync() {
+            tracing::error!(%error, "the audit is not on the disk");
+        }
+    }
 }
 
 #[async_trait]

@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "not every suite uses all of it")]
 
+pub(crate) mod book;
 pub(crate) mod issuer;
-pub(crate) mod registry;
 pub(crate) mod stream;
 
 use std::path::Path;
@@ -23,8 +23,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use vault::{DeviceKey, ProofFor, SignEs256, VerifyKeys, make_proof};
 
+use book::Book;
 use issuer::Issuer;
-use registry::Book;
+use registry::Registry;
 
 /// What was written into the audit.
 #[derive(Default)]
@@ -137,7 +138,21 @@ impl Broker {
         let (book, kept) = (Arc::new(Book::default()), Arc::default());
         let issuer = Issuer::start().await;
         let parts = (folder, Arc::new(clock), book, kept, issuer);
-        Self::put_together(parts, None, change).await
+        Self::put_together(parts, None, None, change).await
+    }
+
+    /// With a registry other than the book, at this machine's time.
+    pub(crate) async fn start_on(registry: Arc<dyn Registry>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(base::SystemClock.now());
+        let (book, kept) = (Arc::new(Book::default()), Arc::default());
+        let issuer = Issuer::start().await;
+        let parts = (folder, Arc::new(clock), book, kept, issuer);
+        let change = |settings: &mut Settings| {
+            // As it is outside of tests.
+            settings.watch_interval = Settings::new("").watch_interval;
+        };
+        Self::put_together(parts, None, Some(registry), change).await
     }
 
     async fn put_together(
@@ -149,6 +164,7 @@ impl Broker {
             Issuer,
         ),
         address: Option<String>,
+        registry: Option<Arc<dyn Registry>>,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
         let (folder, clock, book, kept, issuer) = parts;
@@ -159,7 +175,7 @@ impl Broker {
         let stop = CancellationToken::new();
         let mut settings = quick(&url);
         change(&mut settings);
-        let registry: Arc<dyn ::registry::Registry> = Arc::clone(&book) as _;
+        let registry = registry.unwrap_or_else(|| Arc::clone(&book) as _);
         let audit: Arc<dyn Audit> = Arc::clone(&kept) as _;
         let app = App::new(Parts {
             settings,
@@ -205,7 +221,7 @@ impl Broker {
         drop(self.app);
         let address = self.url.strip_prefix("http://").unwrap().to_owned();
         let parts = (self.folder, self.clock, self.book, self.kept, self.issuer);
-        Self::put_together(parts, Some(address), |_| {}).await
+        Self::put_together(parts, Some(address), None, |_| {}).await
     }
 
     pub(crate) fn now(&self) -> i64 {
