@@ -589,13 +589,19 @@ def refused_caps():
         claims(f"op {op!r}", "cap_op_mismatch", op=op)
     for data_class in ("", "Credentials", "secrets", "*", "workspaces"):
         claims(f"data class {data_class!r}", "cap_op_mismatch", data_class=data_class)
+    claims("op 'delete', to list", "cap_op_mismatch", {"op": "list"}, op="delete", service=None)
+    claims("another data class, to list", "cap_op_mismatch", {"op": "list"}, op="list", service=None, data_class="workspaces")
     claims("expired, and to store", "cap_expired", op="store", now=NOW + 300)
     claims("to store, and for another service", "cap_op_mismatch", op="store", service="github")
 
     mismatch = "cap_service_mismatch"
     for service in ("github", "openroute", "openrouter2", "openrouter.", "o"):
         claims(f"for {service}", mismatch, service=service)
+    claims("for no service, as is asked", mismatch, {"op": "fetch"}, service=None)
+    claims("for a service, where none is asked", mismatch, {"op": "fetch"})
+    claims("to tear down nobody, as is asked", mismatch, {"op": "teardown"}, op="teardown", service=None)
     claims("with a target", mismatch, target=AGENT)
+    claims("with a target, as is asked", mismatch, FETCH | {"target": AGENT}, target=AGENT)
     claims("a target in place of the service", mismatch, service=None, target=AGENT)
     claims("to list, with a service", mismatch, {"op": "list"}, op="list")
     claims("to list, with a target", mismatch, {"op": "list"}, op="list", service=None, target=AGENT)

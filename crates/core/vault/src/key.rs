@@ -144,7 +144,7 @@ impl PublicKey {
 
     /// Whether the signature (r and s, 64 bytes) of `input` is this key's.
     pub fn verifies(&self, input: &[u8], signature: &[u8]) -> bool {
-        signature.len() == 64 && self.parsed.verify_sig(input, signature).is_ok()
+        self.parsed.verify_sig(input, signature).is_ok()
     }
 }
 

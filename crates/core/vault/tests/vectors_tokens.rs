@@ -84,7 +84,7 @@ fn good_capabilities_are_taken_and_written_alike() {
 fn bad_capabilities_are_refused_with_their_reason() {
     let all: Caps = common::read(include_str!("../vectors/caps.json"));
     let keys = keys(&all.keys);
-    assert_eq!(all.refused.len(), 240);
+    assert_eq!(all.refused.len(), 246);
     for case in &all.refused {
         let refused = case.request.read(case, &keys, &all.issuer).err();
         let reason = refused.map(Reason::as_str);
