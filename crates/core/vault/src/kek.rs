@@ -17,6 +17,10 @@ const PURPOSE: &[u8] = b"artifacts.cred";
 pub struct Kek(Zeroizing<[u8; 32]>);
 
 impl Kek {
+    pub(crate) fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+
     /// A key that was derived elsewhere.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))

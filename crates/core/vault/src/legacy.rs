@@ -90,8 +90,9 @@ pub fn kek(signature: &[u8; 65]) -> Kek {
     hash.update(b"agentkeys.kek-derive.v1");
     hash.update(signature);
     let mut key = Zeroizing::new([0; 32]);
-    key.copy_from_slice(&hash.finalize());
-    Kek::from_bytes(*key)
+    // Into its place at once: no copy of it is left on the stack.
+    hash.finalize_into((&mut *key).into());
+    Kek::new(key)
 }
 
 /// Seals a credential under a fresh nonce, in the owner's version.

@@ -12,12 +12,11 @@ use super::proof::WINDOW;
 /// The numbers of proofs that were used, for as long as these could be used again.
 ///
 /// Its memory is bounded: a proof that cannot be remembered counts as one that was seen. One
-/// device can fill a sixteenth of it at most, so that it locks out nobody but itself.
+/// device can fill a sixteenth of it at most, so that it locks out nobody but itself. What was used
+/// before the cache was made it cannot know: a server refuses proofs from before its own start.
 pub struct ReplayCache {
     capacity: usize,
     per_device: usize,
-    /// Proofs from before are not known here, so they count as seen.
-    knows_from: i64,
     seen: Mutex<Seen>,
 }
 
@@ -43,17 +42,8 @@ impl ReplayCache {
         Self {
             capacity,
             per_device: (capacity / 16).max(1),
-            knows_from: i64::MIN,
             seen: Mutex::default(),
         }
-    }
-
-    /// For a server that has just started: proofs made before `now` count as seen, because a
-    /// server before this one may have taken them.
-    #[must_use]
-    pub fn starting(mut self, now: i64) -> Self {
-        self.knows_from = now;
-        self
     }
 
     /// Whether the proof was used before, or cannot be remembered. It is remembered now.
@@ -61,7 +51,7 @@ impl ReplayCache {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.forget_ended(now);
         let end = proof.iat.saturating_add(WINDOW);
-        if end < seen.latest || proof.iat < self.knows_from {
+        if end < seen.latest {
             return true;
         }
         let number = number(proof);
@@ -184,12 +174,5 @@ mod tests {
         let later = NOW + WINDOW + 1;
         assert!(!cache.seen(&proof(&devices[16], "a", later), later));
         assert!(!cache.seen(&proof(&devices[0], "c", later), later));
-    }
-
-    #[test]
-    fn a_server_that_has_just_started_takes_no_proof_from_before() {
-        let (cache, key) = (ReplayCache::new(32).starting(NOW), device());
-        assert!(cache.seen(&proof(&key, "a", NOW - 1), NOW));
-        assert!(!cache.seen(&proof(&key, "a", NOW), NOW));
     }
 }
