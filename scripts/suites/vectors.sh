@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # vectors: the vault's test vectors, held against a second implementation of its formats in Python on
-# another library (vault.py), which has also written them. The tests of crates/core/vault hold the same
-# files against ours. `vectors.sh short|long`; after a change of vectors.py write them anew with
-# `python3 scripts/suites/vectors.py write crates/core/vault/vectors`.
+# another library (vectors/vault.py), which has also written them. The tests of crates/core/vault hold the same
+# files against ours. `vectors.sh short|long`; after a change of what is in vectors/ write them anew with
+# `python3 scripts/suites/vectors write crates/core/vault/vectors`.
 . "$(dirname "$0")/common.sh"
 
 main() {
     make_work_folder vectors
     trap clean_up EXIT INT TERM
     require_tools
-    "$ARTIFACTS_TOOLS/venv/bin/python3" "$repo/scripts/suites/vectors.py" check "$repo/crates/core/vault/vectors" \
+    "$ARTIFACTS_TOOLS/venv/bin/python3" "$repo/scripts/suites/vectors" check "$repo/crates/core/vault/vectors" \
         >"$work/verdicts" 2>"$work/errors" || true
     report <"$work/verdicts"
     if [ -s "$work/errors" ]; then fail "vectors: ended early: $(tail -n 3 "$work/errors" | tr '\n' '|')"; fi

@@ -1,7 +1,5 @@
-"""The vault's formats a second time, on another library: written from docs, not from the Rust code.
-
-`vectors.py` holds the files of crates/core/vault/vectors against it.
-"""
+"""The vault's formats a second time, on another library. The other files here hold
+crates/core/vault/vectors against it."""
 
 import base64
 import hashlib
