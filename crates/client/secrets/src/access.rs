@@ -44,13 +44,7 @@ impl Access {
     pub async fn login(&self) -> Result<Login> {
         let (logins, url) = (self.logins.clone(), self.broker.server().base().clone());
         let read = tokio::task::spawn_blocking(move || logins.load(&url)).await;
-        let read = read.map_err(|_| {
-            SecretError::new(
-                Kind::Failed,
-                "the thread that reads the login ended",
-                "try again",
-            )
-        })?;
+        let read = read.map_err(|_| thread_ended())?;
         let url = self.broker.server().base();
         let login = read?.ok_or_else(|| SecretError::not_logged_in(url))?;
         if login.ends <= crate::now() {
@@ -62,6 +56,23 @@ impl Access {
         Ok(login)
     }
 
+    /// Begins a new session in place of one of a device that ends within `ahead` seconds;
+    /// whether it did. A person's session is the person's to renew.
+    ///
+    /// # Errors
+    /// There is no login that counts, or the broker refuses.
+    pub async fn renew(&self, ahead: i64) -> Result<bool> {
+        let login = self.login().await?;
+        if login.ends - crate::now() > ahead || !login.is_of_device {
+            return Ok(false);
+        }
+        let session = self.broker.renew(&login, self.key()?).await?;
+        let (logins, url) = (self.logins.clone(), self.broker.server().base().clone());
+        let kept = tokio::task::spawn_blocking(move || logins.save(&url, &session.access_token));
+        kept.await.map_err(|_| thread_ended())??;
+        Ok(true)
+    }
+
     /// The device's key.
     ///
     /// # Errors
@@ -69,4 +80,12 @@ impl Access {
     pub fn key(&self) -> Result<&Arc<DeviceKey>> {
         self.key.as_ref().ok_or_else(SecretError::no_device)
     }
+}
+
+fn thread_ended() -> SecretError {
+    SecretError::new(
+        Kind::Failed,
+        "the thread that reads the login ended",
+        "try again",
+    )
 }

@@ -2,7 +2,7 @@
 
 use api::Secret;
 use credentials::{Endpoint, Result};
-use model::Actor;
+use model::{Actor, DeviceId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -19,6 +19,8 @@ pub struct Login {
     pub actor: Actor,
     /// When it ends, in seconds since 1970.
     pub ends: i64,
+    /// Whether it was given to a device, as an agent's is: such a one can be renewed.
+    pub is_of_device: bool,
 }
 
 /// What of a session's claims is needed here. Nothing is decided by them: servers verify the
@@ -28,6 +30,8 @@ struct Claims {
     sub: Actor,
     operator: Actor,
     exp: i64,
+    #[serde(default)]
+    device: Option<DeviceId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,6 +51,7 @@ impl Login {
             operator: claims.operator,
             actor: claims.sub,
             ends: claims.exp,
+            is_of_device: claims.device.is_some(),
             token,
         })
     }

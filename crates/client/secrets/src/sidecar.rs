@@ -1,13 +1,18 @@
 //! How a program speaks with this machine's daemon: one line of JSON each way, over a socket
 //! that only its user may open.
 
+use std::io;
 use std::path::PathBuf;
 
 use api::Secret;
 use api::vault::{FetchedCredential, ListedCredential, StoredCredential, TornDown};
 use credentials::Paths;
 use model::{Actor, DeviceId, ServiceName};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 use crate::error::SecretError;
 
@@ -105,4 +110,37 @@ pub fn socket(paths: &Paths) -> PathBuf {
         Some(runtime) => runtime.join("artifacts").join("daemon.sock"),
         None => paths.state().join("daemon.sock"),
     }
+}
+
+/// Sends one line.
+///
+/// # Errors
+/// The socket's.
+pub async fn send(stream: &mut UnixStream, line: &impl Serialize) -> io::Result<()> {
+    // A buffer that does not grow, so that no half of a secret stays behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_LINE + 1));
+    serde_json::to_writer(&mut *bytes, line)?;
+    bytes.push(b'\n');
+    stream.write_all(&bytes).await
+}
+
+/// Receives one line.
+///
+/// # Errors
+/// The socket's; `InvalidData` for a line that is cut off, too long, or of another form.
+pub async fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+    let refuse = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut line = Zeroizing::new(vec![0; LONGEST_LINE + 1]);
+    let mut length = 0;
+    while !line[..length].ends_with(b"\n") {
+        if length > LONGEST_LINE {
+            return Err(refuse("a line that is too long"));
+        }
+        match stream.read(&mut line[length..]).await? {
+            0 => return Err(refuse("a line that is cut off")),
+            read => length += read,
+        }
+    }
+    // The words of serde may quote the value.
+    serde_json::from_slice(&line[..length]).map_err(|_| refuse("a line of another form"))
 }

@@ -78,3 +78,18 @@ impl Caps for AskedEachTime {
 
     fn refused(&self, _login: &Login, _wanted: &Wanted, _cap: &Secret) {}
 }
+
+#[async_trait]
+impl<C: Caps + ?Sized> Caps for Arc<C> {
+    async fn login(&self) -> Result<Login> {
+        self.as_ref().login().await
+    }
+
+    async fn cap(&self, login: &Login, wanted: &Wanted) -> Result<HeldCap> {
+        self.as_ref().cap(login, wanted).await
+    }
+
+    fn refused(&self, login: &Login, wanted: &Wanted, cap: &Secret) {
+        self.as_ref().refused(login, wanted, cap);
+    }
+}

@@ -7,13 +7,10 @@ use std::time::Duration;
 use api::vault::{ListedCredential, StoredCredential, TornDown};
 use async_trait::async_trait;
 use model::ServiceName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use zeroize::Zeroizing;
 
 use crate::error::{Kind, Result, SecretError};
-use crate::server::serialised;
-use crate::sidecar::{Answer, DaemonStatus, LONGEST_LINE, Request};
+use crate::sidecar::{self, Answer, DaemonStatus, Request};
 use crate::store::{ReadSecret, SecretStore};
 use crate::value::SecretValue;
 
@@ -67,22 +64,8 @@ impl SidecarStore {
         let mut stream = stream.map_err(|e| not_running(&self.socket, &e))?;
         self.check_owner(&stream)?;
         let broken = |e: std::io::Error| self.silent(&e.to_string());
-        let mut line = serialised(request)?;
-        line.push(b'\n');
-        stream.write_all(&line).await.map_err(broken)?;
-        let mut answer = Zeroizing::new(vec![0; LONGEST_LINE + 1]);
-        let mut length = 0;
-        loop {
-            let read = stream.read(&mut answer[length..]).await.map_err(broken)?;
-            length += read;
-            if answer[..length].ends_with(b"\n") {
-                break;
-            }
-            if read == 0 || length > LONGEST_LINE {
-                return Err(self.silent("its answer was cut off"));
-            }
-        }
-        serde_json::from_slice(&answer[..length]).map_err(|_| self.strange())
+        sidecar::send(&mut stream, request).await.map_err(broken)?;
+        sidecar::receive(&mut stream).await.map_err(broken)
     }
 
     /// A secret is not handed to a socket that somebody else has put there.
@@ -105,7 +88,7 @@ impl SidecarStore {
 
     fn silent(&self, why: &str) -> SecretError {
         let text = format!(
-            "the daemon at {} does not answer: {why}",
+            "the daemon at {} gives no answer that counts: {why}",
             self.socket.display()
         );
         SecretError::new(Kind::Temporary, text, "see artifacts daemon status")
