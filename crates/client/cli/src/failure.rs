@@ -6,6 +6,7 @@ use api::ErrorCode;
 use control::ControlError;
 use credentials::Error as Local;
 use credentials::keyring::KeyringError;
+use secrets::{Kind, SecretError};
 
 /// Shorthand for a result with a [`Failure`].
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
@@ -33,10 +34,12 @@ pub(crate) enum Code {
     StoreRefused,
     FuseMissing,
     ClockSkewed,
+    VaultFailed,
     Usage,
     InvalidValue,
     InputNeeded,
     NoOrchestrator,
+    VaultUsage,
     NoKeys,
     KeysIncomplete,
     KeysRefused,
@@ -47,11 +50,13 @@ pub(crate) enum Code {
     LoginRefused,
     LoginNeeded,
     LoginDenied,
+    VaultLogin,
     FileExposed,
     FileForeign,
     PermissionDenied,
     MountRefused,
     NotAllowed,
+    SecretRefused,
     BucketNotFound,
     NotInBucket,
     WorkspaceNotFound,
@@ -59,6 +64,7 @@ pub(crate) enum Code {
     IdentityNotFound,
     NotMounted,
     NotAtOrchestrator,
+    SecretNotFound,
     WorkspaceExists,
     WorkspaceNested,
     WorkspaceChanged,
@@ -68,6 +74,7 @@ pub(crate) enum Code {
     KeysDiffer,
     Precondition,
     OrchestratorConflict,
+    SecretConflict,
     StoreUnreachable,
     StoreBusy,
     Locked,
@@ -75,6 +82,7 @@ pub(crate) enum Code {
     MountSilent,
     OrchestratorUnreachable,
     OrchestratorBusy,
+    VaultUnavailable,
     LeftUndone,
     MountStale,
 }
@@ -112,7 +120,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 53] = [
+    pub(crate) const ALL: [Self; 60] = [
         Self::Failed,
         Self::OrchestratorStrange,
         Self::FileMalformed,
@@ -122,10 +130,12 @@ impl Code {
         Self::StoreRefused,
         Self::FuseMissing,
         Self::ClockSkewed,
+        Self::VaultFailed,
         Self::Usage,
         Self::InvalidValue,
         Self::InputNeeded,
         Self::NoOrchestrator,
+        Self::VaultUsage,
         Self::NoKeys,
         Self::KeysIncomplete,
         Self::KeysRefused,
@@ -136,11 +146,13 @@ impl Code {
         Self::LoginRefused,
         Self::LoginNeeded,
         Self::LoginDenied,
+        Self::VaultLogin,
         Self::FileExposed,
         Self::FileForeign,
         Self::PermissionDenied,
         Self::MountRefused,
         Self::NotAllowed,
+        Self::SecretRefused,
         Self::BucketNotFound,
         Self::NotInBucket,
         Self::WorkspaceNotFound,
@@ -148,6 +160,7 @@ impl Code {
         Self::IdentityNotFound,
         Self::NotMounted,
         Self::NotAtOrchestrator,
+        Self::SecretNotFound,
         Self::WorkspaceExists,
         Self::WorkspaceNested,
         Self::WorkspaceChanged,
@@ -157,6 +170,7 @@ impl Code {
         Self::KeysDiffer,
         Self::Precondition,
         Self::OrchestratorConflict,
+        Self::SecretConflict,
         Self::StoreUnreachable,
         Self::StoreBusy,
         Self::Locked,
@@ -164,6 +178,7 @@ impl Code {
         Self::MountSilent,
         Self::OrchestratorUnreachable,
         Self::OrchestratorBusy,
+        Self::VaultUnavailable,
         Self::LeftUndone,
         Self::MountStale,
     ];
@@ -196,10 +211,12 @@ impl Code {
             Self::StoreRefused => ("store-refused", 1, "The store calls the request wrong.", "Check `--region`; otherwise it is a defect worth reporting."),
             Self::FuseMissing => ("fuse-missing", 1, "The kernel's FUSE is not available.", "Install it (`apt install fuse3`); give a container `--device /dev/fuse --cap-add SYS_ADMIN`."),
             Self::ClockSkewed => ("clock-skewed", 1, "This machine's clock is too far from the store's: signatures are refused, and times of files are wrong.", "Set the clock: `timedatectl set-ntp true`."),
+            Self::VaultFailed => ("vault-failed", 1, "A server of the vault answers in a way that it should not, or an envelope cannot be opened.", "Read the message; the word in brackets is the reason."),
             Self::Usage => ("usage", 2, "The command line is wrong.", "Run the command with `--help`."),
             Self::InvalidValue => ("invalid-value", 2, "A value cannot be what it is given for.", "Read the message: it says what is expected."),
             Self::InputNeeded => ("input-needed", 2, "A question would have to be asked, but nobody can answer.", "Give the answer as an option, for example `--yes`."),
             Self::NoOrchestrator => ("no-orchestrator", 2, "The command needs an orchestrator, and none is known here.", "Run `artifacts login URL`, or set `ARTIFACTS_ORCHESTRATOR_URL`."),
+            Self::VaultUsage => ("vault-usage", 2, "A setting of the vault or a value is missing or wrong.", "Write it into `[vault]` of `config.toml`, or export its variable."),
             Self::NoKeys => ("no-keys", 3, "There are no storage keys, neither in the environment nor in the cache file.", "Export `ARTIFACTS_S3_ACCESS_KEY_ID` and `ARTIFACTS_S3_SECRET_ACCESS_KEY`, or run `artifacts storage set`."),
             Self::KeysIncomplete => ("keys-incomplete", 3, "One of access key and secret key is there without the other.", "Set both in the same place, or neither."),
             Self::KeysRefused => ("keys-refused", 3, "The store does not accept the keys.", "See which ones are used with `artifacts storage show`, renew them with `artifacts storage set`."),
@@ -210,11 +227,13 @@ impl Code {
             Self::LoginRefused => ("login-refused", 3, "The store's STS does not give the identity a session.", "Read its words in the message; check the keys, the role and the MFA code."),
             Self::LoginNeeded => ("login-needed", 3, "There is no login at the orchestrator, or it does not count any more.", "Run `artifacts login`, or set `ARTIFACTS_TOKEN` to a service token."),
             Self::LoginDenied => ("login-denied", 3, "Somebody refused to let this machine in, or nobody did in time.", "Run `artifacts login` again."),
+            Self::VaultLogin => ("vault-login-needed", 3, "There is no login at the vault's broker that counts, or this machine has no device key.", "Run `artifacts vault login`; on an agent's machine `artifacts agent pair`."),
             Self::FileExposed => ("file-exposed", 4, "A file that must be private is open to other users of the machine.", "Run the command in the hint; if the file held a secret, renew the secret too."),
             Self::FileForeign => ("file-foreign", 4, "A file or folder of ours belongs to somebody else.", "Work as its owner, or set `XDG_CONFIG_HOME` to a folder of your own."),
             Self::PermissionDenied => ("permission-denied", 4, "The keys are good, but may not do this.", "Ask the bucket's owner for the right that the message names."),
             Self::MountRefused => ("mount-refused", 4, "The system does not let this user mount there.", "Use a folder that you own; as an ordinary user, install `fuse3`."),
             Self::NotAllowed => ("not-allowed", 4, "The login is good, but what was asked is not its holder's to have.", "Ask an owner of the tenant, or an operator."),
+            Self::SecretRefused => ("secret-refused", 4, "The vault or the daemon's policy does not let this login, device or program have it.", "The word in brackets says which check failed; ask the operator for a scope or a role."),
             Self::BucketNotFound => ("bucket-not-found", 5, "There is no such bucket at this endpoint.", "Check `--bucket` and `--endpoint`, or make the bucket first."),
             Self::NotInBucket => ("not-in-bucket", 5, "The bucket does not hold what was asked for.", "Check the bucket and the prefix."),
             Self::WorkspaceNotFound => ("workspace-not-found", 5, "This machine knows no workspace of that name.", "See `artifacts workspace list`; make or attach it."),
@@ -222,6 +241,7 @@ impl Code {
             Self::IdentityNotFound => ("identity-not-found", 5, "No identity of that name is configured.", "See `artifacts auth list`; make it with `artifacts auth user configure`."),
             Self::NotMounted => ("not-mounted", 5, "Nothing of ours is mounted there or under that name.", "See `artifacts status`."),
             Self::NotAtOrchestrator => ("not-at-orchestrator", 5, "The orchestrator knows no such thing, or it is not yours to know of.", "See `artifacts workspace list --remote`; was it granted to you?"),
+            Self::SecretNotFound => ("secret-not-found", 5, "No such secret is stored, or nothing waits under that code.", "See `artifacts secret list`."),
             Self::WorkspaceExists => ("workspace-exists", 6, "There is a workspace already.", "Attach it with `artifacts workspace attach`, or choose another name or prefix."),
             Self::WorkspaceNested => ("workspace-nested", 6, "One workspace would lie inside another.", "Choose a prefix beside the other one."),
             Self::WorkspaceChanged => ("workspace-changed", 6, "The bucket holds another workspace than this machine remembers.", "Look at both with `artifacts workspace show`; forget and attach again if the new one is meant."),
@@ -231,6 +251,7 @@ impl Code {
             Self::KeysDiffer => ("keys-differ", 6, "Keys would replace, or be hidden by, others.", "Look at both; `--overwrite` replaces those of the new place."),
             Self::Precondition => ("precondition", 6, "Something in the bucket was changed by somebody else meanwhile.", "Look at what is there now and run the command again."),
             Self::OrchestratorConflict => ("orchestrator-conflict", 6, "What is there at the orchestrator already does not allow this.", "Read the message: it says what is there."),
+            Self::SecretConflict => ("secret-conflict", 6, "A secret was changed meanwhile, an older one than was seen is shown, or a daemon runs already.", "Look at what is there now, then decide."),
             Self::StoreUnreachable => ("store-unreachable", 7, "The store does not answer.", "Check the network and `--endpoint`, then try again."),
             Self::StoreBusy => ("store-busy", 7, "The store asks for fewer requests, or has a failure of its own.", "Try again in a while."),
             Self::Locked => ("locked", 7, "Another artifacts command is at work on the same file.", "Wait for it, then try again."),
@@ -238,6 +259,7 @@ impl Code {
             Self::MountSilent => ("mount-silent", 7, "The process that serves a mount does not answer.", "Try again; look at its log, which `artifacts status` names."),
             Self::OrchestratorUnreachable => ("orchestrator-unreachable", 7, "The orchestrator does not answer.", "Try again later; mounts go on without it."),
             Self::OrchestratorBusy => ("orchestrator-busy", 7, "The orchestrator asks to come again later, or has a failure of its own.", "Try again in a while."),
+            Self::VaultUnavailable => ("vault-unavailable", 7, "The daemon, broker, worker, signer, registry or bucket does not answer.", "Try again in a while; see `artifacts daemon status`."),
             Self::LeftUndone => ("left-undone", 8, "A part of the work was not done.", "Read the counts in the message, remove the cause, and run the command again."),
             Self::MountStale => ("mount-stale", 8, "The process that served a mount is gone.", "Mount again: that repairs it and uploads what was left."),
         };
@@ -349,6 +371,26 @@ impl From<bucket::Error> for Failure {
             E::OutOfRange { .. } | E::TooLarge { .. } | E::LocalBody { .. } => Code::Failed,
         };
         Self::new(code, error.to_string()).with_hint(code.facts().next.replace('`', ""))
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Self {
+        let code = match error.kind {
+            Kind::Usage => Code::VaultUsage,
+            Kind::Login => Code::VaultLogin,
+            Kind::Denied => Code::SecretRefused,
+            Kind::NotFound => Code::SecretNotFound,
+            Kind::Conflict => Code::SecretConflict,
+            Kind::Temporary => Code::VaultUnavailable,
+            Kind::Partial => Code::LeftUndone,
+            Kind::Failed => Code::VaultFailed,
+        };
+        let message = match error.reason {
+            Some(reason) => format!("{} ({reason})", error.message),
+            None => error.message,
+        };
+        Self::new(code, message).with_hint(error.hint)
     }
 }
 

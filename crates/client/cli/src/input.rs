@@ -26,6 +26,21 @@ pub(crate) fn secret(context: &Context, what: &str) -> Result<Zeroizing<String>>
     hidden(what)
 }
 
+/// Reads standard input to its end, `limit` bytes of it at most.
+pub(crate) fn whole(what: &str, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
+    io::stdin()
+        .lock()
+        .take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::new(Code::Failed, format!("cannot read the {what}: {e}")))?;
+    if bytes.len() > limit {
+        let text = format!("the {what} has more than {limit} bytes");
+        return Err(Failure::new(Code::InvalidValue, text));
+    }
+    Ok(bytes)
+}
+
 /// Reads one line that may be seen. On a terminal it is asked for.
 pub(crate) fn answer(context: &Context, what: &str, option: &str) -> Result<Zeroizing<String>> {
     if !may_ask(context) {

@@ -19,7 +19,6 @@ mod passwords;
 mod process;
 mod registered;
 mod variables;
-#[expect(dead_code, reason = "its commands come next")]
 mod vaulted;
 mod workspace;
 

@@ -26,6 +26,8 @@ pub(crate) const PREFIX: &str = "ARTIFACTS_S3_PREFIX";
 pub(crate) const ORCHESTRATOR_URL: &str = "ARTIFACTS_ORCHESTRATOR_URL";
 /// A login that somebody else made.
 pub(crate) const TOKEN: &str = "ARTIFACTS_TOKEN";
+/// Where the daemon listens.
+pub(crate) const DAEMON_SOCKET: &str = "ARTIFACTS_DAEMON_SOCKET";
 /// Which profile is meant.
 pub(crate) const PROFILE: &str = "ARTIFACTS_PROFILE";
 /// Which keyring is used.
@@ -65,6 +67,8 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: credentials::vault::ROLE_VARIABLE, meaning: "The role that opens the vault's bucket.", otherwise: "`vault.role_arn` of `config.toml`" },
     Variable { name: credentials::vault::CA_VARIABLE, meaning: "A file of certificates (PEM) that are trusted for the vault's servers instead of the machine's.", otherwise: "`vault.ca_file` of `config.toml`, then the machine's" },
     Variable { name: credentials::vault::BACKEND_VARIABLE, meaning: "The way to a secret: `s3`, `http` or `sidecar`.", otherwise: "`vault.credential_backend` of `config.toml`, then `sidecar` where `artifacts daemon start` has set one up, else `s3`" },
+    Variable { name: DAEMON_SOCKET, meaning: "The socket of this machine's daemon, for `artifacts daemon` and the credential backend `sidecar`.", otherwise: "`artifacts/daemon.sock` in `XDG_RUNTIME_DIR`, else `daemon.sock` in the state folder" },
+    Variable { name: "XDG_RUNTIME_DIR", meaning: "Where the daemon's socket is, in `artifacts/`. Must be absolute.", otherwise: "the state folder" },
     Variable { name: PROFILE, meaning: "The profile: which set of keys, and which keyring, as `[profiles.NAME]` in `config.toml` says. Counts wherever keys are looked up; in commands on a workspace it takes the place of the keys that the workspace was made with, an identity's too.", otherwise: "`default`; a workspace uses the keys that it was made with" },
     Variable { name: KEYRING_TYPE, meaning: "`system`, `file` or `memory`: in place of `type` in `config.toml`.", otherwise: "`auth.keyring.type` of `config.toml`; without it, storage keys are in `byo-credentials` and identities in the system keyring" },
     Variable { name: credentials::PASSWORD_VARIABLE, meaning: "The password of the file keyring, unless `auth.keyring.spec.password_env` names another variable.", otherwise: "asked for on a terminal" },

@@ -7,7 +7,7 @@ use api::{ErrorBody, Page, PageToken, WorkspaceConflict};
 use credentials::Endpoint;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,18 +60,32 @@ impl Orchestrator {
     /// # Errors
     /// [`ControlError::InClear`] for plain HTTP to another machine.
     pub fn new(url: Endpoint) -> Result<Self> {
+        Self::trusting(url, None)
+    }
+
+    /// The same, with certificates (PEM) to trust instead of the machine's.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), or they are no certificates.
+    pub fn trusting(url: Endpoint, ca: Option<&[u8]>) -> Result<Self> {
         if url.is_in_clear() {
             return Err(ControlError::InClear { url });
         }
-        let builder = || {
-            Client::builder()
-                .redirect(Policy::none())
-                .connect_timeout(CONNECT)
-                .user_agent(concat!("artifacts/", env!("CARGO_PKG_VERSION")))
-        };
         let failed = |error: reqwest::Error| ControlError::Unreachable {
             url: url.clone(),
             reason: words(&error),
+        };
+        let trusted = ca.map(Certificate::from_pem_bundle).transpose();
+        let trusted = trusted.map_err(failed)?;
+        let builder = || {
+            let builder = Client::builder()
+                .redirect(Policy::none())
+                .connect_timeout(CONNECT)
+                .user_agent(concat!("artifacts/", env!("CARGO_PKG_VERSION")));
+            match &trusted {
+                Some(trusted) => builder.tls_certs_only(trusted.clone()),
+                None => builder,
+            }
         };
         Ok(Self {
             http: builder().timeout(PATIENCE).build().map_err(failed)?,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::MountError;
@@ -25,10 +26,10 @@ pub const MAX_LOG_BYTES: u64 = 4 << 20;
 /// What the child tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Announcement {
-    /// Programs can use the folder.
-    Ready(Ready),
-    /// The mount failed.
+pub enum Announcement<R = Ready> {
+    /// It can be used.
+    Ready(R),
+    /// It failed.
     Failed(Failure),
 }
 
@@ -67,13 +68,14 @@ pub enum LaunchError {
     Child(MountError),
 }
 
-/// Starts `command` as a background mount and waits until it is ready or has failed.
+/// Starts `command` as a background process, such as a mount, and waits until it is ready or
+/// has failed.
 ///
 /// Its standard input is nothing, its standard error goes to the end of `log`.
 ///
 /// # Errors
 /// The child's own failure, or one that says where its log is.
-pub fn launch(mut command: Command, log: &Path) -> Result<Ready, LaunchError> {
+pub fn launch<R: DeserializeOwned>(mut command: Command, log: &Path) -> Result<R, LaunchError> {
     let child = open_log(log).and_then(|log| {
         command
             .stdin(Stdio::null())
@@ -116,7 +118,7 @@ impl Announcer {
     ///
     /// # Errors
     /// When the parent is gone: the user has given up, so should the mount.
-    pub fn announce(self, announcement: &Announcement) -> io::Result<()> {
+    pub fn announce<R: Serialize>(self, announcement: &Announcement<R>) -> io::Result<()> {
         let mut line = serde_json::to_vec(announcement)?;
         line.push(b'\n');
         let mut out = io::stdout().lock();
@@ -168,7 +170,7 @@ pub async fn bound_log(path: PathBuf) {
     }
 }
 
-fn announcement(child: &mut Child) -> Option<Announcement> {
+fn announcement<R: DeserializeOwned>(child: &mut Child) -> Option<Announcement<R>> {
     let pipe = child.stdout.take()?;
     let mut line = String::new();
     BufReader::new(pipe).read_line(&mut line).ok()?;
@@ -204,9 +206,11 @@ mod tests {
             message: "m".into(),
             hint: None,
         };
-        assert_eq!(launch(shell(failed), &log), Err(LaunchError::Told(failure)));
+        let told = launch::<Ready>(shell(failed), &log);
+        assert_eq!(told, Err(LaunchError::Told(failure)));
         let ready = r#"echo '{"ready":{"workspace":"w","mountpoint":"/m","pid":1,"read_only":false,"notes":[]}}'"#;
-        assert_eq!(launch(shell(ready), &log).expect("ready").workspace, "w");
+        let ready: Ready = launch(shell(ready), &log).expect("ready");
+        assert_eq!(ready.workspace, "w");
     }
 
     #[test]
@@ -217,7 +221,7 @@ mod tests {
             how: "exit status: 3".into(),
             log: log.clone(),
         };
-        let result = launch(shell("echo oh no >&2; exit 3"), &log);
+        let result = launch::<Ready>(shell("echo oh no >&2; exit 3"), &log);
         assert_eq!(result, Err(LaunchError::Child(died)));
         assert_eq!(fs::read_to_string(&log).expect("log"), "oh no\n");
     }

@@ -43,12 +43,21 @@ enum Outcome {
     Overtaken,
 }
 
-/// Seals every envelope of the login's actor that is of an older epoch anew.
+/// Which envelopes are sealed anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those of an older epoch, in whatever version that the policy still opens.
+    OlderEpochs,
+    /// Those of versions 0x01 and 0x02 alone.
+    OlderVersions,
+}
+
+/// Seals the login's envelopes anew that are of the kind.
 ///
 /// # Errors
 /// What stops all of it: no login, no signer, no listing. What stops one service is counted and
 /// told, and the others go on.
-pub async fn run(store: &S3Store, mut tell: impl FnMut(Step<'_>)) -> Result<Counts> {
+pub async fn run(store: &S3Store, which: Which, mut tell: impl FnMut(Step<'_>)) -> Result<Counts> {
     let login = store.login().await?;
     let current = store.kek(&login, None).await?;
     let objects = store.objects(&login.actor).await?.into_iter();
@@ -60,7 +69,7 @@ pub async fn run(store: &S3Store, mut tell: impl FnMut(Step<'_>)) -> Result<Coun
     let mut older: Vec<(u32, Kek)> = Vec::new();
     for service in &services {
         let new = (current.epoch, &current.kek);
-        let done = one(store, &login, service, new, &mut older).await;
+        let done = one(store, &login, (service, which), new, &mut older).await;
         counts.looked_at += 1;
         let mut failure = None;
         match &done {
@@ -91,7 +100,7 @@ pub async fn run(store: &S3Store, mut tell: impl FnMut(Step<'_>)) -> Result<Coun
 async fn one(
     store: &S3Store,
     login: &Login,
-    service: &ServiceName,
+    (service, which): (&ServiceName, Which),
     (epoch, kek): (u32, &Kek),
     older: &mut Vec<(u32, Kek)>,
 ) -> Result<Outcome> {
@@ -100,7 +109,8 @@ async fn one(
         return Ok(Outcome::Overtaken);
     };
     let is_present_form = found.header.version == vault::envelope::VERSION;
-    if is_present_form && found.header.epoch >= epoch {
+    let is_done = found.header.epoch >= epoch || which == Which::OlderVersions;
+    if is_present_form && is_done {
         return Ok(Outcome::Current);
     }
     store
@@ -133,4 +143,24 @@ async fn one(
         Err(error) if error.kind == Kind::NotFound => Ok(Outcome::Overtaken),
         Err(error) => Err(error),
     }
+}
+
+/// The services whose envelopes are of versions 0x01 and 0x02, with the version.
+///
+/// # Errors
+/// No login, no listing, an envelope that is none.
+pub async fn older_versions(store: &S3Store) -> Result<Vec<(ServiceName, u8)>> {
+    let login = store.login().await?;
+    let mut found = Vec::new();
+    for object in store.objects(&login.actor).await? {
+        let Some(service) = Place::service_of(&login.actor, object.key.as_str()) else {
+            continue;
+        };
+        let envelope = store.find(&place(&login, &service)).await?;
+        let version = envelope.map(|envelope| envelope.header.version);
+        if let Some(version @ (0x01 | 0x02)) = version {
+            found.push((service, version));
+        }
+    }
+    Ok(found)
 }

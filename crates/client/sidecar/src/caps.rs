@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::Secret;
 use api::vault::OperatorEvent;
@@ -17,10 +16,8 @@ use vault::SignEs256;
 use crate::liveness::Liveness;
 use crate::upstream::Upstream;
 
-/// A capability is given up so long before its end, so that none ends on its way.
-const MARGIN: Duration = Duration::from_secs(5);
 /// No capability counts for longer, whatever a broker says.
-const LONGEST: u64 = 300;
+const LONGEST: u32 = 300;
 /// More than any machine's programs want at one time.
 const MOST: usize = 4096;
 
@@ -161,7 +158,9 @@ impl Caps for CapCache {
         let answer = self.upstream.cap(login, wanted).await;
         let answer = answer.map_err(|error| self.explained(error))?;
         let cap = Arc::new(answer.cap);
-        let lasts = Duration::from_secs(answer.expires_in.min(LONGEST));
+        let pace = self.liveness.pace();
+        let seconds = u32::try_from(answer.expires_in).unwrap_or(LONGEST);
+        let lasts = pace.second * seconds.min(LONGEST);
         let mut state = self.state.lock();
         if state.events == before {
             if state.kept.len() >= MOST {
@@ -172,7 +171,7 @@ impl Caps for CapCache {
                 let kept = Kept {
                     cap: cap.clone(),
                     epoch: epoch(&cap),
-                    ends: asked + lasts.saturating_sub(MARGIN),
+                    ends: asked + lasts.saturating_sub(pace.margin),
                 };
                 state.kept.insert(slot, kept);
             }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use vault::SignEs256;
 
 use crate::caps::CapCache;
-use crate::liveness::Liveness;
+use crate::liveness::{Liveness, Pace};
 use crate::peer::Peer;
 use crate::policy::Policy;
 use crate::upstream::Upstream;
@@ -33,7 +33,7 @@ impl Daemon {
     /// A daemon of this process's user, which asks a worker with capabilities of a broker.
     /// `broker` is how messages call that one.
     pub fn new(upstream: Arc<dyn Upstream>, broker: String, worker: Worker, paths: Paths) -> Self {
-        let liveness = Arc::new(Liveness::default());
+        let liveness = Arc::new(Liveness::new(Pace::default()));
         let caps = Arc::new(CapCache::new(upstream.clone(), liveness.clone()));
         let shown = (broker, worker.server().base().to_string());
         Self {

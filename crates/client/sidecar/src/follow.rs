@@ -8,21 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::vault::OperatorEvent;
+use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use model::Actor;
 use secrets::{Kind, Result, SecretError};
 use sse_stream::{Sse, SseByteStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::caps::CapCache;
-use crate::liveness::{Liveness, SILENCE};
+use crate::liveness::Liveness;
 use crate::upstream::{Chunks, Upstream};
 
-/// Between two tries to connect.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A stream that lasted so long was a good one.
-const GOOD: Duration = Duration::from_secs(10);
 /// More than any event of ours.
 const LARGEST_EVENT: usize = 64 * 1024;
 /// How often it is looked whether the login ends soon.
@@ -30,7 +27,8 @@ const RENEW_LOOK: Duration = Duration::from_secs(60);
 
 /// Follows the events of the login's operator.
 pub async fn run(upstream: Arc<dyn Upstream>, caps: Arc<CapCache>, liveness: Arc<Liveness>) {
-    let mut pause = FIRST_PAUSE;
+    let pace = liveness.pace();
+    let mut pause = pace.first_pause;
     loop {
         let began = Instant::now();
         let why = match stream(upstream.as_ref(), &caps, &liveness).await {
@@ -39,11 +37,11 @@ pub async fn run(upstream: Arc<dyn Upstream>, caps: Arc<CapCache>, liveness: Arc
         };
         tracing::info!(%why, "the broker's events are interrupted");
         liveness.broke(why);
-        if began.elapsed() >= GOOD {
-            pause = FIRST_PAUSE;
+        if began.elapsed() >= pace.good {
+            pause = pace.first_pause;
         }
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(pace.longest_pause);
     }
 }
 
@@ -60,11 +58,15 @@ pub async fn keep_login(upstream: Arc<dyn Upstream>) {
 }
 
 /// One stream, from its beginning to its end.
-async fn stream(upstream: &dyn Upstream, caps: &CapCache, liveness: &Liveness) -> Result<()> {
+async fn stream(upstream: &dyn Upstream, caps: &CapCache, liveness: &Arc<Liveness>) -> Result<()> {
     let login = upstream.login().await?;
     let last = liveness.last_event(&login.operator);
-    let chunks = timeout(SILENCE, upstream.events(&login, last.as_deref())).await;
-    let chunks = chunks.map_err(|_| silent())??;
+    let chunks = timeout(
+        liveness.pace().silence,
+        upstream.events(&login, last.as_deref()),
+    )
+    .await;
+    let chunks = chunks.map_err(|_| silent(liveness))??;
     if last.is_none() {
         // What happened before now was told to nobody.
         caps.heed(&OperatorEvent::Resync);
@@ -77,36 +79,45 @@ async fn take_all(
     operator: &Actor,
     chunks: Chunks,
     caps: &CapCache,
-    liveness: &Liveness,
+    liveness: &Arc<Liveness>,
 ) -> Result<()> {
     // Bytes since the last whole event; heartbeats are comments and end none.
-    let pending = AtomicUsize::new(0);
-    let bytes = futures::stream::unfold(chunks, async |mut chunks| {
-        let chunk = match timeout(SILENCE, chunks.next()).await {
-            Err(_) => return Some((Err(silent()), chunks)),
-            Ok(None) => return None,
-            Ok(Some(Err(why))) => Err(broken(&why)),
-            Ok(Some(Ok(chunk))) => {
-                liveness.heard();
-                let is_comment = chunk.starts_with(b":");
-                let grown = match is_comment {
-                    true => 0,
-                    false => pending.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len(),
-                };
-                match grown > LARGEST_EVENT {
-                    true => Err(broken("an event without end")),
-                    false => Ok(chunk),
-                }
-            }
-        };
-        Some((chunk, chunks))
-    });
+    let pending = Arc::new(AtomicUsize::new(0));
+    let bytes = watched(chunks, liveness.clone(), pending.clone());
     let mut messages = std::pin::pin!(SseByteStream::new(bytes));
     while let Some(message) = messages.next().await {
         pending.store(0, Ordering::Relaxed);
         take(operator, &message.map_err(cause)?, caps, liveness);
     }
     Ok(())
+}
+
+/// What comes, with an error in place of a silence or of an event without end.
+fn watched(
+    chunks: Chunks,
+    liveness: Arc<Liveness>,
+    pending: Arc<AtomicUsize>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let next = |(mut chunks, liveness, pending): (Chunks, Arc<Liveness>, Arc<AtomicUsize>)| async move {
+        let chunk = match timeout(liveness.pace().silence, chunks.next()).await {
+            Err(_) => Err(silent(&liveness)),
+            Ok(chunk) => chunk?.map_err(|why| broken(&why)),
+        };
+        let chunk = chunk.and_then(|chunk| {
+            liveness.heard();
+            let length = if chunk.starts_with(b":") {
+                0
+            } else {
+                chunk.len()
+            };
+            match pending.fetch_add(length, Ordering::Relaxed) + length > LARGEST_EVENT {
+                true => Err(broken("an event without end")),
+                false => Ok(chunk),
+            }
+        });
+        Some((chunk, (chunks, liveness, pending)))
+    };
+    futures::stream::unfold((chunks, liveness, pending), next).boxed()
 }
 
 fn take(operator: &Actor, message: &Sse, caps: &CapCache, liveness: &Liveness) {
@@ -138,6 +149,7 @@ fn broken(why: &str) -> SecretError {
     SecretError::new(Kind::Temporary, text, "it is connected to again by itself")
 }
 
-fn silent() -> SecretError {
-    broken(&format!("nothing came for {} s", SILENCE.as_secs()))
+fn silent(liveness: &Liveness) -> SecretError {
+    let seconds = liveness.pace().silence.as_secs_f32();
+    broken(&format!("nothing came for {seconds} s"))
 }

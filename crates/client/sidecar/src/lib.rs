@@ -21,7 +21,7 @@ mod upstream;
 
 pub use caps::CapCache;
 pub use daemon::Daemon;
-pub use liveness::Liveness;
+pub use liveness::{Liveness, Pace};
 pub use peer::Peer;
 pub use policy::{Policy, policy_file};
-pub use upstream::Upstream;
+pub use upstream::{Chunks, Upstream};

@@ -6,13 +6,57 @@ use model::Actor;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The broker says something every 15 seconds; so long a silence means that it is gone, or the
-/// way to it.
-pub const SILENCE: Duration = Duration::from_secs(45);
+/// How fast time passes for the daemon: tests let it run.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The broker says something every 15 seconds; so long a silence means that it is gone, or
+    /// the way to it.
+    pub silence: Duration,
+    /// The first pause before a stream is begun anew.
+    pub first_pause: Duration,
+    /// The longest one.
+    pub longest_pause: Duration,
+    /// A stream that lasted so long was a good one.
+    pub good: Duration,
+    /// A capability is given up so long before its end, so that none ends on its way.
+    pub margin: Duration,
+    /// What a broker calls a second.
+    pub second: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(45),
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(30),
+            good: Duration::from_secs(10),
+            margin: Duration::from_secs(5),
+            second: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Pace {
+    /// The same, so many times as fast.
+    #[must_use]
+    pub fn faster(self, times: u32) -> Self {
+        Self {
+            silence: self.silence / times,
+            first_pause: self.first_pause / times,
+            longest_pause: self.longest_pause / times,
+            good: self.good / times,
+            margin: self.margin / times,
+            second: self.second / times,
+        }
+    }
+}
 
 /// What is known of the stream.
-#[derive(Default)]
-pub struct Liveness(Mutex<State>);
+pub struct Liveness {
+    pace: Pace,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
@@ -23,9 +67,21 @@ struct State {
 }
 
 impl Liveness {
+    /// Nothing is known yet.
+    pub fn new(pace: Pace) -> Self {
+        Self {
+            pace,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
+    }
+
     /// The stream stands.
     pub(crate) fn opened(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.is_open = true;
         state.trouble = None;
         state.heard = Some(Instant::now());
@@ -33,41 +89,43 @@ impl Liveness {
 
     /// Something came, if only a heartbeat.
     pub(crate) fn heard(&self) {
-        self.0.lock().heard = Some(Instant::now());
+        self.state.lock().heard = Some(Instant::now());
     }
 
     /// An event of an operator was taken in.
     pub(crate) fn took(&self, operator: &Actor, id: String) {
-        self.0.lock().last = Some((operator.clone(), id));
+        self.state.lock().last = Some((operator.clone(), id));
     }
 
     /// The stream ended.
     pub(crate) fn broke(&self, why: String) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.is_open = false;
         state.trouble = Some(why);
     }
 
     /// Whether the stream stands and was heard of lately.
     pub fn is_connected(&self) -> bool {
-        let state = self.0.lock();
-        let lately = state.heard.is_some_and(|heard| heard.elapsed() < SILENCE);
+        let state = self.state.lock();
+        let lately = state
+            .heard
+            .is_some_and(|heard| heard.elapsed() < self.pace.silence);
         state.is_open && lately
     }
 
     /// Why not, if not.
     pub fn trouble(&self) -> Option<String> {
-        self.0.lock().trouble.clone()
+        self.state.lock().trouble.clone()
     }
 
     /// How long ago something was heard.
     pub fn silent_for(&self) -> Option<Duration> {
-        self.0.lock().heard.map(|heard| heard.elapsed())
+        self.state.lock().heard.map(|heard| heard.elapsed())
     }
 
     /// The last event of this operator that was taken in.
     pub fn last_event(&self, operator: &Actor) -> Option<String> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let last = state.last.as_ref().filter(|(of, _)| of == operator);
         last.map(|(_, id)| id.clone())
     }

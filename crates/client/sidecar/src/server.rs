@@ -110,10 +110,6 @@ pub async fn serve(socket: Socket, daemon: Arc<Daemon>) {
 
 async fn one(mut stream: UnixStream, daemon: &Daemon) -> std::io::Result<()> {
     let peer = Peer::of(&stream)?;
-    // Nothing is read of those who get nothing.
-    if let Err(refused) = daemon.policy().and_then(|policy| policy.admit(&peer)) {
-        return send(&mut stream, &Answer::Failed(refused)).await;
-    }
     let request = tokio::time::timeout(PATIENCE, receive::<Request>(&mut stream)).await;
     let answer = match request {
         Ok(Ok(request)) => daemon.answer(&peer, request).await,

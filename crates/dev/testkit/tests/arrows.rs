@@ -93,6 +93,21 @@ const RULES: &[Rule] = &[
         reason: "what holds keys links as little as it can",
     },
     Rule {
+        from: "client/secrets",
+        never: &["client/filesystem", "client/mount", "lib:fuser"],
+        reason: "what holds keys and values links as little as it can",
+    },
+    Rule {
+        from: "client/sidecar",
+        never: &[
+            "client/filesystem",
+            "client/mount",
+            "lib:fuser",
+            "lib:rusqlite",
+        ],
+        reason: "the daemon keeps no value, and links nothing that could write one down",
+    },
+    Rule {
         from: "core/model",
         never: &[
             "core/bucket",

@@ -33,8 +33,8 @@ const FOLDER_VARIABLE: &str = "ARTIFACTS_MOUNT";
 
 /// The exit codes of a command that is not there, or cannot be run, as shells and env(1)
 /// have them.
-const NOT_FOUND: u8 = 127;
-const NOT_RUNNABLE: u8 = 126;
+pub(super) const NOT_FOUND: u8 = 127;
+pub(super) const NOT_RUNNABLE: u8 = 126;
 
 /// Signals that are passed on to the command.
 const PASSED_ON: [Signal; 7] = [

@@ -135,13 +135,13 @@ fn ask(
     let machine = machine_name();
     let token = context.block_on(async {
         let asked = device::begin(orchestrator, machine.as_str(), scope).await?;
-        invite(
-            command,
-            context,
-            machine.as_str(),
-            orchestrator.url(),
-            &asked,
-        );
+        let invitation = Invitation {
+            machine: machine.as_str(),
+            url: orchestrator.url(),
+            asked: &asked,
+            manual_code: command.manual_code,
+        };
+        invite(context, &invitation);
         Ok(device::wait(orchestrator, &asked).await?.access_token)
     })?;
     Ok(Session::given(
@@ -173,17 +173,29 @@ fn standing(
     }
 }
 
+/// What a person who is to let this machine in is told.
+pub(crate) struct Invitation<'a> {
+    /// This machine, as the page calls it.
+    pub(crate) machine: &'a str,
+    /// Where it wants to be let in.
+    pub(crate) url: &'a Endpoint,
+    /// The server's answer.
+    pub(crate) asked: &'a DeviceAuthorization,
+    /// Whether no browser is to be opened.
+    pub(crate) manual_code: bool,
+}
+
 /// Tells the person what to do, and opens a browser where there is one.
-fn invite(
-    command: &Login,
-    context: &Context,
-    machine: &str,
-    url: &Endpoint,
-    asked: &DeviceAuthorization,
-) {
+pub(crate) fn invite(context: &Context, invitation: &Invitation<'_>) {
+    let Invitation {
+        machine,
+        url,
+        asked,
+        manual_code,
+    } = *invitation;
     let minutes = asked.expires_in / 60;
     let code = &asked.user_code;
-    let text = if command.manual_code {
+    let text = if manual_code {
         format!(
             "To let this machine in, open\n\n    {}\n\non any device and type the code\n\n    {code}\n",
             asked.verification_uri
@@ -202,7 +214,7 @@ fn invite(
     let is_its_own = page
         .strip_prefix(url.as_str())
         .is_some_and(|path| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()));
-    if !command.manual_code && is_its_own && input::may_ask(context) {
+    if !manual_code && is_its_own && input::may_ask(context) {
         open_browser(page, context);
     }
 }

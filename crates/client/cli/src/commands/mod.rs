@@ -1,10 +1,12 @@
 //! The commands: one module each. To add one: a line in [`Command`], a line in [`run`].
 
+mod agent;
 mod auth;
 mod cloud;
 mod completions;
 mod conflicts;
 mod credential_process;
+mod daemon;
 mod doctor;
 mod env;
 mod exec;
@@ -13,9 +15,12 @@ mod login;
 mod mount;
 mod platform;
 mod reference;
+mod run_with;
+mod secret;
 mod status;
 mod storage;
 mod unmount;
+mod vault;
 mod wake_watchers;
 mod workspace;
 
@@ -50,6 +55,20 @@ pub(crate) enum Command {
     /// Storage identities and keyrings of this machine. (The orchestrator has a login of its
     /// own; this is about the keys of your buckets.)
     Auth(auth::Auth),
+    /// Keep the keys of services (openrouter, github …) sealed in your own bucket.
+    #[command(subcommand)]
+    Secret(secret::Command),
+    /// Run a command with secrets in its environment.
+    Run(run_with::Run),
+    /// This machine's daemon, which gets secrets without a key to the bucket on this machine.
+    #[command(subcommand)]
+    Daemon(daemon::Command),
+    /// Machines of agents, which get the secrets that the operator allows.
+    #[command(subcommand)]
+    Agent(agent::Command),
+    /// This machine at the vault's broker, and the vault as a whole.
+    #[command(subcommand)]
+    Vault(vault::Command),
     /// Mount a workspace as a folder.
     Mount(mount::Mount),
     /// Upload what waits, then take a mounted folder off.
@@ -99,6 +118,11 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Platform(command) => platform::run(&command, context).map(done),
         Command::Storage(command) => storage::run(command, context).map(done),
         Command::Auth(command) => auth::run(command, context),
+        Command::Secret(command) => secret::run(&command, context).map(done),
+        Command::Run(command) => run_with::run(&command, context),
+        Command::Daemon(command) => daemon::run(&command, context).map(done),
+        Command::Agent(command) => agent::run(&command, context).map(done),
+        Command::Vault(command) => vault::run(&command, context).map(done),
         Command::Mount(command) => mount::run(&command, context),
         Command::Unmount(command) => unmount::run(&command, context),
         Command::Flush(command) => flush::run(&command, context),

@@ -164,7 +164,7 @@ fn word_of(keys: &Settled) -> String {
 
 /// Moves the secrets of this command from the environment of the background process into a
 /// pipe to it, with the passwords that were typed here.
-fn hand_over(command: &mut Command, context: &Context) -> Result<std::io::PipeReader> {
+pub(crate) fn hand_over(command: &mut Command, context: &Context) -> Result<std::io::PipeReader> {
     let failed = |e| Failure::new(Code::Failed, format!("cannot make a pipe: {e}"));
     for name in context.secret_variables()? {
         command.env_remove(name);
@@ -225,7 +225,7 @@ fn supervised(plan: Plan, context: &Context) -> Result<ExitCode> {
             Ok(mounted) => mounted,
             Err(failure) => {
                 // A parent that is gone has nobody to show it to; the log has it too.
-                let _ = announcer.announce(&Announcement::Failed(told(&failure)));
+                let _ = announcer.announce(&Announcement::<Ready>::Failed(told(&failure)));
                 return Err(failure);
             }
         };

@@ -1,0 +1,29 @@
+//! `artifacts vault`: this machine at the broker, and the vault as a whole.
+
+mod login;
+mod rekey;
+
+use clap::Subcommand;
+
+pub(crate) use self::login::keep;
+use crate::context::Context;
+use crate::failure::Result;
+
+/// What can be done.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Log in at the broker.
+    Login(login::Login),
+    /// End the login.
+    Logout,
+    /// Seal every secret of an older epoch anew; may be interrupted and run again.
+    Rekey,
+}
+
+pub(crate) fn run(command: &Command, context: &Context) -> Result<()> {
+    match command {
+        Command::Login(command) => login::login(command, context),
+        Command::Logout => login::logout(context),
+        Command::Rekey => rekey::run(context),
+    }
+}

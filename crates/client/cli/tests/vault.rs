@@ -1,0 +1,280 @@
+//! Secrets through the program: where they come out, and where they must not.
+
+#[path = "support/vault.rs"]
+mod fake;
+mod support;
+
+use std::path::Path;
+
+use fake::Vault;
+use support::{Machine, Said};
+
+/// What must be found only where it belongs.
+const VALUE: &str = "sk-or-v1-thisIsNobodysBusiness";
+
+/// An agent's machine that is paired.
+fn paired(vault: &Vault) -> Machine {
+    let mut machine = Machine::new();
+    let said = machine.run(&format!("agent pair --label bot --broker {}", vault.url));
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.err.contains("artifacts agent approve BCDF-GHJK"),
+        "{}",
+        said.err
+    );
+    machine.set("ARTIFACTS_VAULT_WORKER", &vault.url);
+    machine.set("ARTIFACTS_VAULT_CREDENTIAL_BACKEND", "http");
+    machine
+}
+
+fn ok(said: &Said) -> &Said {
+    assert_eq!(said.code, 0, "{}", said.err);
+    said
+}
+
+/// Files below a folder that hold a text.
+fn files_with(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files_with(&path, text));
+        } else if std::fs::read(&path).is_ok_and(|bytes| {
+            bytes
+                .windows(text.len())
+                .any(|window| window == text.as_bytes())
+        }) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_secret_goes_in_and_comes_out_as_it_was() {
+    let vault = Vault::start();
+    let machine = paired(&vault);
+    ok(&machine.run_with_input("secret store OpenRouter -", &format!("{VALUE}\n")));
+    assert_eq!(vault.get("openrouter"), Some((VALUE.to_owned(), 1)));
+    let read = machine.run_openly("secret read openrouter");
+    assert_eq!(
+        (read.code, read.out.as_str()),
+        (0, VALUE),
+        "nothing is added"
+    );
+    let json = machine.run_openly("secret read openrouter --format json");
+    let json: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(json["value"], VALUE);
+    assert_eq!(json["generation"], 1);
+    ok(&machine.run_with_input("secret store openrouter --exact", "two\n"));
+    assert_eq!(machine.run_openly("secret read openrouter").out, "two\n");
+    let list = machine.run("secret list");
+    assert!(ok(&list).out.contains("openrouter"), "{}", list.out);
+    assert_eq!(files_with(machine.home.path(), VALUE), [""; 0]);
+}
+
+#[test]
+fn a_secret_on_the_command_line_works_with_a_warning_and_one_in_a_file_without() {
+    let vault = Vault::start();
+    let machine = paired(&vault);
+    let said = machine.run("secret store a visible");
+    assert!(
+        ok(&said).err.contains("can be read by other programs"),
+        "{}",
+        said.err
+    );
+    assert_eq!(vault.get("a"), Some(("visible".to_owned(), 1)));
+    let file = machine.home.path().join("key");
+    std::fs::write(&file, "from-file\r\n").expect("written");
+    let said = machine.run("secret store a --from-file key");
+    assert!(!ok(&said).err.contains("warning"), "{}", said.err);
+    assert_eq!(vault.get("a"), Some(("from-file".to_owned(), 2)));
+    for (line, code) in [
+        ("secret store a --new --from-file key", 6),
+        ("secret store a --expect-generation 1 --from-file key", 6),
+        ("secret store a --expect-generation 2 --from-file key", 0),
+        ("secret store a -", 2),
+        ("secret store a/b visible", 2),
+    ] {
+        let said = machine.run(line);
+        assert_eq!(said.code, code, "{line}: {}", said.err);
+    }
+}
+
+#[test]
+fn refusals_have_exit_codes_reasons_and_next_steps() {
+    let vault = Vault::start();
+    let mut machine = paired(&vault);
+    vault.put("a", VALUE);
+    let missing = machine.run("secret read b");
+    assert_eq!(missing.code, 5);
+    assert!(missing.err.contains("(not_found)"), "{}", missing.err);
+    assert!(missing.err.contains("hint: "), "{}", missing.err);
+    vault.refuse("a");
+    let denied = machine.run("--format json secret read a");
+    assert_eq!(denied.code, 4);
+    let error: serde_json::Value = serde_json::from_str(&denied.err).expect("JSON");
+    assert_eq!(error["error"]["code"], "secret-refused");
+    assert_eq!(
+        error["error"]["message"],
+        "the vault says scope_denied (scope_denied)"
+    );
+    let left = machine.run("secret teardown --yes");
+    assert_eq!(left.code, 8, "{}", left.err);
+    assert!(left.err.contains("stuck.enc"), "{}", left.err);
+    assert_eq!(machine.run("secret teardown --no-input").code, 2);
+    machine.set("ARTIFACTS_VAULT_WORKER", "http://127.0.0.1:9");
+    assert_eq!(machine.run("secret read a").code, 7);
+    let stranger = Machine::new();
+    let line = format!("secret read a --credential-backend http");
+    assert_eq!(stranger.run(&line).code, 2, "no broker is known");
+}
+
+#[test]
+fn an_operator_logs_in_with_the_first_token_and_out_again() {
+    let vault = Vault::start();
+    let mut machine = Machine::new();
+    let line = format!(
+        "vault login {} --bootstrap --worker {}",
+        vault.url, vault.url
+    );
+    assert_eq!(machine.run_with_input(&line, "artboot_two").code, 3);
+    let said = machine.run_with_input(&line, "artboot_one\n");
+    assert!(ok(&said).out.contains("operator"), "{}", said.out);
+    let config = machine.home.path().join(".config/artifacts/config.toml");
+    let text = std::fs::read_to_string(config).expect("written");
+    assert!(
+        text.contains(&format!("worker = \"{}\"", vault.url)),
+        "{text}"
+    );
+    assert!(!text.contains("artboot"), "{text}");
+    machine.set("ARTIFACTS_VAULT_CREDENTIAL_BACKEND", "http");
+    let no_device = machine.run("secret list");
+    assert_eq!(no_device.code, 3);
+    assert!(no_device.err.contains("no device key"), "{}", no_device.err);
+    ok(&machine.run("vault logout"));
+    let said = machine.run("secret list");
+    assert_eq!(said.code, 3);
+    assert!(said.err.contains("not logged in"), "{}", said.err);
+}
+
+#[test]
+fn a_command_gets_secrets_by_its_environment_alone() {
+    let vault = Vault::start();
+    let machine = paired(&vault);
+    vault.put("openrouter", VALUE);
+    vault.put("github", "ghp_x");
+    let script =
+        "printf %s \"$KEY-$GH\" > got; cat /proc/[0-9]*/cmdline > lines 2>/dev/null; exit 7";
+    std::fs::write(machine.home.path().join("agent.sh"), script).expect("written");
+    let said = machine.run("run --env KEY=openrouter --env GH=github -- sh agent.sh");
+    assert_eq!(said.code, 7, "the command's own exit code: {}", said.err);
+    let got = std::fs::read_to_string(machine.home.path().join("got")).expect("written");
+    assert_eq!(got, format!("{VALUE}-ghp_x"));
+    std::fs::remove_file(machine.home.path().join("got")).expect("removed");
+    let lines = std::fs::read(machine.home.path().join("lines")).expect("written");
+    let lines = String::from_utf8_lossy(&lines);
+    assert!(lines.contains("agent.sh"), "the command lines were read");
+    assert!(!lines.contains(VALUE), "a secret in a command line");
+    assert!(
+        std::env::var_os("KEY").is_none(),
+        "the parent's environment is as it was"
+    );
+    assert_eq!(files_with(machine.home.path(), VALUE), [""; 0]);
+}
+
+#[test]
+fn a_command_is_not_run_unless_every_secret_is_there() {
+    let vault = Vault::start();
+    let machine = paired(&vault);
+    vault.put("a", VALUE);
+    let line = "run --env A=a --env B=b --env C=c -- touch started";
+    let said = machine.run(line);
+    assert_eq!(said.code, 5, "{}", said.err);
+    for name in ["the command was not run", "b: ", "c: "] {
+        assert!(said.err.contains(name), "{}", said.err);
+    }
+    assert!(!machine.home.path().join("started").exists());
+    vault.put("zero", "a\0b");
+    let said = machine.run("run --env A=zero -- touch started");
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(!machine.home.path().join("started").exists());
+    assert_eq!(
+        machine.run("run --env A=a -- /nowhere/to/be/found").code,
+        127
+    );
+    assert_eq!(machine.run("run --env 1A=a -- true").code, 2);
+}
+
+#[test]
+fn a_daemon_serves_commands_and_keeps_capabilities_but_no_value() {
+    let vault = Vault::start();
+    let mut machine = paired(&vault);
+    machine.unset("ARTIFACTS_VAULT_CREDENTIAL_BACKEND");
+    vault.put("openrouter", VALUE);
+    assert_eq!(machine.run("daemon status").code, 7, "none runs");
+    ok(&machine.run("daemon start"));
+    let again = machine.run("daemon start");
+    assert_eq!(again.code, 6, "{}", again.err);
+    let before = vault.caps();
+    for _ in 0..3 {
+        let read = machine.run_openly("secret read openrouter");
+        assert_eq!((read.code, read.out.as_str()), (0, VALUE), "{}", read.err);
+    }
+    assert_eq!(
+        vault.caps() - before,
+        1,
+        "one capability serves three reads"
+    );
+    let status = machine.run("daemon status --format json");
+    let status: serde_json::Value = serde_json::from_str(&ok(&status).out).expect("JSON");
+    assert_eq!(status["connected"], true, "{status}");
+    assert_eq!(status["capabilities"], 1, "{status}");
+    vault.refuse("openrouter");
+    let denied = machine.run("secret read openrouter");
+    assert_eq!(denied.code, 4, "{}", denied.err);
+    assert!(denied.err.contains("(scope_denied)"), "{}", denied.err);
+    ok(&machine.run("daemon stop"));
+    let gone = machine.run("secret read openrouter");
+    assert_eq!(gone.code, 7);
+    assert!(gone.err.contains("artifacts daemon start"), "{}", gone.err);
+    assert_eq!(
+        files_with(machine.home.path(), VALUE),
+        [""; 0],
+        "logs and records too"
+    );
+}
+
+#[test]
+fn secrets_move_from_a_dotenv_file_and_an_older_store() {
+    let vault = Vault::start();
+    let machine = paired(&vault);
+    vault.put("github", "newer");
+    let text = format!("OPENROUTER_API_KEY='{VALUE}'\nGITHUB_TOKEN=older\nPORT=80\n");
+    std::fs::write(machine.home.path().join(".env"), text).expect("written");
+    let plan = machine.run("secret migrate --from-dotenv .env --dry-run --format json");
+    let plan: serde_json::Value = serde_json::from_str(&ok(&plan).out).expect("JSON");
+    assert_eq!(plan["plan"][0]["service"], "openrouter");
+    assert_eq!(plan["plan"][0]["action"], "store");
+    assert_eq!(plan["plan"][1]["action"], "keep");
+    assert_eq!(vault.get("openrouter"), None, "a dry run");
+    ok(&machine.run("secret migrate --from-dotenv .env --yes"));
+    assert_eq!(vault.get("openrouter"), Some((VALUE.to_owned(), 1)));
+    assert_eq!(vault.get("github"), Some(("newer".to_owned(), 1)));
+    ok(&machine
+        .run("secret migrate --from-dotenv .env --map GITHUB_TOKEN=github --overwrite --yes"));
+    assert_eq!(vault.get("github"), Some(("older".to_owned(), 2)));
+    let wallet = format!("0x{}", "ab".repeat(20));
+    let line = format!(
+        "secret migrate --from-url {} --wallet {wallet} --yes",
+        vault.url
+    );
+    ok(&machine.run_with_input(&line, "session\n"));
+    assert_eq!(vault.get("stripe"), Some(("old-stripe".to_owned(), 1)));
+    assert_eq!(
+        vault.get("github").map(|(_, generation)| generation),
+        Some(2),
+        "kept"
+    );
+    assert_eq!(machine.run("secret migrate --yes").code, 2, "from where?");
+}
