@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-long fuzz check bench docs screenshots tools build
+.PHONY: help demo test test-long fuzz check bench docs screenshots tools build lambda
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -36,3 +36,6 @@ tools: ## Installs the servers and clients that tests use, into .tools
 
 build: ## Builds the programs into target/debug
 	@bash -c '. scripts/lib.sh && require_rust && cargo build --locked --workspace && say "the programs are in $$target/debug"'
+
+lambda: ## Packs the vault's worker for AWS Lambda, for this machine's processor: target/lambda/worker-ARCH.zip
+	@scripts/lambda.sh

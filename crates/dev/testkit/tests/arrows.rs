@@ -68,6 +68,20 @@ const RULES: &[Rule] = &[
         reason: "the signer holds the master secret: the less it links the less can leak it",
     },
     Rule {
+        from: "server/worker",
+        never: &[
+            "server/signer",
+            "server/broker",
+            "server/orchestrator",
+            "server/provider",
+            "dev/",
+            "lib:sqlx",
+            "lib:rusqlite",
+            "lib:aws-sdk-iam",
+        ],
+        reason: "the worker holds no key that signs, no master secret and no administrator's key, and keeps nothing",
+    },
+    Rule {
         from: "core/",
         never: &["client/", "server/", "dev/"],
         reason: "core is shared by both sides and knows no policy of either",
@@ -232,6 +246,51 @@ fn deny_toml_allows_the_same_licences() {
         .0;
     let allowed: BTreeSet<_> = list.split('"').skip(1).step_by(2).collect();
     assert_eq!(allowed, LICENCES.iter().copied().collect());
+}
+
+/// What makes or uses a key that signs, in crates that the worker links for what else is in them.
+const SIGNING: &[&str] = &[
+    "SignEs256",
+    "DeviceKey",
+    "SigningKey",
+    "mint_",
+    "make_proof",
+    "MasterSecret",
+    "derive_cred_kek",
+    "key_file",
+    "ca::",
+    "Authority",
+];
+
+/// The crates' arrows cannot say it: `core/vault` and `server/base` have both halves.
+#[test]
+fn the_worker_signs_nothing() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../server/worker/src");
+    let mut found = Vec::new();
+    let mut folders = vec![source];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            files += 1;
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.extend(signing(&text).map(|name| format!("{}: {name}", path.display())));
+        }
+    }
+    assert!(files > 15, "{files} files of the worker were looked at");
+    assert!(
+        found.is_empty(),
+        "the worker reaches a private key: {found:?}"
+    );
+    assert_eq!(signing("use vault::{DeviceKey, mint_cap};").count(), 2);
+}
+
+fn signing(text: &str) -> impl Iterator<Item = &'static str> {
+    SIGNING.iter().copied().filter(|name| text.contains(name))
 }
 
 /// Packages and what each links, dev-dependencies left out.

@@ -1,4 +1,4 @@
-//! What holds keys that sign is closed to other programs.
+//! What holds keys that sign, or opens what is sealed, is closed to other programs.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 

@@ -8,25 +8,29 @@
 mod audit;
 #[cfg(feature = "broker")]
 mod broker;
-#[cfg(feature = "broker")]
+#[cfg(any(feature = "broker", feature = "worker"))]
 mod closed_memory;
 #[cfg(feature = "orchestrator")]
 mod database;
 #[cfg(feature = "dev")]
 mod dev;
-#[cfg(any(feature = "broker", feature = "orchestrator"))]
+#[cfg(any(feature = "broker", feature = "orchestrator", feature = "worker"))]
 mod health;
-#[cfg(any(feature = "broker", feature = "orchestrator"))]
+#[cfg(any(feature = "broker", feature = "orchestrator", feature = "worker"))]
 mod open_files;
 #[cfg(feature = "orchestrator")]
 mod orchestrator;
 #[cfg(feature = "provider")]
 mod provider;
 mod reference;
-#[cfg(feature = "broker")]
+#[cfg(any(feature = "broker", feature = "worker"))]
 mod registry_flags;
 #[cfg(feature = "provider")]
 mod store_flags;
+#[cfg(feature = "worker")]
+mod worker;
+#[cfg(feature = "worker")]
+mod worker_app;
 
 use std::process::ExitCode;
 
@@ -60,6 +64,9 @@ enum Role {
     /// Make buckets and keys at a store.
     #[cfg(feature = "provider")]
     Provider(provider::ProviderArguments),
+    /// Run the vault's server of credentials, and what belongs to it.
+    #[cfg(feature = "worker")]
+    Worker(Box<worker::Worker>),
     /// Print a page of the reference documentation.
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -79,6 +86,8 @@ fn main() -> ExitCode {
         Role::Audit(audit) => audit::run(audit),
         #[cfg(feature = "provider")]
         Role::Provider(arguments) => provider::run(arguments),
+        #[cfg(feature = "worker")]
+        Role::Worker(role) => worker::run(*role),
         Role::Reference(reference) => reference::run(&reference),
     }
 }

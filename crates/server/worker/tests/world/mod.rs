@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::Timestamp;
 use api::vault::{PROOF_HEADER, Reason, Refusal};
+use artifacts_worker::ports::Signer;
 use artifacts_worker::{App, Parts, Record, Settings, router};
 use axum::Router;
 use axum::body::Body;
@@ -116,6 +117,27 @@ impl World {
             operator,
             agent,
             service,
+        }
+    }
+
+    /// Another worker over the same bucket, for the same device, with this signer.
+    pub(crate) fn beside(&self, signer: Arc<dyn Signer>) -> Self {
+        let other = Self::new();
+        let buckets = Arc::new(FakeBuckets::new(self.bucket.clone()));
+        let app = App::new(Parts {
+            settings: Settings::new(URL, ISSUER),
+            registry: other.registry.clone(),
+            signer,
+            buckets: buckets.clone(),
+            cap_keys: other.keys.clone(),
+            audit: other.audit.clone(),
+            clock: other.clock.clone(),
+        });
+        Self {
+            router: router(app.unwrap()),
+            bucket: self.bucket.clone(),
+            buckets,
+            ..other
         }
     }
 

@@ -1,0 +1,56 @@
+//! `bootstrap`: the worker as AWS Lambda runs it (`make lambda`). All that `artifactsd worker`
+//! takes as flags comes from the variables of the same names; the audit's lines go to standard
+//! output unless ARTIFACTS_WORKER_AUDIT names a file.
+
+mod closed_memory;
+mod registry_flags;
+mod worker_app;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use worker_app::WorkerFlags;
+
+/// The worker of the vault behind AWS Lambda.
+#[derive(Parser)]
+#[command(name = "bootstrap", version)]
+struct Arguments {
+    /// Where clients reach this worker: the function's URL or the gateway's. Proofs are made for it.
+    #[arg(long, value_name = "URL", env = "ARTIFACTS_WORKER_PUBLIC_URL")]
+    public_url: String,
+    #[command(flatten)]
+    worker: WorkerFlags,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = std::env::var("ARTIFACTS_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .init();
+    match serve(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    closed_memory::close();
+    if !worker::under_lambda() {
+        let text = "this is for AWS Lambda, which did not start it\nhint: artifactsd worker is the server of the same";
+        return Err(text.into());
+    }
+    // A process of Lambda's lives for a few requests: those from before it began are not refused.
+    let opened = arguments.worker.open(&arguments.public_url, false).await?;
+    let served = worker::serve_lambda(worker::router(opened.app)).await;
+    opened.records.sync();
+    served.map_err(|error| error as Box<dyn std::error::Error>)
+}

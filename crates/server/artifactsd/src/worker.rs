@@ -1,0 +1,199 @@
+//! `artifactsd worker`: credentials, for those who may.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::audit::Verdict;
+use base::{Listener, Tls};
+use clap::{Args, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use worker::adapters::Records;
+
+use crate::closed_memory;
+use crate::health::{self, Health};
+use crate::open_files;
+use crate::worker_app::WorkerFlags;
+
+/// Run the server that stores, fetches, lists and tears down credentials.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Worker {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Option<Serve>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check that no record of an audit was changed or taken out.
+    Audit(Audit),
+    /// Ask a server whether it takes requests, and its registry and the broker's keys are there;
+    /// exit 1 if not. For the health check of a container.
+    Health(Health),
+}
+
+#[derive(Args)]
+struct Audit {
+    /// The file: audit.jsonl in the worker's folder.
+    file: PathBuf,
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "ARTIFACTS_WORKER_LISTEN",
+        default_value = "127.0.0.1:8300"
+    )]
+    listen: SocketAddr,
+    /// Where clients reach this worker, if that is not where it listens. Proofs are made for it,
+    /// so each of several workers has its own: one that shares it takes a proof once more.
+    #[arg(long, value_name = "URL", env = "ARTIFACTS_WORKER_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// The certificate chain (PEM), for TLS.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ARTIFACTS_WORKER_TLS_CERTIFICATE",
+        requires = "tls_key"
+    )]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ARTIFACTS_WORKER_TLS_KEY",
+        requires = "tls_certificate"
+    )]
+    tls_key: Option<PathBuf>,
+    /// Accept an address that other machines can reach without TLS: a proxy in front has it.
+    #[arg(long)]
+    allow_remote: bool,
+    #[command(flatten)]
+    worker: WorkerFlags,
+    /// Write the JSON line that says "ready" into this file instead of to stdout.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Runs the role, and prints what went wrong.
+pub(crate) fn run(role: Worker) -> ExitCode {
+    let result = match (role.command, role.serve) {
+        (Some(Command::Audit(arguments)), _) => audit(&arguments.file),
+        (Some(Command::Health(arguments)), _) => health::ask(arguments),
+        (None, Some(arguments)) => serve(arguments),
+        (None, None) => Err("nothing was asked for\nhint: artifactsd worker --help".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn audit(path: &Path) -> Result {
+    let verdict = base::audit::verify(path).map_err(|error| {
+        let path = path.display();
+        format!("the audit {path} cannot be read: {error}\nhint: it is in the worker's folder")
+    })?;
+    match verdict {
+        Verdict::Whole { records, head } => {
+            let line = serde_json::json!({ "records": records, "head": head });
+            Ok(writeln!(io::stdout(), "{line}")?)
+        }
+        Verdict::Broken { seq } => {
+            let path = path.display();
+            let text = format!(
+                "record {seq} of {path} was changed, or one before it is missing\nhint: compare with a copy; what stands before it is whole"
+            );
+            Err(text.into())
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve(arguments: Serve) -> Result {
+    // Before the server is up, so that no signal finds nobody listening.
+    let (terminate, interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    closed_memory::close();
+    open_files::allow_many();
+    let tls = arguments
+        .tls_certificate
+        .clone()
+        .zip(arguments.tls_key.clone());
+    let tls = tls.map(|(certificate, key)| Tls {
+        certificate,
+        key,
+        clients: None,
+    });
+    // Before the folder: a server that may not listen changes nothing.
+    let listener = Listener::bind(arguments.listen, tls.as_ref(), arguments.allow_remote).await?;
+    let here = format!("{}://{}", listener.scheme(), listener.address());
+    if arguments.public_url.is_none() && arguments.listen.ip().is_unspecified() {
+        let text = "nobody reaches a server at an address of all interfaces\nhint: --public-url says where clients do";
+        return Err(text.into());
+    }
+    let public_url = arguments.public_url.as_deref().unwrap_or(&here);
+    let opened = arguments.worker.open(public_url, true).await?;
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
+    let syncing = tokio::spawn(sync(opened.records, stop.clone()));
+    tracing::info!(endpoint = here, public_url, "ready");
+    announce(&here, arguments.ready_file.as_deref())?;
+    base::serve(listener, worker::router(opened.app), stop).await;
+    syncing.await?;
+    Ok(())
+}
+
+/// Puts the audit on the disk, each second and at the end.
+async fn sync(records: Arc<Records>, stop: CancellationToken) {
+    loop {
+        let stopped = tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(Duration::from_secs(1)) => false,
+        };
+        let records = Arc::clone(&records);
+        let _ = tokio::task::spawn_blocking(move || records.sync()).await;
+        if stopped {
+            return;
+        }
+    }
+}
+
+async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+}
+
+/// Says that the server takes requests: one JSON line.
+fn announce(endpoint: &str, file: Option<&Path>) -> io::Result<()> {
+    let line = serde_json::json!({ "endpoint": endpoint, "pid": std::process::id() });
+    match file {
+        None => writeln!(io::stdout(), "{line}"),
+        // Whole or not there: a reader that waits for the file never sees half of it.
+        Some(file) => {
+            let partial = file.with_extension("partial");
+            std::fs::write(&partial, format!("{line}\n"))?;
+            std::fs::rename(&partial, file)
+        }
+    }
+}
