@@ -219,3 +219,68 @@ async fn rclone() {
     run(&lab, &rclone, &["purge", &remote]);
     run(&lab, &rclone, &["rmdir", &format!("lab:{BUCKET}")]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_aws_command_line_manages_roles_and_settings_of_buckets() {
+    let aws = testkit::require!(Tool::Aws);
+    let lab = Lab::start().await;
+    let call = |line: &str, rest: &[&str]| {
+        let words = line.split_whitespace();
+        let all: Vec<&str> = words.chain(rest.iter().copied()).collect();
+        let said = run(&lab, &aws, &[&all[..], &["--output", "json"]].concat()).stdout;
+        serde_json::from_slice::<serde_json::Value>(&said).unwrap_or_default()
+    };
+    let provider = "arn:aws:iam::000000000000:oidc-provider/id.example.com";
+    let trust = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow",
+            "Principal":{{"Federated":"{provider}"}},
+            "Action":["sts:AssumeRoleWithWebIdentity","sts:TagSession"],
+            "Condition":{{"StringEquals":{{"id.example.com:aud":"sts.amazonaws.com"}}}}}}]}}"#
+    );
+    let own = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject",
+        "Resource":"arn:aws:s3:::lab-bucket/${aws:PrincipalTag/team}/*"}]}"#;
+    let made = call(
+        "iam create-open-id-connect-provider --url https://id.example.com --client-id-list sts.amazonaws.com",
+        &[],
+    );
+    assert_eq!(made["OpenIDConnectProviderArn"], provider);
+    call(
+        "iam create-role --role-name reader --assume-role-policy-document",
+        &[&trust],
+    );
+    call(
+        "iam put-role-policy --role-name reader --policy-name own --policy-document",
+        &[own],
+    );
+    let role = call("iam get-role --role-name reader", &[]);
+    let statement = &role["Role"]["AssumeRolePolicyDocument"]["Statement"][0];
+    assert_eq!(statement["Principal"]["Federated"], provider);
+    let names = call("iam list-role-policies --role-name reader", &[]);
+    assert_eq!(names["PolicyNames"][0], "own");
+
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*",
+        "Action":"s3:*","Resource":"arn:aws:s3:::lab-bucket/*"}]}"#;
+    call(
+        "s3api put-bucket-policy --bucket lab-bucket --policy",
+        &[policy],
+    );
+    let kept = call("s3api get-bucket-policy --bucket lab-bucket", &[]);
+    assert_eq!(kept["Policy"], policy);
+    let rules = r#"{"Rules":[{"ID":"old","Status":"Enabled","Filter":{"Prefix":"bots/"},"Expiration":{"Days":9}}]}"#;
+    let set =
+        "s3api put-bucket-lifecycle-configuration --bucket lab-bucket --lifecycle-configuration";
+    call(set, &[rules]);
+    let kept = call(
+        "s3api get-bucket-lifecycle-configuration --bucket lab-bucket",
+        &[],
+    );
+    assert_eq!(kept["Rules"][0]["Expiration"]["Days"], 9);
+
+    call(
+        "iam delete-role-policy --role-name reader --policy-name own",
+        &[],
+    );
+    call("iam delete-role --role-name reader", &[]);
+    let roles = call("iam list-roles", &[]);
+    assert_eq!(roles["Roles"].as_array().map(Vec::len), Some(0));
+}

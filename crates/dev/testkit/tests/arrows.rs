@@ -82,6 +82,11 @@ const RULES: &[Rule] = &[
         reason: "the worker holds no key that signs, no master secret and no administrator's key, and keeps nothing",
     },
     Rule {
+        from: "server/broker",
+        never: &["lib:aws-sdk-iam"],
+        reason: "the broker says who an actor is, not what an actor may",
+    },
+    Rule {
         from: "core/",
         never: &["client/", "server/", "dev/"],
         reason: "core is shared by both sides and knows no policy of either",
