@@ -64,9 +64,12 @@ fn refuse_value(error: &clap::Error) -> ExitCode {
     let argument = error.get(ContextKind::InvalidArg);
     let argument = argument.map(ToString::to_string).unwrap_or_default();
     let cause = std::error::Error::source(error);
-    let failure = match cause.and_then(|cause| cause.downcast_ref::<credentials::Error>()) {
-        Some(known) => Failure::from(known.clone()),
-        None => Failure::new(
+    let of_storage = cause.and_then(|cause| cause.downcast_ref::<credentials::Error>());
+    let of_vault = cause.and_then(|cause| cause.downcast_ref::<secrets::SecretError>());
+    let failure = match (of_storage, of_vault) {
+        (Some(known), _) => Failure::from(known.clone()),
+        (None, Some(known)) => Failure::from(known.clone()),
+        (None, None) => Failure::new(
             Code::InvalidValue,
             cause.map_or_else(|| error.to_string(), ToString::to_string),
         ),

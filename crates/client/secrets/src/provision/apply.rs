@@ -119,13 +119,7 @@ impl Admin {
     async fn let_end(&self, bucket: &str, wanted: &Value) -> Result<Outcome> {
         let doing = format!("setting the lifecycle of bucket {bucket}");
         let wanted = rule(wanted)?;
-        let call = self.s3.get_bucket_lifecycle_configuration();
-        let there = call.bucket(bucket).send().await;
-        let rules = match Told::of(&there) {
-            Told::Done => there.ok().and_then(|there| there.rules).unwrap_or_default(),
-            told if told.is("NoSuchLifecycleConfiguration") => Vec::new(),
-            told => return Err(told.failed(&doing)),
-        };
+        let rules = self.rules(bucket, &doing).await?;
         let (ours, others): (Vec<_>, Vec<_>) =
             rules.into_iter().partition(|rule| rule.id == wanted.id);
         let outcome = match ours.first() {
@@ -141,6 +135,25 @@ impl Admin {
             Told::Done => Ok(outcome),
             told => Err(told.failed(&doing)),
         }
+    }
+
+    async fn rules(&self, bucket: &str, doing: &str) -> Result<Vec<LifecycleRule>> {
+        let call = self.s3.get_bucket_lifecycle_configuration();
+        let there = call.bucket(bucket).send().await;
+        match Told::of(&there) {
+            Told::Done => Ok(there.ok().and_then(|there| there.rules).unwrap_or_default()),
+            told if told.is("NoSuchLifecycleConfiguration") => Ok(Vec::new()),
+            told => Err(told.failed(doing)),
+        }
+    }
+
+    /// Whether a bucket's lifecycle has this rule.
+    pub(super) async fn has_rule(&self, bucket: &str, wanted: &Value) -> Result<bool> {
+        let wanted = rule(wanted)?;
+        let doing = format!("reading the lifecycle of bucket {bucket}");
+        let rules = self.rules(bucket, &doing).await?;
+        let is_it = |there: &LifecycleRule| there.id == wanted.id && is_rule(there, &wanted);
+        Ok(rules.iter().any(is_it))
     }
 
     async fn provide(&self, arn: &str, url: &str, audience: &str) -> Result<Outcome> {

@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use serde_json::{Map, Value};
 
 use super::clients::Admin;
-use super::documents::{POLICY, bucket_policy, role_policy, trust_policy};
+use super::documents::{POLICY, bucket_policy, lifecycle_rule, role_policy, trust_policy};
 use super::report::Report;
 use super::target::Target;
 use super::told::Told;
@@ -23,6 +23,18 @@ pub(super) async fn look(admin: &Admin, target: &Target, report: &mut Report) {
     report.add(name, no_other(admin, role).await);
     let name = format!("policy of bucket {} is the plan's", target.bucket);
     report.add(name, guarded(admin, target).await);
+    if let Some(rule) = lifecycle_rule(target) {
+        let name = format!("lifecycle of bucket {} has the plan's rule", target.bucket);
+        let found = admin.has_rule(target.bucket.as_str(), &rule).await;
+        report.add(name, found.map_err(words).and_then(there));
+    }
+}
+
+fn there(is_there: bool) -> Found {
+    match is_there {
+        true => Ok(()),
+        false => Err("it has not: artifacts vault provision --apply puts it right".to_owned()),
+    }
 }
 
 type Found = Result<(), String>;

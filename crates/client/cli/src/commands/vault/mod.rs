@@ -1,6 +1,7 @@
 //! `artifacts vault`: this machine at the broker, and the vault as a whole.
 
 mod login;
+mod provision;
 mod rekey;
 
 use clap::Subcommand;
@@ -16,6 +17,8 @@ pub(crate) enum Command {
     Login(login::Login),
     /// End the login.
     Logout,
+    /// Make the bucket and the role that keep actors apart, or show that they do.
+    Provision(provision::Provision),
     /// Seal every secret of an older epoch anew; may be interrupted and run again.
     Rekey,
 }
@@ -24,6 +27,7 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<()> {
     match command {
         Command::Login(command) => login::login(command, context),
         Command::Logout => login::logout(context),
+        Command::Provision(command) => provision::run(command, context),
         Command::Rekey => rekey::run(context),
     }
 }
