@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// What may not be reached from where.
 struct Rule {
@@ -61,6 +61,32 @@ const RULES: &[Rule] = &[
             "lib:aws-sdk-s3",
         ],
         reason: "envelopes, keys and tokens are bytes in and bytes out, for every side alike",
+    },
+    Rule {
+        from: "core/registry",
+        never: &[
+            "core/bucket",
+            "lib:alloy-consensus",
+            "lib:axum",
+            "lib:rusqlite",
+            "lib:aws-sdk-s3",
+        ],
+        reason: "it reads: nothing in it can make a transaction or reach a bucket",
+    },
+    Rule {
+        from: "client/registrar",
+        never: &[
+            "client/credentials",
+            "client/mount",
+            "core/bucket",
+            "lib:aws-sdk-s3",
+        ],
+        reason: "it holds the key that writes to the registry, and no key to a bucket",
+    },
+    Rule {
+        from: "server/",
+        never: &["lib:alloy-consensus"],
+        reason: "servers read the registry; only an operator's machine writes to it",
     },
     Rule {
         from: "server/signer",
@@ -506,12 +532,15 @@ fn graph_of(metadata: &Metadata) -> Graph {
         .resolve
         .as_ref()
         .expect("cargo metadata resolves unless told not to");
+    let packages: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&p.id, p)).collect();
     for node in &resolve.nodes {
+        let features: Vec<String> = node.features.iter().map(ToString::to_string).collect();
         let linked = node.deps.iter().filter(|dependency| {
-            dependency
+            let links = dependency
                 .dep_kinds
                 .iter()
-                .any(|kind| kind.kind != DependencyKind::Development)
+                .any(|kind| kind.kind != DependencyKind::Development);
+            links && is_turned_on(packages[&node.id], &features, packages[&dependency.pkg])
         });
         let links = linked
             .map(|dependency| dependency.pkg.repr.clone())
@@ -521,6 +550,27 @@ fn graph_of(metadata: &Metadata) -> Graph {
         }
     }
     graph
+}
+
+/// Whether a package really uses another: `cargo metadata` also names optional ones of which a
+/// feature is only mentioned weakly (`x?/y`), and nobody has turned on.
+fn is_turned_on(package: &Package, features: &[String], other: &Package) -> bool {
+    let on: BTreeSet<&str> = features
+        .iter()
+        .filter_map(|feature| package.features.get(feature))
+        .flatten()
+        .filter_map(|entry| match entry.split_once('/') {
+            Some((name, _)) => (!name.ends_with('?')).then_some(name),
+            None => entry.strip_prefix("dep:"),
+        })
+        .collect();
+    package.dependencies.iter().any(|dependency| {
+        let name = dependency.rename.as_ref().unwrap_or(&dependency.name);
+        dependency.kind != DependencyKind::Development
+            && dependency.name == other.name.as_str()
+            && dependency.req.matches(&other.version)
+            && (!dependency.optional || on.contains(name.as_str()))
+    })
 }
 
 /// The rules catch what they are for, shown on graphs made for it.
