@@ -24,7 +24,7 @@ pub(super) struct HeadWatch {
 struct Seen {
     /// When the asking began.
     at: Instant,
-    block: Result<B256, Unavailable>,
+    block: Result<(B256, Instant), Unavailable>,
 }
 
 struct Block {
@@ -43,7 +43,12 @@ impl HeadWatch {
         }
     }
 
-    pub(super) async fn current(&self, rpc: &Rpc, deadline: Instant) -> Result<B256, Unavailable> {
+    /// The newest block, and since when it is known to be.
+    pub(super) async fn current(
+        &self,
+        rpc: &Rpc,
+        deadline: Instant,
+    ) -> Result<(B256, Instant), Unavailable> {
         if let Some(block) = self.fresh() {
             return block;
         }
@@ -55,6 +60,7 @@ impl HeadWatch {
         // Whoever waited still has the time of one question.
         let deadline = deadline.max(at + Duration::from_millis(500));
         let block = self.ask(rpc, deadline, &mut highest).await;
+        let block = block.map(|block| (block, at));
         if let Err(Unavailable(reason)) = &block {
             tracing::warn!("the registry's chain: {reason}");
         }
@@ -66,7 +72,7 @@ impl HeadWatch {
         block
     }
 
-    fn fresh(&self) -> Option<Result<B256, Unavailable>> {
+    fn fresh(&self) -> Option<Result<(B256, Instant), Unavailable>> {
         let seen = self.seen.read();
         let seen = seen.as_ref()?;
         let counts_for = match seen.block {

@@ -50,6 +50,9 @@ pub struct ChainSettings {
 /// How long a newest block counts.
 pub const FRESH_FOR: Duration = Duration::from_secs(1);
 
+/// What was revoked so long ago is refused, however slow the RPC is.
+const OLDEST_ANSWER: Duration = Duration::from_secs(2);
+
 /// The chains in use make a block every 12 seconds or more often.
 pub const OLDEST_HEAD: Duration = Duration::from_secs(300);
 
@@ -112,7 +115,9 @@ impl ChainRegistry {
     /// What the newest block says, in the order of the questions.
     async fn ask(&self, asks: &[Ask]) -> Result<Vec<Told>, Unavailable> {
         let deadline = Instant::now() + PATIENCE.all;
-        let block = self.head.current(&self.rpc, deadline).await?;
+        let (block, since) = self.head.current(&self.rpc, deadline).await?;
+        // An answer that comes later than this would be older than is promised.
+        let deadline = deadline.min(since + OLDEST_ANSWER);
         let missing = self.known.lock().missing(block, asks);
         if !missing.is_empty() {
             let calls: Vec<Call> = missing
