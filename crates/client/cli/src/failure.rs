@@ -65,6 +65,7 @@ pub(crate) enum Code {
     NotMounted,
     NotAtOrchestrator,
     SecretNotFound,
+    RegistryNotFound,
     WorkspaceExists,
     WorkspaceNested,
     WorkspaceChanged,
@@ -75,6 +76,7 @@ pub(crate) enum Code {
     Precondition,
     OrchestratorConflict,
     SecretConflict,
+    RegistryConflict,
     StoreUnreachable,
     StoreBusy,
     Locked,
@@ -120,7 +122,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 60] = [
+    pub(crate) const ALL: [Self; 62] = [
         Self::Failed,
         Self::OrchestratorStrange,
         Self::FileMalformed,
@@ -161,6 +163,7 @@ impl Code {
         Self::NotMounted,
         Self::NotAtOrchestrator,
         Self::SecretNotFound,
+        Self::RegistryNotFound,
         Self::WorkspaceExists,
         Self::WorkspaceNested,
         Self::WorkspaceChanged,
@@ -171,6 +174,7 @@ impl Code {
         Self::Precondition,
         Self::OrchestratorConflict,
         Self::SecretConflict,
+        Self::RegistryConflict,
         Self::StoreUnreachable,
         Self::StoreBusy,
         Self::Locked,
@@ -242,6 +246,7 @@ impl Code {
             Self::NotMounted => ("not-mounted", 5, "Nothing of ours is mounted there or under that name.", "See `artifacts status`."),
             Self::NotAtOrchestrator => ("not-at-orchestrator", 5, "The orchestrator knows no such thing, or it is not yours to know of.", "See `artifacts workspace list --remote`; was it granted to you?"),
             Self::SecretNotFound => ("secret-not-found", 5, "No such secret is stored, or nothing waits under that code.", "See `artifacts secret list`."),
+            Self::RegistryNotFound => ("registry-not-found", 5, "The registry knows no such device of this operator.", "See `artifacts device list`."),
             Self::WorkspaceExists => ("workspace-exists", 6, "There is a workspace already.", "Attach it with `artifacts workspace attach`, or choose another name or prefix."),
             Self::WorkspaceNested => ("workspace-nested", 6, "One workspace would lie inside another.", "Choose a prefix beside the other one."),
             Self::WorkspaceChanged => ("workspace-changed", 6, "The bucket holds another workspace than this machine remembers.", "Look at both with `artifacts workspace show`; forget and attach again if the new one is meant."),
@@ -252,6 +257,7 @@ impl Code {
             Self::Precondition => ("precondition", 6, "Something in the bucket was changed by somebody else meanwhile.", "Look at what is there now and run the command again."),
             Self::OrchestratorConflict => ("orchestrator-conflict", 6, "What is there at the orchestrator already does not allow this.", "Read the message: it says what is there."),
             Self::SecretConflict => ("secret-conflict", 6, "A secret was changed meanwhile, an older one than was seen is shown, or a daemon runs already.", "Look at what is there now, then decide."),
+            Self::RegistryConflict => ("registry-conflict", 6, "The registry has it already, or it was revoked, which is final.", "See `artifacts device list`; give the machine a new key."),
             Self::StoreUnreachable => ("store-unreachable", 7, "The store does not answer.", "Check the network and `--endpoint`, then try again."),
             Self::StoreBusy => ("store-busy", 7, "The store asks for fewer requests, or has a failure of its own.", "Try again in a while."),
             Self::Locked => ("locked", 7, "Another artifacts command is at work on the same file.", "Wait for it, then try again."),

@@ -18,6 +18,7 @@ mod output;
 mod passwords;
 mod process;
 mod registered;
+mod registering;
 mod variables;
 mod vaulted;
 mod workspace;

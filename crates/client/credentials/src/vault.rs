@@ -86,11 +86,17 @@ pub enum RegistrySettings {
         epoch_counter: ContractAddress,
         /// The contract CredentialAudit, where one is used.
         credential_audit: Option<ContractAddress>,
+        /// The file (mode 0600) of the wallet's key, 64 hexadecimal digits; none for the key that
+        /// `artifacts registry key import` has kept.
+        key_file: Option<PathBuf>,
     },
     /// Documents that the operator signs.
     Documents {
         /// The folder that they are written to, which the worker's source is a copy of.
         folder: PathBuf,
+        /// The file (mode 0600) of the operator's key, PKCS #8; none for the one that is made and
+        /// kept where this machine keeps its own.
+        key_file: Option<PathBuf>,
     },
 }
 

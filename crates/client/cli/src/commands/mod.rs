@@ -7,6 +7,7 @@ mod completions;
 mod conflicts;
 mod credential_process;
 mod daemon;
+mod device;
 mod doctor;
 mod env;
 mod exec;
@@ -15,7 +16,9 @@ mod login;
 mod mount;
 mod platform;
 mod reference;
+mod registry;
 mod run_with;
+mod scope;
 mod secret;
 mod status;
 mod storage;
@@ -69,6 +72,15 @@ pub(crate) enum Command {
     /// This machine at the vault's broker, and the vault as a whole.
     #[command(subcommand)]
     Vault(vault::Command),
+    /// Which services an actor may use.
+    #[command(subcommand)]
+    Scope(scope::Command),
+    /// Which machines act for an operator.
+    #[command(subcommand)]
+    Device(device::Command),
+    /// The registry of devices and scopes: the key that writes to it, and its contracts.
+    #[command(subcommand)]
+    Registry(registry::Command),
     /// Mount a workspace as a folder.
     Mount(mount::Mount),
     /// Upload what waits, then take a mounted folder off.
@@ -123,6 +135,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Daemon(command) => daemon::run(&command, context).map(done),
         Command::Agent(command) => agent::run(&command, context).map(done),
         Command::Vault(command) => vault::run(&command, context).map(done),
+        Command::Scope(command) => scope::run(&command, context).map(done),
+        Command::Device(command) => device::run(&command, context).map(done),
+        Command::Registry(command) => registry::run(&command, context).map(done),
         Command::Mount(command) => mount::run(&command, context),
         Command::Unmount(command) => unmount::run(&command, context),
         Command::Flush(command) => flush::run(&command, context),

@@ -5,7 +5,8 @@ mod transaction;
 
 use std::time::Duration;
 
-use alloy_primitives::{Address, U256};
+pub use alloy_primitives::Address;
+use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use async_trait::async_trait;
 use model::{Actor, DeviceId, ServiceName};
@@ -89,6 +90,14 @@ impl ChainRegistrar {
     pub async fn advance_epoch(&self) -> Result<u32> {
         let call = EpochCounter::advanceCall {};
         self.send(self.place.epoch_counter, &call).await?;
+        self.current_epoch().await
+    }
+
+    /// The epoch that counts.
+    ///
+    /// # Errors
+    /// The chain or the contract refuses.
+    pub async fn current_epoch(&self) -> Result<u32> {
         let call = EpochCounter::currentEpochCall {};
         let epoch = self.ask(self.place.epoch_counter, &call).await?;
         u32::try_from(epoch).map_err(|_| RegistrarError::Chain(format!("{epoch} is no epoch")))

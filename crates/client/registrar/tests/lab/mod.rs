@@ -34,7 +34,7 @@ pub(crate) struct Lab {
 /// Who runs it.
 pub(crate) enum Deployment {
     Chain(Box<Chain>),
-    Documents(Documents),
+    Documents(Box<Documents>),
 }
 
 pub(crate) struct Chain {
@@ -118,7 +118,7 @@ pub(crate) async fn documents(fresh_for: Duration) -> Lab {
     Lab {
         registrar: Arc::new(DocumentRegistrar::new(path, operator, key)),
         reader: Arc::new(registry.unwrap()),
-        deployment: Deployment::Documents(deployment),
+        deployment: Deployment::Documents(Box::new(deployment)),
     }
 }
 

@@ -85,8 +85,9 @@ const SECTIONS: &[Section] = &[
     },
     Section {
         heading: "vault.registry",
-        about: "With `kind = \"chain\"`: `rpc` (one or two addresses), `chain_id`, `device_registry`, `scope_contract`, `epoch_counter` and, where it is used, `credential_audit` (contracts' addresses). With `kind = \"documents\"`: `folder`.",
+        about: "With `kind = \"chain\"`: `rpc` (one or two addresses), `chain_id`, `device_registry`, `scope_contract`, `epoch_counter` and, where it is used, `credential_audit` (contracts' addresses). With `kind = \"documents\"`: `folder`. With both, where it is used: `key_file`.",
         keys: &[
+            Key { name: "key_file", form: "a path, absolute or `~/…`", meaning: "The file (mode 0600) of the key that writes: a wallet's 64 hexadecimal digits, or a P-256 key in PKCS #8.", otherwise: "the key that `artifacts registry key` shows" },
             Key { name: "kind", form: "`\"chain\"`, `\"documents\"`", meaning: "Contracts on a chain, or documents that the operator signs.", otherwise: "must be there" },
         ],
     },

@@ -1,0 +1,257 @@
+//! `artifacts device`, `scope` and `registry`, on signed documents and on a real chain, read back
+//! as a worker reads them.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use model::{Actor, DeviceId, ServiceName};
+use registry::chain::{ChainRegistry, ChainSettings};
+use registry::documents::{DocumentRegistry, DocumentSettings, Pins, Source};
+use registry::{Registry, Scope};
+use serde_json::Value;
+use support::{Machine, mode};
+use testkit::anvil::{Anvil, CHAIN_ID, KEYS};
+use testkit::require;
+use testkit::tools::Tool;
+use vault::PublicKey;
+
+fn json(machine: &Machine, line: &str) -> Value {
+    let said = machine.run(&format!("{line} --format json")).ok();
+    serde_json::from_str(&said).expect("JSON")
+}
+
+fn configure(machine: &Machine, registry: &str) {
+    let folder = machine.config();
+    fs::create_dir_all(&folder).expect("made");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
+    fs::write(folder.join("config.toml"), registry).expect("written");
+}
+
+fn service(name: &str) -> ServiceName {
+    name.parse().expect("a service")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().expect("a runtime")
+}
+
+const ALLOWED: Scope = Scope {
+    in_scope: true,
+    read_only: false,
+};
+
+/// Everything that an operator does, in the order in which they would.
+fn is_registered_allowed_and_revoked(machine: &Machine, operator: &Actor, reader: &dyn Registry) {
+    let runtime = runtime();
+    let agent = operator.agent("ci").expect("an agent");
+    let scope = |actor: &Actor, name: &str| {
+        let name = service(name);
+        let asked = reader.scope(operator, actor, &name);
+        runtime.block_on(asked).expect("answered")
+    };
+    let until = |wanted: Scope, actor: &Actor, name: &str| {
+        let begun = Instant::now();
+        while scope(actor, name) != wanted {
+            assert!(begun.elapsed() < Duration::from_secs(2), "{name}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let own = format!("--operator {operator}");
+
+    let made = json(
+        machine,
+        &format!("device register --role master --scope openrouter {own}"),
+    );
+    let device: DeviceId = made["device"]
+        .as_str()
+        .expect("one")
+        .parse()
+        .expect("a device");
+    assert_eq!(made["roles"], serde_json::json!(["use", "master"]));
+    until(ALLOWED, operator, "openrouter");
+    let known = reader.device(operator, &device);
+    let known = runtime
+        .block_on(known)
+        .expect("answered")
+        .expect("registered");
+    assert_eq!(
+        (known.actor, known.roles.0, known.revoked),
+        (operator.clone(), 3, false)
+    );
+    let again = machine.run(&format!("device register {own}"));
+    assert_eq!(again.code, 6, "{}", again.err);
+    assert!(again.err.contains("is registered already"), "{}", again.err);
+
+    let other = DeviceId::new([7; 32]);
+    machine
+        .run(&format!(
+            "device register --device {other} --label ci {own}"
+        ))
+        .ok();
+    let refused = machine.run(&format!("device register --label ci --role master {own}"));
+    assert_eq!(refused.code, 2, "{}", refused.err);
+
+    machine
+        .run(&format!(
+            "scope set GitHub stripe --actor ci --read-only {own}"
+        ))
+        .ok();
+    let read_only = Scope {
+        in_scope: true,
+        read_only: true,
+    };
+    until(read_only, &agent, "github");
+    let shown = json(machine, &format!("scope show --actor ci {own}"));
+    let names = shown["items"].as_array().expect("items").iter();
+    let mut names: Vec<_> = names
+        .map(|item| item["service"].as_str().expect("a name"))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["github", "stripe"]);
+    machine
+        .run(&format!("scope revoke stripe --actor ci {own}"))
+        .ok();
+    until(Scope::NONE, &agent, "stripe");
+    assert_eq!(scope(&agent, "github"), read_only);
+
+    machine.run(&format!("device revoke {other} {own}")).ok();
+    let gone = machine.run(&format!("device revoke {other} {own}"));
+    assert_eq!(gone.code, 6, "{}", gone.err);
+    assert!(
+        gone.err.contains("was revoked, which is final"),
+        "{}",
+        gone.err
+    );
+    let unknown = machine.run(&format!("device revoke {} {own}", DeviceId::new([9; 32])));
+    assert_eq!(unknown.code, 5, "{}", unknown.err);
+    let listed = json(machine, &format!("device list {own}"));
+    let states: Vec<_> = listed["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|item| &item["revoked"])
+        .collect();
+    assert_eq!(states, [&Value::Bool(false), &Value::Bool(true)]);
+    let advanced = json(machine, "registry epoch advance");
+    assert_eq!(advanced["epoch"], 2);
+}
+
+#[test]
+fn documents_are_written_by_the_key_that_is_shown() {
+    let machine = Machine::new();
+    let folder = machine.home.path().join("registry");
+    configure(
+        &machine,
+        &format!("[vault.registry]\nkind = \"documents\"\nfolder = {folder:?}\n"),
+    );
+    let key = json(&machine, "registry key show");
+    assert_eq!(mode(&machine.config().join("vault/registry-key")), 0o600);
+    let key = PublicKey::from_jwk(&key["jwk"].to_string()).expect("a key");
+    assert_eq!(json(&machine, "registry epoch begin")["epoch"], 1);
+    let operator = Actor::from_oidc("https://accounts.example", "ada").expect("an actor");
+    let pins = machine.home.path().join("operators.json");
+    let pinned = Pins::new(key.clone(), [(operator.clone(), key)]).expect("pins");
+    fs::write(&pins, pinned.to_json()).expect("written");
+    let reader = DocumentRegistry::open(DocumentSettings {
+        source: Source::Folder(folder),
+        pins,
+        seen: machine.home.path().join("seen.json"),
+        fresh_for: Duration::ZERO,
+    })
+    .expect("opened");
+    is_registered_allowed_and_revoked(&machine, &operator, &reader);
+    let nobody = machine.run("device list");
+    assert_eq!(nobody.code, 3, "{}", nobody.err);
+    assert!(nobody.err.contains("give --operator"), "{}", nobody.err);
+}
+
+#[test]
+fn a_chain_is_written_by_a_wallet_that_no_command_line_names() {
+    let _ = require!(Tool::Anvil);
+    let anvil = Anvil::start().expect("a chain");
+    let machine = Machine::new();
+    let url = anvil.endpoint();
+    let deploy = format!("registry deploy --rpc {url} --chain-id {CHAIN_ID}");
+    let said = machine.run_with_input(&deploy, &format!("{}\n", KEYS[0]));
+    let settings = said.ok();
+    assert!(
+        settings.starts_with("[vault.registry]\nkind = \"chain\"\n"),
+        "{settings}"
+    );
+    configure(&machine, &settings);
+    let none = machine.run("scope show");
+    assert_eq!(none.code, 2, "{}", none.err);
+    assert!(
+        none.err.contains("artifacts registry key import"),
+        "{}",
+        none.err
+    );
+    machine.run_with_input("registry key import", KEYS[0]).ok();
+    let wallet = machine.config().join("vault/registry-wallet");
+    assert_eq!(mode(&wallet), 0o600);
+    let other = machine.run_with_input("registry key import", KEYS[1]);
+    assert_eq!(other.code, 6, "{}", other.err);
+    let shown = json(&machine, "registry key show");
+    let operator: Actor = shown["actor"]
+        .as_str()
+        .expect("one")
+        .parse()
+        .expect("an actor");
+    for said in [&none.err, &other.err, &settings, &shown.to_string()] {
+        assert!(KEYS.iter().all(|key| !said.contains(key)), "{said}");
+    }
+
+    let deployed: toml::Table = settings.parse().expect("TOML");
+    let at = |name: &str| {
+        let address = deployed["vault"]["registry"][name]
+            .as_str()
+            .expect("an address");
+        address.parse().expect("an address")
+    };
+    let reader = ChainRegistry::open(ChainSettings {
+        rpc: vec![url.parse().expect("an address")],
+        chain_id: CHAIN_ID,
+        device_registry: at("device_registry"),
+        scope_contract: at("scope_contract"),
+        epoch_counter: at("epoch_counter"),
+        fresh_for: Duration::ZERO,
+        oldest_head: None,
+    })
+    .expect("opened");
+    is_registered_allowed_and_revoked(&machine, &operator, &reader);
+
+    // Another operator's, with a key in a file of theirs.
+    let ada = Actor::from_oidc("https://accounts.example", "ada").expect("an actor");
+    let file: PathBuf = machine.home.path().join("ada.key");
+    fs::write(&file, KEYS[2]).expect("written");
+    let hers = Machine::new();
+    configure(&hers, &format!("{settings}key_file = {file:?}\n"));
+    let exposed = hers.run("registry key show");
+    assert_eq!(exposed.code, 4, "{}", exposed.err);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
+    let address = json(&hers, "registry key show")["address"]
+        .as_str()
+        .expect("one")
+        .to_owned();
+    let denied = hers.run(&format!("scope set openrouter --operator {ada}"));
+    assert_eq!(denied.code, 4, "{}", denied.err);
+    assert!(
+        denied.err.contains("may not write for operator"),
+        "{}",
+        denied.err
+    );
+    let stranger = hers.run("registry epoch advance");
+    assert_eq!(stranger.code, 4, "{}", stranger.err);
+    machine
+        .run(&format!("registry assign {ada} {address}"))
+        .ok();
+    hers.run(&format!("scope set openrouter --operator {ada}"))
+        .ok();
+    let asked = runtime().block_on(reader.scope(&ada, &ada, &service("openrouter")));
+    assert_eq!(asked.expect("answered"), ALLOWED);
+}
