@@ -1,4 +1,4 @@
-//! `bootstrap`: the worker as AWS Lambda runs it (`make lambda`). All that `artifactsd worker`
+//! `bootstrap`: the worker as AWS Lambda runs it (`make lambda`). All that `artifactsd worker serve`
 //! takes as flags comes from the variables of the same names; the audit's lines go to standard
 //! output unless ARTIFACTS_WORKER_AUDIT names a file.
 
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 async fn serve(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     closed_memory::close();
     if !worker::under_lambda() {
-        let text = "this is for AWS Lambda, which did not start it\nhint: artifactsd worker is the server of the same";
+        let text = "this is for AWS Lambda, which did not start it\nhint: artifactsd worker serve is the server of the same";
         return Err(text.into());
     }
     // A process of Lambda's lives for a few requests: those from before it began are not refused.

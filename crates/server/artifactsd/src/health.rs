@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Health {
     /// Where the server is.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8100")]
-    url: Url,
+    pub(crate) url: Url,
 }
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -33,7 +33,7 @@ pub(crate) async fn ask(arguments: Health) -> Result {
         return Ok(());
     }
     let text = format!(
-        "{url} answers {status}\nhint: the server runs; look into its log, most likely its database does not answer"
+        "{url} answers {status}\nhint: the server runs; look into its log for what it needs and does not get"
     );
     Err(text.into())
 }

@@ -66,7 +66,7 @@ enum Role {
     Provider(provider::ProviderArguments),
     /// Run the vault's server of credentials, and what belongs to it.
     #[cfg(feature = "worker")]
-    Worker(Box<worker::Worker>),
+    Worker(worker::Worker),
     /// Print a page of the reference documentation.
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "provider")]
         Role::Provider(arguments) => provider::run(arguments),
         #[cfg(feature = "worker")]
-        Role::Worker(role) => worker::run(*role),
+        Role::Worker(role) => worker::run(role),
         Role::Reference(reference) => reference::run(&reference),
     }
 }

@@ -1,4 +1,4 @@
-//! `artifactsd worker`: credentials, for those who may.
+//! `artifactsd worker serve`: credentials, for those who may.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -21,21 +21,27 @@ use crate::worker_app::WorkerFlags;
 
 /// Run the server that stores, fetches, lists and tears down credentials.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Worker {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    serve: Option<Serve>,
+    command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve.
+    Serve(Box<Serve>),
     /// Check that no record of an audit was changed or taken out.
     Audit(Audit),
     /// Ask a server whether it takes requests, and its registry and the broker's keys are there;
     /// exit 1 if not. For the health check of a container.
-    Health(Health),
+    Health(WorkerHealth),
+}
+
+#[derive(Args)]
+struct WorkerHealth {
+    /// Where the server is.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8300")]
+    url: reqwest::Url,
 }
 
 #[derive(Args)]
@@ -88,11 +94,10 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Runs the role, and prints what went wrong.
 pub(crate) fn run(role: Worker) -> ExitCode {
-    let result = match (role.command, role.serve) {
-        (Some(Command::Audit(arguments)), _) => audit(&arguments.file),
-        (Some(Command::Health(arguments)), _) => health::ask(arguments),
-        (None, Some(arguments)) => serve(arguments),
-        (None, None) => Err("nothing was asked for\nhint: artifactsd worker --help".into()),
+    let result = match role.command {
+        Command::Serve(arguments) => serve(*arguments),
+        Command::Audit(arguments) => audit(&arguments.file),
+        Command::Health(WorkerHealth { url }) => health::ask(Health { url }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

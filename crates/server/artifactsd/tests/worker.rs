@@ -1,4 +1,4 @@
-//! `artifactsd worker` as a process, with a signer and a broker over mTLS, documents that an
+//! `artifactsd worker serve` as a process, with a signer and a broker over mTLS, documents that an
 //! operator has signed, and storage keys from a store's STS.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -184,7 +184,7 @@ impl Lab {
         let identity = issue(&self.authority, &ca, "worker", &["127.0.0.1"]);
         let path = |name: &str| self.folder.path().join(name);
         let mut child = Command::new(env!("CARGO_BIN_EXE_artifactsd"))
-            .args(["worker", "--listen", "127.0.0.1:0", "--data"])
+            .args(["worker", "serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(path(name))
             .args([
                 "--broker",
