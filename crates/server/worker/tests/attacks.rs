@@ -127,8 +127,9 @@ async fn names_that_leave_the_folder_are_no_names() {
 
 #[tokio::test]
 async fn bodies_that_are_bombs_are_refused_before_anything_is_verified() {
+    type Bomb = fn(Vec<u8>) -> Vec<u8>;
     let world = World::new();
-    let bombs: [(fn(Vec<u8>) -> Vec<u8>, Reason); 6] = [
+    let bombs: [(Bomb, Reason); 6] = [
         (
             |_| [vec![b'['; 8_000], vec![b']'; 8_000]].concat(),
             Reason::RequestInvalid,
@@ -407,7 +408,8 @@ async fn a_teardown_takes_every_page_of_one_actor_and_nothing_of_others() {
         .map(|object| object.key.as_str())
         .collect();
     let mut wanted: Vec<_> = beside.iter().map(String::as_str).collect();
-    (left.sort_unstable(), wanted.sort_unstable());
+    left.sort_unstable();
+    wanted.sort_unstable();
     assert_eq!(left, wanted);
     assert!(
         world
