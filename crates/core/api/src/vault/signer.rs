@@ -17,7 +17,8 @@ pub struct DeriveCredKek {
     pub epoch: u32,
 }
 
-/// The body of `POST /v1/derive-own-kek`: operator and actor are the session's.
+/// The body of `POST /v1/derive-own-kek`: operator and actor are both the session's, which is an
+/// operator's own. What an agent may open is the worker's to say, service by service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeriveOwnKek {
     /// Of which epoch; absent for the current one.
