@@ -17,7 +17,6 @@ pub(crate) enum Command {
     Login(login::Login),
     /// End the login.
     Logout,
-    /// Make the bucket and the role that keep actors apart, or show that they do.
     Provision(provision::Provision),
     /// Seal every secret of an older epoch anew; may be interrupted and run again.
     Rekey,

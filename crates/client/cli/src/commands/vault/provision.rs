@@ -19,7 +19,7 @@ use crate::failure::{Code, Failure, Result};
 use crate::key_choice::Profile;
 use crate::output::table;
 
-/// Says what the vault's bucket and role must be, makes them so, or shows from outside that they
+/// Say what the vault's bucket and role must be, make them so, or show from outside that they
 /// keep actors apart.
 ///
 /// --plan changes nothing and asks nobody: its documents can be applied by hand, too. --apply does
