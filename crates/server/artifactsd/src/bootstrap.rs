@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use worker_app::WorkerFlags;
+use worker_app::{Lifetime, WorkerFlags};
 
 /// The worker of the vault behind AWS Lambda.
 #[derive(Parser)]
@@ -48,8 +48,10 @@ async fn serve(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> 
         let text = "this is for AWS Lambda, which did not start it\nhint: artifactsd worker serve is the server of the same";
         return Err(text.into());
     }
-    // A process of Lambda's lives for a few requests: those from before it began are not refused.
-    let opened = arguments.worker.open(&arguments.public_url, false).await?;
+    let opened = arguments
+        .worker
+        .open(&arguments.public_url, Lifetime::Short)
+        .await?;
     let served = worker::serve_lambda(worker::router(opened.app)).await;
     opened.records.sync();
     served.map_err(|error| error as Box<dyn std::error::Error>)

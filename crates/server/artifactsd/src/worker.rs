@@ -17,7 +17,7 @@ use worker::adapters::Records;
 use crate::closed_memory;
 use crate::health::{self, Health};
 use crate::open_files;
-use crate::worker_app::WorkerFlags;
+use crate::worker_app::{Lifetime, WorkerFlags};
 
 /// Run the server that stores, fetches, lists and tears down credentials.
 #[derive(Args)]
@@ -154,7 +154,7 @@ async fn serve(arguments: Serve) -> Result {
         return Err(text.into());
     }
     let public_url = arguments.public_url.as_deref().unwrap_or(&here);
-    let opened = arguments.worker.open(public_url, true).await?;
+    let opened = arguments.worker.open(public_url, Lifetime::Long).await?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
     let syncing = tokio::spawn(sync(opened.records, stop.clone()));

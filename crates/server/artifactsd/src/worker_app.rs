@@ -142,6 +142,18 @@ struct Storage {
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// How long a process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "each of the two programs is of one kind")]
+pub(crate) enum Lifetime {
+    /// A server. Its audit is a file unless it is named; it forgets which proofs were used in its
+    /// last life, and takes none from then.
+    Long,
+    /// Of Lambda's: a few requests, of which the first was sent before it began. What it writes
+    /// out is collected; its folder is gone with it.
+    Short,
+}
+
 /// A worker that is ready to answer, and its audit.
 pub(crate) struct Opened {
     pub(crate) app: Arc<App>,
@@ -149,14 +161,14 @@ pub(crate) struct Opened {
 }
 
 impl WorkerFlags {
-    /// Opens all that it is made of. `oldest_proof` is what a server passes that forgets the
-    /// proofs of its last life.
-    pub(crate) async fn open(&self, public_url: &str, oldest_proof: bool) -> Result<Opened> {
+    /// Opens all that it is made of, as `lifetime` wants it.
+    pub(crate) async fn open(&self, public_url: &str, lifetime: Lifetime) -> Result<Opened> {
         let clock = Arc::new(SystemClock);
         self.make_folder()?;
-        let records = Arc::new(self.records()?);
+        let records = Arc::new(self.records(lifetime)?);
         let mut settings = Settings::new(public_url.trim_end_matches('/'), self.issuer());
-        settings.oldest_proof = oldest_proof.then(|| clock.now().seconds());
+        let begun = clock.now().seconds();
+        settings.oldest_proof = (lifetime == Lifetime::Long).then_some(begun);
         settings.proofs = self.proofs;
         settings.at_once = self.at_once;
         let ca = self.storage.ca()?;
@@ -177,15 +189,6 @@ impl WorkerFlags {
         Ok(Opened { app, records })
     }
 
-    /// The file of the audit, if it is one.
-    pub(crate) fn audit_file(&self) -> Option<PathBuf> {
-        match &self.audit {
-            None => Some(self.data.join("audit.jsonl")),
-            Some(path) if path.as_os_str() == "-" => None,
-            Some(path) => Some(path.clone()),
-        }
-    }
-
     fn make_folder(&self) -> Result {
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(&self.data);
@@ -196,11 +199,16 @@ impl WorkerFlags {
         })
     }
 
-    fn records(&self) -> Result<Records> {
-        Ok(match self.audit_file() {
-            Some(path) => Records::in_file(AuditFile::open(&path)?),
-            None => Records::to_output(),
-        })
+    fn records(&self, lifetime: Lifetime) -> Result<Records> {
+        let file = match (&self.audit, lifetime) {
+            (Some(path), _) => path.clone(),
+            (None, Lifetime::Long) => self.data.join("audit.jsonl"),
+            (None, Lifetime::Short) => PathBuf::from("-"),
+        };
+        if file.as_os_str() == "-" {
+            return Ok(Records::to_output());
+        }
+        Ok(Records::in_file(AuditFile::open(&file)?))
     }
 
     fn issuer(&self) -> &str {

@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use api::vault::{
     DeriveCredKek, DerivedKek, LONGEST_PLAINTEXT, PROOF_HEADER, WebIdentity, WorkerWebIdentity,
 };
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base::ca::{Authority, Order};
@@ -25,12 +27,14 @@ use base::peer::only;
 use base::{ClientCa, Clock, Listener, SystemClock, Tls};
 use common::{Running, start_store};
 use model::{Actor, ServiceName};
+use parking_lot::Mutex;
 use registry::documents::{
     DeviceEntry, EPOCH_FILE, EPOCH_TYPE, EpochDocument, OPERATOR_TYPE, OperatorDocument, Pins,
     ScopeEntry, operator_file, sign,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use vault::{
     Cap, DeviceKey, MasterSecret, Op, ProofFor, SignEs256, VerifyKeys, derive_cred_kek, make_proof,
@@ -178,42 +182,49 @@ impl Lab {
         std::fs::write(self.folder.path().join("operators.json"), pins.to_json()).unwrap();
     }
 
+    fn identity(&self) -> Identity {
+        let ca = self.folder.path().join("ca");
+        issue(&self.authority, &ca, "worker", &["127.0.0.1"])
+    }
+
+    /// What a worker is told, as variables.
+    fn settings(&self, name: &str, identity: &Identity) -> Vec<(&'static str, OsString)> {
+        let path = |name: &str| self.folder.path().join(name).into_os_string();
+        vec![
+            ("ARTIFACTS_WORKER_DATA", path(name)),
+            ("ARTIFACTS_WORKER_BROKER", self.issuer.clone().into()),
+            (
+                "ARTIFACTS_WORKER_BROKER_INTERNAL",
+                self.broker_internal.clone().into(),
+            ),
+            ("ARTIFACTS_WORKER_SIGNER", self.signer.clone().into()),
+            (
+                "ARTIFACTS_WORKER_INTERNAL_CERTIFICATE",
+                identity.certificate.clone().into(),
+            ),
+            ("ARTIFACTS_WORKER_INTERNAL_KEY", identity.key.clone().into()),
+            ("ARTIFACTS_WORKER_INTERNAL_CA", identity.ca.clone().into()),
+            ("ARTIFACTS_TRUST_DOMAIN", "vault.test".into()),
+            ("ARTIFACTS_REGISTRY_DOCUMENTS", path("registry")),
+            ("ARTIFACTS_REGISTRY_PINS", path("operators.json")),
+            ("ARTIFACTS_WORKER_BUCKET", BUCKET.into()),
+            ("ARTIFACTS_WORKER_ENDPOINT", self.endpoint().into()),
+            ("ARTIFACTS_WORKER_REGION", testkit::REGION.into()),
+            ("ARTIFACTS_WORKER_ROLE_ARN", ROLE.into()),
+        ]
+    }
+
     /// A worker, which is killed when the test is done with it.
     fn worker(&self, name: &str) -> Worker {
-        let ca = self.folder.path().join("ca");
-        let identity = issue(&self.authority, &ca, "worker", &["127.0.0.1"]);
         let path = |name: &str| self.folder.path().join(name);
+        let identity = self.identity();
         let mut child = Command::new(env!("CARGO_BIN_EXE_artifactsd"))
-            .args(["worker", "serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(path(name))
-            .args([
-                "--broker",
-                &self.issuer,
-                "--broker-internal",
-                &self.broker_internal,
-            ])
-            .args([
-                "--signer",
-                &self.signer,
-                "--trust-domain",
-                "vault.test",
-                "--internal-ca",
-            ])
-            .arg(&identity.ca)
-            .arg("--internal-certificate")
-            .arg(&identity.certificate)
-            .arg("--internal-key")
-            .arg(&identity.key)
+            .args(["worker", "serve", "--listen", "127.0.0.1:0"])
             .arg("--tls-certificate")
             .arg(&identity.certificate)
             .arg("--tls-key")
             .arg(&identity.key)
-            .arg("--registry-documents")
-            .arg(path("registry"))
-            .arg("--registry-pins")
-            .arg(path("operators.json"))
-            .args(["--bucket", BUCKET, "--endpoint", &self.endpoint()])
-            .args(["--region", testkit::REGION, "--role-arn", ROLE])
+            .envs(self.settings(name, &identity))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(path("worker.log")).unwrap())
@@ -516,4 +527,101 @@ async fn a_thousand_fetches_at_once_take_less_than_200_mebibytes() {
     let peak = worker.peak();
     assert!(peak < 200 * 1024, "{peak} KiB");
     eprintln!("the worker had {peak} KiB at most");
+}
+
+/// As AWS Lambda gives events and takes answers.
+async fn lambda(event: Value, stop: &CancellationToken) -> (String, mpsc::Receiver<Value>) {
+    let (answered, answers) = mpsc::channel(1);
+    let event = Arc::new(Mutex::new(Some(event)));
+    let next = async move || {
+        let event = event.lock().take();
+        let Some(event) = event else {
+            // No more events; Lambda would freeze the process here.
+            std::future::pending::<()>().await;
+            unreachable!("it waits for ever")
+        };
+        let headers = [
+            ("lambda-runtime-aws-request-id", "first".to_owned()),
+            (
+                "lambda-runtime-invoked-function-arn",
+                "arn:aws:lambda:x:1:function:worker".into(),
+            ),
+            (
+                "lambda-runtime-deadline-ms",
+                ((now() + 30) * 1_000).to_string(),
+            ),
+        ];
+        (headers, Json(event))
+    };
+    let answer = async move |answer: String| {
+        let answer = serde_json::from_str(&answer).unwrap();
+        answered.send(answer).await.unwrap();
+        StatusCode::ACCEPTED
+    };
+    let base = "/2018-06-01/runtime/invocation";
+    let router = Router::new()
+        .route(&format!("{base}/next"), get(next))
+        .route(&format!("{base}/first/response"), post(answer));
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None, false)
+        .await
+        .unwrap();
+    let address = listener.address().to_string();
+    tokio::spawn(base::serve(listener, router, stop.clone()));
+    (address, answers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_package_for_lambda_answers_an_event_and_writes_its_audit_out() {
+    const URL: &str = "https://worker.example";
+    let lab = Lab::start().await;
+    let identity = lab.identity();
+    let cap = lab.cap(Op::List);
+    let body = json!({ "cap": cap }).to_string();
+    let url = format!("{URL}/v1/cred/list");
+    let wanted = ProofFor {
+        method: "POST",
+        url: &url,
+        token: Some(&cap),
+        body: body.as_bytes(),
+    };
+    // Made before the process begins, as the request is that Lambda begins one for.
+    let proof = make_proof(&lab.device, &wanted, &number(), now() - 5).unwrap();
+    let event = json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": "/v1/cred/list", "rawQueryString": "",
+        "headers": { "host": "worker.example", PROOF_HEADER: proof },
+        "requestContext": {
+            "accountId": "1", "apiId": "api", "domainName": "worker.example", "domainPrefix": "worker",
+            "requestId": "id", "routeKey": "$default", "stage": "$default", "timeEpoch": 1,
+            "http": {
+                "method": "POST", "path": "/v1/cred/list", "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1", "userAgent": "artifacts"
+            }
+        },
+        "body": body, "isBase64Encoded": false
+    });
+    let (api, mut answers) = lambda(event, &lab.stop).await;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+        .envs(lab.settings("lambda", &identity))
+        .env("ARTIFACTS_WORKER_PUBLIC_URL", URL)
+        .env("AWS_LAMBDA_RUNTIME_API", api)
+        .env("AWS_LAMBDA_FUNCTION_NAME", "worker")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), answers.recv()).await;
+    let mut line = String::new();
+    let output = child.stdout.take().unwrap();
+    if answer.is_ok() {
+        BufReader::new(output).read_line(&mut line).unwrap();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let answer = answer.expect("an answer in time").unwrap();
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    let record: Value = serde_json::from_str(&line).unwrap();
+    let told = (&record["seq"], &record["op"], &record["outcome"]);
+    assert_eq!(told, (&json!(1), &json!("list"), &json!("done")));
 }
