@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # `make lambda`: the vault's worker as a package for AWS Lambda (runtime provided.al2023). It is for
 # the processor that builds it: x86_64 for the architecture x86_64, aarch64 for arm64.
-# The C library must not be newer than the runtime's: build where glibc is 2.34 or older, or give
-# LAMBDA_TARGET=x86_64-unknown-linux-musl (or aarch64-…) with that target and musl-gcc installed.
+# LAMBDA_TARGET names another target of rustc that is installed, LAMBDA_PROFILE=dev a quick build.
 . "$(dirname "$0")/lib.sh"
 
 require_rust
@@ -26,6 +25,11 @@ esac
 
 say "building the worker for AWS Lambda ($arch, $profile)"
 cargo build "${flags[@]}"
+# The runtime provided.al2023 has 2.34; a program that needs more would not start there.
+needs=$(objdump -T "$built/bootstrap" 2>/dev/null | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -1 || true)
+newest=$(printf '%s\n' "${needs:-GLIBC_2.34}" GLIBC_2.34 | sort -V | tail -1)
+[ "$newest" = GLIBC_2.34 ] || die "the program needs $needs, and AWS Lambda has GLIBC_2.34" \
+    "build on a system with glibc 2.34 or older, or give LAMBDA_TARGET=$(uname -m)-unknown-linux-musl"
 package=$target/lambda/worker-$arch.zip
 mkdir -p "$target/lambda"
 # The same bytes give the same package: no time of day, one mode.
@@ -38,6 +42,4 @@ entry.compress_type = zipfile.ZIP_DEFLATED
 with open(program, "rb") as file, zipfile.ZipFile(package, "w") as archive:
     archive.writestr(entry, file.read())
 PYTHON
-needs=$(objdump -T "$built/bootstrap" 2>/dev/null | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -1 || true)
-[ -z "$needs" ] || note "it needs $needs; the runtime provided.al2023 has GLIBC_2.34"
 say "the package is $package ($(du -h "$package" | cut -f1)); runtime provided.al2023, handler bootstrap"
