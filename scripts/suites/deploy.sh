@@ -25,13 +25,16 @@ units() {
     for unit in deploy/systemd/*.service; do
         sed "s#/usr/local/bin/#$(dirname "$artifactsd")/#" "$unit" >"$work/units/$(basename "$unit")"
     done
-    check "deploy artifactsd-orchestrator.service is a unit" \
-        silent systemd-analyze verify "$work/units/artifactsd-orchestrator.service"
+    local role
+    for role in orchestrator worker; do
+        check "deploy artifactsd-$role.service is a unit" \
+            silent systemd-analyze verify "$work/units/artifactsd-$role.service"
+        # From 0 to 100: a unit that says nothing is at 96.
+        check "deploy artifactsd-$role.service lets little be done" \
+            systemd-analyze security --offline=true --threshold=20 "$work/units/artifactsd-$role.service"
+    done
     check "deploy artifacts-mount@.service is a unit" \
         silent env XDG_RUNTIME_DIR="$work" systemd-analyze verify --user "$work/units/artifacts-mount@.service"
-    # From 0 to 100: a unit that says nothing is at 96.
-    check "deploy artifactsd-orchestrator.service lets little be done" \
-        systemd-analyze security --offline=true --threshold=20 "$work/units/artifactsd-orchestrator.service"
 }
 
 # Warnings do not make systemd-analyze fail.
