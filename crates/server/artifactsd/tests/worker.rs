@@ -526,7 +526,6 @@ async fn a_thousand_fetches_at_once_take_less_than_200_mebibytes() {
     }
     let peak = worker.peak();
     assert!(peak < 200 * 1024, "{peak} KiB");
-    eprintln!("the worker had {peak} KiB at most");
 }
 
 /// As AWS Lambda gives events and takes answers.
