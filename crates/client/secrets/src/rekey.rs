@@ -4,13 +4,26 @@
 //! one. Whoever is killed and run again goes on where it ended, because what is left to do is
 //! seen from the envelopes themselves. Somebody who stores meanwhile wins.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
 use api::vault::Reason;
+use futures::StreamExt;
 use model::ServiceName;
+use tokio::sync::Mutex;
 use vault::{Kek, Place};
 
 use crate::backend::s3::{S3Store, place};
 use crate::error::{Kind, Result, SecretError};
 use crate::login::Login;
+use crate::seen::refuse_older;
+use crate::signer::OwnKek;
+use crate::value::SecretValue;
+
+/// Services that are worked on at one time.
+const AT_ONE_TIME: usize = 8;
+/// So many generations are remembered with one write.
+const WRITTEN_AT_ONCE: usize = 256;
 
 /// What has come of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -38,7 +51,8 @@ pub struct Step<'a> {
 }
 
 enum Outcome {
-    Rekeyed,
+    /// As this generation.
+    Rekeyed(u64),
     Current,
     Overtaken,
 }
@@ -52,7 +66,7 @@ pub enum Which {
     OlderVersions,
 }
 
-/// Seals the login's envelopes anew that are of the kind.
+/// Seals the login's envelopes anew that are of the kind, several at one time.
 ///
 /// # Errors
 /// What stops all of it: no login, no signer, no listing. What stops one service is counted and
@@ -64,24 +78,38 @@ pub async fn run(store: &S3Store, which: Which, mut tell: impl FnMut(Step<'_>)) 
     let services: Vec<ServiceName> = objects
         .filter_map(|object| Place::service_of(&login.actor, object.key.as_str()))
         .collect();
+    let work = Work {
+        store,
+        login: &login,
+        which,
+        current: &current,
+        older: Mutex::default(),
+        seen: store.seen().all(&login.actor)?,
+    };
     let mut counts = Counts::default();
-    // The keys of older epochs, each derived once.
-    let mut older: Vec<(u32, Kek)> = Vec::new();
-    for service in &services {
-        let new = (current.epoch, &current.kek);
-        let done = one(store, &login, (service, which), new, &mut older).await;
+    let mut written: Vec<(ServiceName, u64)> = Vec::new();
+    let mut ended = Ok(());
+    let running = futures::stream::iter(&services)
+        .map(|service| one_of(&work, service))
+        .buffer_unordered(AT_ONE_TIME);
+    let mut running = std::pin::pin!(running);
+    while let Some((service, done)) = running.next().await {
         counts.looked_at += 1;
         let mut failure = None;
         match &done {
-            Ok(Outcome::Rekeyed) => counts.rekeyed += 1,
+            Ok(Outcome::Rekeyed(generation)) => {
+                counts.rekeyed += 1;
+                written.push((service.clone(), *generation));
+            }
             Ok(Outcome::Current) => counts.current += 1,
             Ok(Outcome::Overtaken) => counts.overtaken += 1,
             // Nothing else would fare better.
             Err(error) if matches!(error.kind, Kind::Login | Kind::Temporary) => {
-                return Err(SecretError {
+                ended = Err(SecretError {
                     message: format!("{} ({} rekeyed so far)", error.message, counts.rekeyed),
                     ..error.clone()
                 });
+                break;
             }
             Err(error) => {
                 counts.failed += 1;
@@ -93,55 +121,74 @@ pub async fn run(store: &S3Store, which: Which, mut tell: impl FnMut(Step<'_>)) 
             counts,
             failure,
         });
+        if written.len() >= WRITTEN_AT_ONCE {
+            store.seen().note_all(&login.actor, &written)?;
+            written.clear();
+        }
     }
-    Ok(counts)
+    store.seen().note_all(&login.actor, &written)?;
+    ended.map(|()| counts)
 }
 
-async fn one(
-    store: &S3Store,
-    login: &Login,
-    (service, which): (&ServiceName, Which),
-    (epoch, kek): (u32, &Kek),
-    older: &mut Vec<(u32, Kek)>,
-) -> Result<Outcome> {
-    let place = place(login, service);
-    let Some(found) = store.find(&place).await? else {
-        return Ok(Outcome::Overtaken);
-    };
-    let is_present_form = found.header.version == vault::envelope::VERSION;
-    let is_done = found.header.epoch >= epoch || which == Which::OlderVersions;
-    if is_present_form && is_done {
-        return Ok(Outcome::Current);
-    }
-    store
-        .seen()
-        .check(&login.actor, service, found.header.generation)?;
-    let value = if is_present_form {
-        let known = older.iter().position(|(of, _)| *of == found.header.epoch);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let derived = store.kek(login, Some(found.header.epoch)).await?;
-                older.push((derived.epoch, derived.kek));
-                older.len() - 1
-            }
+/// What all services have in common.
+struct Work<'a> {
+    store: &'a S3Store,
+    login: &'a Login,
+    which: Which,
+    current: &'a OwnKek,
+    /// The keys of older epochs, each derived once.
+    older: Mutex<HashMap<u32, Arc<Kek>>>,
+    seen: BTreeMap<ServiceName, u64>,
+}
+
+async fn one_of<'s>(
+    work: &Work<'_>,
+    service: &'s ServiceName,
+) -> (&'s ServiceName, Result<Outcome>) {
+    (service, work.one(service).await)
+}
+
+impl Work<'_> {
+    async fn one(&self, service: &ServiceName) -> Result<Outcome> {
+        let place = place(self.login, service);
+        let Some(found) = self.store.find(&place).await? else {
+            return Ok(Outcome::Overtaken);
         };
-        let opened = vault::open(&older[at].1, &place, &found.bytes)?;
-        crate::SecretValue::opened(&opened)
-    } else {
-        store.unseal(login, &place, &found).await?
-    };
-    let generation = found.header.generation + 1;
-    let sealed = vault::seal(kek, &place, epoch, generation, value.expose())?;
-    match store.put(&place, sealed, Some(&found.etag)).await {
-        Ok(()) => {
-            store.seen().note(&login.actor, service, generation)?;
-            Ok(Outcome::Rekeyed)
+        let is_present_form = found.header.version == vault::envelope::VERSION;
+        let is_of_now = found.header.epoch >= self.current.epoch;
+        if is_present_form && (is_of_now || self.which == Which::OlderVersions) {
+            return Ok(Outcome::Current);
         }
-        Err(error) if error.reason == Some(Reason::GenerationMismatch) => Ok(Outcome::Overtaken),
-        // Deleted between the look and the write.
-        Err(error) if error.kind == Kind::NotFound => Ok(Outcome::Overtaken),
-        Err(error) => Err(error),
+        let seen = self.seen.get(service).copied();
+        refuse_older(seen, service, found.header.generation)?;
+        let value = if is_present_form {
+            let kek = self.older(found.header.epoch).await?;
+            SecretValue::opened(&vault::open(&kek, &place, &found.bytes)?)
+        } else {
+            self.store.unseal(self.login, &place, &found).await?
+        };
+        let generation = found.header.generation + 1;
+        let OwnKek { kek, epoch, .. } = self.current;
+        let sealed = vault::seal(kek, &place, *epoch, generation, value.expose())?;
+        match self.store.put(&place, sealed, Some(&found.etag)).await {
+            Ok(()) => Ok(Outcome::Rekeyed(generation)),
+            Err(error) if error.reason == Some(Reason::GenerationMismatch) => {
+                Ok(Outcome::Overtaken)
+            }
+            // Deleted between the look and the write.
+            Err(error) if error.kind == Kind::NotFound => Ok(Outcome::Overtaken),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn older(&self, epoch: u32) -> Result<Arc<Kek>> {
+        let mut known = self.older.lock().await;
+        if let Some(kek) = known.get(&epoch) {
+            return Ok(kek.clone());
+        }
+        let kek = Arc::new(self.store.kek(self.login, Some(epoch)).await?.kek);
+        known.insert(epoch, kek.clone());
+        Ok(kek)
     }
 }
 

@@ -48,15 +48,7 @@ impl Seen {
     /// # Errors
     /// [`Reason::EnvelopeRollback`].
     pub fn check(&self, actor: &Actor, service: &ServiceName, generation: u64) -> Result<()> {
-        match self.of(actor, service)? {
-            Some(seen) if seen > generation => Err(SecretError::because(
-                Reason::EnvelopeRollback,
-                format!(
-                    "the bucket shows {service} as it was stored the {generation}. time, and it was stored at least {seen} times"
-                ),
-            )),
-            _ => Ok(()),
-        }
+        refuse_older(self.of(actor, service)?, service, generation)
     }
 
     /// Takes a generation that was read: refuses an older one, unless it is known why; then it
@@ -92,6 +84,33 @@ impl Seen {
         self.change(actor, |file| {
             let seen = file.generations.entry(service.clone()).or_default();
             *seen = generation.max(*seen);
+        })
+    }
+
+    /// All that was seen of an actor's.
+    ///
+    /// # Errors
+    /// The file is unreadable, or others may write to it.
+    pub fn all(&self, actor: &Actor) -> Result<BTreeMap<ServiceName, u64>> {
+        match Folder::open(&self.folder)? {
+            Some(folder) => Ok(self.read(&folder, actor)?.generations),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
+    /// Remembers many at once, each where it is higher than what was seen.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn note_all(&self, actor: &Actor, found: &[(ServiceName, u64)]) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.change(actor, |file| {
+            for (service, generation) in found {
+                let seen = file.generations.entry(service.clone()).or_default();
+                *seen = (*generation).max(*seen);
+            }
         })
     }
 
@@ -143,6 +162,26 @@ impl Seen {
             format!("{} is not what was written to it", path.display()),
             "move it away; until a secret was read again, an older one is not recognised",
         )
+    }
+}
+
+/// Refuses a generation below what was seen.
+///
+/// # Errors
+/// [`Reason::EnvelopeRollback`].
+pub(crate) fn refuse_older(
+    seen: Option<u64>,
+    service: &ServiceName,
+    generation: u64,
+) -> Result<()> {
+    match seen {
+        Some(seen) if seen > generation => Err(SecretError::because(
+            Reason::EnvelopeRollback,
+            format!(
+                "the bucket shows generation {generation} of {service}, and generation {seen} was seen here"
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

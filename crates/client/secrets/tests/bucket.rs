@@ -358,57 +358,74 @@ async fn older_versions_are_read_by_policy_and_sealed_anew() {
 }
 
 #[tokio::test]
-async fn a_rekey_that_is_cut_off_anywhere_goes_on_and_every_secret_opens_meanwhile() {
-    const SECRETS: usize = 12;
+async fn a_rekey_of_ten_thousand_that_is_cut_off_goes_on_and_every_secret_opens_meanwhile() {
+    const SECRETS: usize = 10_000;
     let scene = Scene::new().await;
     let store = scene.store();
+    let name = |number: usize| format!("s{number}");
+    let old = scene.signer.kek(1);
     for number in 0..SECRETS {
-        let (name, text) = (format!("s{number}"), format!("v{number}"));
-        store
-            .store(&service(&name), &value(&text), None)
-            .await
-            .expect("stored");
+        let service = service(&name(number));
+        let text = name(number);
+        let sealed = vault::seal(&old, &scene.place(&service), 1, 7, text.as_bytes());
+        scene.put(&text, sealed.expect("sealed")).await;
     }
     scene.signer.current.store(3, Ordering::SeqCst);
-    let mut rekeyed = 0;
-    for _ in 0..SECRETS {
-        // Killed after a different number of steps each time: the future is dropped.
-        let mut steps = 0;
-        let told = std::sync::atomic::AtomicUsize::new(0);
-        {
-            let run = rekey::run(&store, Which::OlderEpochs, |_| {
-                told.fetch_add(1, Ordering::SeqCst);
-            });
-            let mut run = std::pin::pin!(run);
-            while told.load(Ordering::SeqCst) < rekeyed + 1 && steps < 10_000 {
-                steps += 1;
-                let once = tokio::time::timeout(std::time::Duration::from_micros(300), &mut run);
-                if once.await.is_ok() {
-                    break;
+    let mut before = 0;
+    // Each time it is dropped where it stands, after so many more.
+    for more in [1, 137, 2_500] {
+        let told = AtomicUsize::new(0);
+        let run = rekey::run(&store, Which::OlderEpochs, |step| {
+            let done = usize::try_from(step.counts.rekeyed).expect("small");
+            told.store(done, Ordering::SeqCst);
+        });
+        tokio::select! {
+            biased;
+            () = async {
+                while told.load(Ordering::SeqCst) < more {
+                    tokio::task::yield_now().await;
                 }
-            }
+            } => {}
+            ended = run => panic!("it ended by itself: {:?}", ended.map_err(|e| e.message)),
         }
-        rekeyed = (rekeyed + 1).min(SECRETS);
-        for number in 0..SECRETS {
-            let text = read(&store, &format!("s{number}"))
-                .await
-                .expect("opens at every moment");
-            assert_eq!(text, format!("v{number}"));
-        }
+        let after = all_open(&scene, SECRETS, &name).await;
+        assert!(
+            after >= before + more && after < SECRETS,
+            "{before} {after}"
+        );
+        before = after;
     }
     let last = rekey::run(&store, Which::OlderEpochs, |_| {})
         .await
         .expect("finished");
-    assert_eq!(last.failed, 0);
-    assert_eq!(last.looked_at, SECRETS as u64);
+    assert_eq!((last.failed, last.looked_at), (0, SECRETS as u64));
+    assert_eq!(last.current as usize + last.rekeyed as usize, SECRETS);
+    assert_eq!(all_open(&scene, SECRETS, &name).await, SECRETS);
+    assert_eq!(read(&store, "s9999").await.expect("read"), "s9999");
     let again = rekey::run(&store, Which::OlderEpochs, |_| {})
         .await
         .expect("nothing to do");
     assert_eq!((again.rekeyed, again.current), (0, SECRETS as u64));
-    for number in 0..SECRETS {
-        let bytes = scene.bytes(&format!("s{number}")).await;
-        assert_eq!(vault::header(&bytes).expect("an envelope").epoch, 3);
+}
+
+/// Opens every envelope with the key of its epoch; how many are of the present one.
+async fn all_open(scene: &Scene, secrets: usize, name: &dyn Fn(usize) -> String) -> usize {
+    let keks = [scene.signer.kek(1), scene.signer.kek(3)];
+    let mut current = 0;
+    for number in 0..secrets {
+        let service = service(&name(number));
+        let bytes = scene.bytes(service.as_str()).await;
+        let header = vault::header(&bytes).expect("an envelope");
+        let (kek, generation) = match header.epoch {
+            1 => (&keks[0], 7),
+            _ => (&keks[1], 8),
+        };
+        assert_eq!(header.generation, generation);
+        let opened = vault::open(kek, &scene.place(&service), &bytes).expect("opens");
+        assert_eq!(opened.expose(), service.as_str().as_bytes());
+        current += usize::from(header.epoch == 3);
     }
+    current
 }
 
 #[tokio::test]
