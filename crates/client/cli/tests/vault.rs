@@ -126,8 +126,8 @@ fn refusals_have_exit_codes_reasons_and_next_steps() {
     machine.set("ARTIFACTS_VAULT_WORKER", "http://127.0.0.1:9");
     assert_eq!(machine.run("secret read a").code, 7);
     let stranger = Machine::new();
-    let line = format!("secret read a --credential-backend http");
-    assert_eq!(stranger.run(&line).code, 2, "no broker is known");
+    let said = stranger.run("secret read a --credential-backend http");
+    assert_eq!(said.code, 2, "no broker is known");
 }
 
 #[test]
@@ -277,4 +277,49 @@ fn secrets_move_from_a_dotenv_file_and_an_older_store() {
         "kept"
     );
     assert_eq!(machine.run("secret migrate --yes").code, 2, "from where?");
+}
+
+#[test]
+fn an_operator_lets_an_agents_machine_in_and_registers_it() {
+    let vault = Vault::start();
+    let machine = Machine::new();
+    let line = format!("vault login {} --bootstrap", vault.url);
+    ok(&machine.run_with_input(&line, "artboot_one"));
+    let said = machine.run("agent approve BCDF-GHJK --yes");
+    assert!(
+        ok(&said).err.contains("artifacts device register --device"),
+        "{}",
+        said.err
+    );
+    let config = machine.home.path().join(".config/artifacts/config.toml");
+    let mut text = std::fs::read_to_string(&config).expect("there");
+    let folder = machine.home.path().join("registry");
+    text += &format!("[vault.registry]\nkind = \"documents\"\nfolder = {folder:?}\n");
+    std::fs::write(&config, text).expect("written");
+    assert!(
+        ok(&machine.run("agent list"))
+            .err
+            .contains("No agent's machine")
+    );
+    for _ in 0..2 {
+        ok(&machine.run("agent approve BCDF-GHJK --scope openrouter --yes"));
+    }
+    let listed = machine.run("agent list --format json");
+    let listed: serde_json::Value = serde_json::from_str(&ok(&listed).out).expect("JSON");
+    assert_eq!(
+        listed["items"].as_array().map(Vec::len),
+        Some(1),
+        "{listed}"
+    );
+    assert_eq!(listed["items"][0]["revoked"], false);
+    let scope = machine.run("scope show --actor bot");
+    assert!(ok(&scope).out.contains("openrouter"), "{}", scope.out);
+    ok(&machine.run("agent approve BCDF-GHJK --refuse"));
+    let decided = vault.decided();
+    let words: Vec<bool> = decided
+        .iter()
+        .filter_map(|one| one["approve"].as_bool())
+        .collect();
+    assert_eq!(words, [true, true, true, false]);
+    assert_eq!(machine.run("agent approve BCDF-GHJK --no-input").code, 2);
 }

@@ -1,5 +1,7 @@
 //! The socket: who may ask, and what a worker's refusals lead to.
 
+#![allow(clippy::print_stderr, reason = "a skip must be seen")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;

@@ -2,16 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use api::vault::PairingApproval;
+use api::vault::{PairingApproval, PendingPairing};
 use clap::{Args, Subcommand};
 use credentials::{Config, Endpoint};
+use model::{Actor, DeviceId, ServiceName};
+use registrar::NewDevice;
+use registry::{Device, Roles};
 use secrets::{Broker, Kind, SecretError};
+use serde::Serialize;
 
 use super::vault::keep;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::input;
-use crate::output::pairs;
+use crate::output::{pairs, table};
+use crate::registering::{Names, OperatorChoice};
 use crate::vaulted::Servers;
 
 /// What can be done.
@@ -21,6 +26,8 @@ pub(crate) enum Command {
     Pair(Pair),
     /// On the operator's machine: let the machine in that shows this code.
     Approve(Approve),
+    /// On the operator's machine: list the agents' machines that are registered.
+    List,
 }
 
 /// As what.
@@ -39,6 +46,14 @@ pub(crate) struct Pair {
 pub(crate) struct Approve {
     /// The code that the agent's machine shows.
     code: api::UserCode,
+    /// Allow the agent this service, too; may be given more than once.
+    #[arg(
+        long,
+        value_name = "SERVICE",
+        value_delimiter = ',',
+        conflicts_with = "refuse"
+    )]
+    scope: Vec<ServiceName>,
     /// Turn it away instead.
     #[arg(long)]
     refuse: bool,
@@ -51,6 +66,7 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<()> {
     match command {
         Command::Pair(pair) => ask(pair, context),
         Command::Approve(approve) => decide(approve, context),
+        Command::List => list(context),
     }
 }
 
@@ -125,6 +141,9 @@ fn decide(command: &Approve, context: &Context) -> Result<()> {
         }
         Ok(access.broker().decide(&login, &code, &word).await?)
     })?;
+    if !command.refuse {
+        register(command, context, &pending)?;
+    }
     let outcome = if command.refuse {
         "turned away"
     } else {
@@ -133,6 +152,85 @@ fn decide(command: &Approve, context: &Context) -> Result<()> {
     context
         .output
         .data(&pending, || format!("{} is {outcome}\n", pending.label))
+}
+
+/// Makes the device known to the registry: until then the broker gives it no session.
+fn register(command: &Approve, context: &Context, pending: &PendingPairing) -> Result<()> {
+    let device = pending.device;
+    if context.vault_settings()?.registry.is_none() {
+        context.output.note(&format!(
+            "It gets in once it is registered, which is not done from here (vault.registry is not set): \
+             artifacts device register --device {device} --actor {}",
+            pending.label
+        ));
+        return Ok(());
+    }
+    let registrar = context.registrar(&OperatorChoice::default())?;
+    Names::of(context)?.add(&command.scope)?;
+    let new = NewDevice {
+        device,
+        actor: pending.actor.clone(),
+        roles: Roles::USE,
+        // What another machine says of how its key is kept is not known here.
+        tier: 0,
+    };
+    context.block_on(async {
+        let known = registrar.devices().await?;
+        let is_known = |(id, about): &(DeviceId, Device)| {
+            *id == device && about.actor == new.actor && !about.revoked
+        };
+        if !known.iter().any(is_known) {
+            registrar.register(&new).await?;
+        }
+        if !command.scope.is_empty() {
+            registrar
+                .set_scope(&new.actor, &command.scope, false)
+                .await?;
+        }
+        Ok(())
+    })
+}
+
+/// A registered machine of an agent, as it is shown.
+#[derive(Serialize)]
+struct Machine {
+    device: DeviceId,
+    actor: Actor,
+    revoked: bool,
+}
+
+fn list(context: &Context) -> Result<()> {
+    let registrar = context.registrar(&OperatorChoice::default())?;
+    let devices = context.block_on(async { Ok(registrar.devices().await?) })?;
+    let machines = devices
+        .into_iter()
+        .filter(|(_, about)| about.actor != *registrar.operator())
+        .map(|(device, about)| Machine {
+            device,
+            actor: about.actor,
+            revoked: about.revoked,
+        });
+    let machines: Vec<Machine> = machines.collect();
+    let row = |machine: &Machine| {
+        let state = if machine.revoked { "revoked" } else { "active" };
+        vec![
+            machine.device.to_string(),
+            machine.actor.to_string(),
+            state.to_owned(),
+        ]
+    };
+    let data = serde_json::json!({ "items": machines });
+    context.output.data(&data, || match machines.is_empty() {
+        true => String::new(),
+        false => table(
+            &["DEVICE", "ACTOR", "STATE"],
+            machines.iter().map(row).collect(),
+        ),
+    })?;
+    if machines.is_empty() {
+        context.output.note("No agent's machine is registered.");
+    }
+    Ok(())
 }
 
 fn no_label(error: model::InvalidActor) -> Failure {

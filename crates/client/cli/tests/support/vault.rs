@@ -40,6 +40,7 @@ struct Kept {
     refused: BTreeSet<ServiceName>,
     number: u64,
     caps: u64,
+    decided: Vec<Value>,
 }
 
 type Answer = Result<Response, Response>;
@@ -82,6 +83,7 @@ impl Vault {
             .route("/v1/bootstrap", post(bootstrap))
             .route("/v1/pairing", post(pair))
             .route("/v1/pairing/token", post(poll))
+            .route("/v1/pairing/{code}", get(pending).post(decide))
             .route("/v1/session/end", post(|| async { StatusCode::NO_CONTENT }))
             .route("/v1/cap/{op}", post(cap))
             .route("/v1/cred/{op}", post(cred))
@@ -113,6 +115,11 @@ impl Vault {
     pub(crate) fn get(&self, service: &str) -> Option<(String, u64)> {
         let service: ServiceName = service.parse().expect("a name");
         self.kept().secrets.get(&service).cloned()
+    }
+
+    /// What operators have said to machines that ask.
+    pub(crate) fn decided(&self) -> Vec<Value> {
+        self.kept().decided.clone()
     }
 
     /// How many capabilities were given.
@@ -224,6 +231,20 @@ async fn poll(State(weak): State<Weak>, headers: HeaderMap, body: Bytes) -> Answ
         1 => Ok(StatusCode::ACCEPTED.into_response()),
         _ => Ok(vault.session(body["pairing"].as_str(), Some(device))),
     }
+}
+
+async fn pending(State(weak): State<Weak>) -> Response {
+    let vault = weak.vault();
+    let actor = vault.inner.operator.agent("bot").expect("a label");
+    let device = model::DeviceId::new([7; 32]);
+    axum::Json(json!({ "label": "bot", "device": device, "actor": actor, "state": "pending" }))
+        .into_response()
+}
+
+async fn decide(State(weak): State<Weak>, body: Bytes) -> StatusCode {
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    weak.vault().kept().decided.push(body);
+    StatusCode::NO_CONTENT
 }
 
 async fn cap(
