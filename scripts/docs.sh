@@ -10,7 +10,7 @@ for page in commands config environment exit-codes error-codes; do
     say "docs/reference/$page.md"
     "$artifacts" reference "$page" >"docs/reference/$page.md"
 done
-for page in commands:artifactsd orchestrator-config:orchestrator-config; do
+for page in commands:artifactsd broker-config:broker-config orchestrator-config:orchestrator-config; do
     say "docs/reference/${page#*:}.md"
     "$artifactsd" reference "${page%%:*}" >"docs/reference/${page#*:}.md"
 done

@@ -109,8 +109,18 @@ const RULES: &[Rule] = &[
     },
     Rule {
         from: "server/broker",
-        never: &["lib:aws-sdk-iam"],
-        reason: "the broker says who an actor is, not what an actor may",
+        never: &[
+            "core/bucket",
+            "server/signer",
+            "server/worker",
+            "server/orchestrator",
+            "server/provider",
+            "dev/",
+            "lib:aws-sdk-s3",
+            "lib:aws-sdk-sts",
+            "lib:aws-sdk-iam",
+        ],
+        reason: "the broker says who somebody is: it reaches no bucket, no storage key and no key of a credential",
     },
     Rule {
         from: "core/",

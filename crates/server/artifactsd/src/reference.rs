@@ -20,6 +20,9 @@ enum Page {
     /// Everything that the orchestrator's configuration file can say, in Markdown.
     #[cfg(feature = "orchestrator")]
     OrchestratorConfig,
+    /// Everything that the broker's configuration file can say, in Markdown.
+    #[cfg(feature = "broker")]
+    BrokerConfig,
     /// The interface of the orchestrator (OpenAPI 3.1), in JSON.
     #[cfg(feature = "orchestrator")]
     Openapi,
@@ -43,6 +46,8 @@ impl Page {
                 "Commands of artifactsd",
                 NOTICE,
             ),
+            #[cfg(feature = "broker")]
+            Self::BrokerConfig => broker_config::page(),
             #[cfg(feature = "orchestrator")]
             Self::OrchestratorConfig => config::page(),
             #[cfg(feature = "orchestrator")]
@@ -51,12 +56,74 @@ impl Page {
     }
 }
 
+/// A key of a file: its name, the form of its value, what it does, what counts without it.
+#[cfg(any(feature = "broker", feature = "orchestrator"))]
+type Key = [&'static str; 4];
+
+#[cfg(any(feature = "broker", feature = "orchestrator"))]
+fn table(keys: &[Key]) -> String {
+    let row = |[name, form, meaning, otherwise]: &Key| {
+        format!("| `{name}` | {form} | {meaning} | {otherwise} |\n")
+    };
+    let rows: String = keys.iter().map(row).collect();
+    format!("| key | value | what it does | without it |\n|---|---|---|---|\n{rows}")
+}
+
+#[cfg(feature = "broker")]
+mod broker_config {
+    use super::{Key, NOTICE, table};
+
+    const ABOUT: &str = "`artifactsd broker serve --config FILE` (or `ARTIFACTS_BROKER_CONFIG`) reads a TOML file. \
+It holds no secret. A key that is not known is an error.";
+
+    #[rustfmt::skip]
+    pub(super) const KEYS: &[Key] = &[
+        ["public_url", "`https://HOST`", "Where clients reach the broker; also the issuer of all that it signs, by which a store's STS finds its keys. Sessions count only while it stays the same. `--public-url` wins over it.", "where the server listens"],
+        ["cap_seconds", "30 to 300", "How long a capability counts.", "`120`"],
+        ["session_hours", "1 to 720", "How long a person's session counts.", "`24`"],
+        ["agent_session_hours", "1 to 720", "How long an agent's session counts; its device renews it before.", "`168`"],
+        ["events_kept_hours", "a number", "For how many hours events are kept for daemons that were away; later they are told to drop everything.", "`24`"],
+        ["streams_per_operator", "a number", "Streams of one operator's events.", "`1000`"],
+        ["logins_per_minute", "a number", "Logins and pairings that may begin in a minute, of all together.", "`300`"],
+        ["caps_per_minute", "a number", "Capabilities, identities and renewals that an actor may ask for in a minute.", "`600`"],
+        ["wallet_chains", "a list of numbers", "The chains (EIP-155) whose wallets log in.", "no wallet logs in"],
+        ["issuers", "tables `[[issuers]]`", "OpenID Connect providers that people come from.", "nobody but the first operator can log in"],
+    ];
+
+    #[rustfmt::skip]
+    pub(super) const ISSUER_KEYS: &[Key] = &[
+        ["url", "`https://HOST`; `http://…` on this machine only", "The issuer, exactly as its tokens name it (`iss`). Its keys are found below it by OpenID Connect Discovery.", "must be there"],
+        ["kind", "`\"oidc\"`", "What `sub` is in its tokens: somebody's name at a provider. The broker takes no other kind.", "`\"oidc\"`"],
+        ["algorithms", "a list of `\"RS256\"`, `\"PS256\"`, `\"ES256\"`, `\"ES384\"`, `\"EdDSA\"`", "What it signs with; tokens signed otherwise are refused.", "`[\"RS256\", \"ES256\"]`"],
+        ["name", "a text", "What the sign-in page calls it.", "its URL"],
+        ["client_id", "a text", "As whom the broker's pages are registered there, with the redirect URI `PUBLIC_URL/sign-in/callback`, for the authorization code flow.", "nobody signs in to the pages by it"],
+        ["client_secret_file", "a path", "The file (mode 0600) of the client's secret.", "the client is public: PKCE alone"],
+        ["client_secret_env", "a name", "The environment variable that has the client's secret instead.", "the client is public: PKCE alone"],
+    ];
+
+    pub(super) const EXAMPLE: &str = r#"public_url = "https://vault.example.com"
+wallet_chains = [1]
+
+[[issuers]]
+url = "https://login.example.com"
+algorithms = ["ES256"]
+name = "Example"
+client_id = "artifacts-vault"
+client_secret_file = "/etc/artifacts/client-secret"
+"#;
+
+    pub(super) fn page() -> String {
+        format!(
+            "{NOTICE}\n# The broker's configuration file\n\n{ABOUT}\n\n```toml\n{EXAMPLE}```\n\n{}\n## `[[issuers]]`\n\n{}",
+            table(KEYS),
+            table(ISSUER_KEYS)
+        )
+    }
+}
+
 #[cfg(feature = "orchestrator")]
 mod config {
-    use super::NOTICE;
-
-    /// A key of the file: its name, the form of its value, what it does, what counts without it.
-    type Key = [&'static str; 4];
+    use super::{Key, NOTICE, table};
 
     const ABOUT: &str = "`artifactsd orchestrator --config FILE` (or `ARTIFACTS_ORCHESTRATOR_CONFIG`) reads \
 a TOML file. It holds no secret: the administrator's keys and the database's password come from the \
@@ -109,24 +176,23 @@ client_secret_file = "/etc/artifacts/client-secret"
             table(ISSUER_KEYS)
         )
     }
-
-    fn table(keys: &[Key]) -> String {
-        let row = |[name, form, meaning, otherwise]: &Key| {
-            format!("| `{name}` | {form} | {meaning} | {otherwise} |\n")
-        };
-        let rows: String = keys.iter().map(row).collect();
-        format!("| key | value | what it does | without it |\n|---|---|---|---|\n{rows}")
-    }
 }
 
-#[cfg(all(test, feature = "dev", feature = "orchestrator", feature = "provider"))]
+#[cfg(all(
+    test,
+    feature = "broker",
+    feature = "dev",
+    feature = "orchestrator",
+    feature = "provider"
+))]
 mod tests {
     use std::path::Path;
 
     use super::*;
 
-    const FILES: [(Page, &str); 3] = [
+    const FILES: [(Page, &str); 4] = [
         (Page::Commands, "artifactsd.md"),
+        (Page::BrokerConfig, "broker-config.md"),
         (Page::OrchestratorConfig, "orchestrator-config.md"),
         (Page::Openapi, "openapi.json"),
     ];
@@ -144,13 +210,11 @@ mod tests {
     }
 
     /// The reader names all keys that it knows when it meets one that it does not.
-    fn known_keys(text: &str) -> Vec<String> {
+    fn known_keys(text: &str, refusal: impl Fn(&Path) -> String) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("config.toml");
         std::fs::write(&path, text).expect("written");
-        let refusal = orchestrator::File::read(&path)
-            .expect_err("unknown")
-            .to_string();
+        let refusal = refusal(&path);
         let (_, names) = refusal.split_once("expected").expect("it names them");
         let names = names.split('`').skip(1).step_by(2);
         names.map(str::to_owned).collect()
@@ -159,9 +223,22 @@ mod tests {
     #[test]
     fn the_page_has_just_the_keys_that_are_read() {
         let shown = |keys: &[[&'static str; 4]]| keys.iter().map(|key| key[0]).collect::<Vec<_>>();
-        assert_eq!(known_keys("unheard_of = 1"), shown(config::KEYS));
+        let orchestrators = |path: &Path| match orchestrator::File::read(path) {
+            Ok(_) => panic!("it is not known"),
+            Err(refusal) => refusal.to_string(),
+        };
+        let brokers = |path: &Path| match broker::File::read(path) {
+            Ok(_) => panic!("it is not known"),
+            Err(refusal) => refusal.to_string(),
+        };
+        let text = "unheard_of = 1";
+        assert_eq!(known_keys(text, orchestrators), shown(config::KEYS));
+        assert_eq!(known_keys(text, brokers), shown(broker_config::KEYS));
         let issuer = "[[issuers]]\nurl = \"https://a\"\nunheard_of = 1";
-        assert_eq!(known_keys(issuer), shown(config::ISSUER_KEYS));
+        let both = shown(config::ISSUER_KEYS);
+        assert_eq!(known_keys(issuer, orchestrators), both);
+        assert_eq!(known_keys(issuer, brokers), both);
+        assert_eq!(shown(broker_config::ISSUER_KEYS), both);
     }
 
     #[test]
@@ -174,5 +251,10 @@ mod tests {
         assert_eq!(file.issuers[0].url, "https://login.example.com");
         let client = file.issuers[0].client_id.as_deref();
         assert_eq!(client, Some("artifacts-console"));
+        std::fs::write(&path, broker_config::EXAMPLE).expect("written");
+        let file = broker::File::read(&path).expect("good");
+        assert_eq!(file.wallet_chains, [1]);
+        let client = file.issuers[0].client_id.as_deref();
+        assert_eq!(client, Some("artifacts-vault"));
     }
 }
