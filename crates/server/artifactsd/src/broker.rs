@@ -43,7 +43,14 @@ enum Command {
     Audit(Data),
     /// Ask a server whether it takes requests, and its database and registry answer; exit 1 if
     /// not. For the health check of a container.
-    Health(Health),
+    Health(BrokerHealth),
+}
+
+#[derive(Args)]
+struct BrokerHealth {
+    /// Where the server is.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8200")]
+    url: reqwest::Url,
 }
 
 /// Where the broker keeps what is its own.
@@ -161,7 +168,7 @@ pub(crate) fn run(role: Broker) -> ExitCode {
             command: KeysCommand::Rotate(arguments),
         }) => rotate(&arguments),
         Command::Audit(arguments) => audit(&arguments),
-        Command::Health(arguments) => health::ask(arguments),
+        Command::Health(BrokerHealth { url }) => health::ask(Health { url }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -74,6 +74,8 @@ pub(crate) struct Limits {
     pub(crate) refusals: KeyedLimit<Actor>,
     /// The same of those who are known to nobody.
     pub(crate) nobodys: Limit,
+    /// Lines of the log about a registry that is away: it is asked many times a second.
+    pub(crate) complaints: Limit,
 }
 
 impl App {
@@ -97,6 +99,7 @@ impl App {
             drops: KeyedLimit::per_minute(120),
             refusals: KeyedLimit::per_minute(120),
             nobodys: Limit::per_minute(300),
+            complaints: Limit::per_minute(6),
         };
         let mut seal = [0; 32];
         random.fill(&mut seal);

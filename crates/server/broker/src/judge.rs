@@ -60,14 +60,16 @@ impl App {
     /// Asks the registry, and judges.
     pub(crate) async fn judge(&self, wanted: &Wanted<'_>) -> Result<u32, Reason> {
         let answers = self.registry.answers(&wanted.question()).await;
-        wanted.judge(&answers.map_err(|error| unavailable(&error))?)
+        wanted.judge(&answers.map_err(|error| self.unavailable(&error))?)
     }
-}
 
-/// The reason goes to the log; callers learn the word.
-pub(crate) fn unavailable(error: &registry::Unavailable) -> Reason {
-    tracing::warn!(%error, "nothing is allowed meanwhile");
-    Reason::RegistryUnavailable
+    /// The reason goes to the log, a few times a minute; callers learn the word.
+    pub(crate) fn unavailable(&self, error: &registry::Unavailable) -> Reason {
+        if self.limits.complaints.check().is_ok() {
+            tracing::warn!(%error, "nothing is allowed meanwhile");
+        }
+        Reason::RegistryUnavailable
+    }
 }
 
 #[cfg(test)]

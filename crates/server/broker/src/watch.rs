@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use vault::Op;
 
 use crate::app::App;
-use crate::judge::{Wanted, unavailable};
+use crate::judge::Wanted;
 use crate::refusal::Refusal;
 use crate::store::Watched;
 
@@ -44,7 +44,11 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             _ = look.tick() => self::look(&app).await,
             _ = tidy.tick() => self::tidy(&app).await,
         };
-        if let Err(refusal) = failed {
+        // A registry that is away has been complained of.
+        let away = Refusal::Reason(Reason::RegistryUnavailable);
+        if let Err(refusal) = failed
+            && refusal != away
+        {
             tracing::warn!(
                 reason = refusal.word(),
                 "the watch over capabilities was disturbed"
@@ -75,7 +79,7 @@ pub(crate) async fn look(app: &App) -> Result<(), Refusal> {
         return Ok(());
     }
     let epoch = app.registry.current_epoch().await;
-    let epoch = epoch.map_err(|error| unavailable(&error))?;
+    let epoch = epoch.map_err(|error| app.unavailable(&error))?;
     if epoch_began(app, epoch).await? {
         app.happened_to_all(&OperatorEvent::Epoch { epoch }).await?;
         app.store.unwatch_all().await?;

@@ -7,8 +7,11 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::issuer::Issuer;
 use common::stream::Stream;
 use common::{Broker, Person, id, new_key};
+use model::Actor;
+use registry::Registry;
 use registry::documents::{
     DeviceEntry, DocumentRegistry, DocumentSettings, EPOCH_FILE, EPOCH_TYPE, EpochDocument,
     FRESH_FOR, OPERATOR_TYPE, OperatorDocument, Pins, ScopeEntry, Source, operator_file, sign,
@@ -39,11 +42,10 @@ impl Office {
             EPOCH_FILE,
             sign(EPOCH_TYPE, &epoch, &office.deployment).unwrap(),
         );
-        office.pin([]);
         office
     }
 
-    fn pin(&self, operators: impl IntoIterator<Item = model::Actor>) {
+    fn pin(&self, operators: impl IntoIterator<Item = Actor>) {
         let public = |key: &DeviceKey| key.public_jwk().clone();
         let operators = operators
             .into_iter()
@@ -79,9 +81,12 @@ impl Office {
 #[tokio::test]
 async fn a_scope_that_is_taken_out_of_the_document_is_heard_within_a_second() {
     let office = Office::open();
-    let broker = Broker::start_on(Arc::new(office.registry())).await;
+    let pinned = |issuer: &Issuer| -> Arc<dyn Registry> {
+        office.pin([Actor::from_oidc(&issuer.url, "ada").unwrap()]);
+        Arc::new(office.registry())
+    };
+    let broker = Broker::start_on(pinned).await;
     let (actor, key) = (broker.actor("ada"), new_key());
-    office.pin([actor.clone()]);
     let mut document = OperatorDocument::empty(actor.clone());
     document.version = 1;
     document.devices.push(DeviceEntry {

@@ -49,7 +49,7 @@ pub(crate) async fn readyz(State(app): Shared) -> Result<StatusCode, Refusal> {
     app.signer()?;
     let epoch = app.registry.current_epoch().await;
     epoch.map_err(|error| {
-        crate::judge::unavailable(&error);
+        app.unavailable(&error);
         Failure::unavailable("the registry does not answer")
     })?;
     Ok(StatusCode::NO_CONTENT)

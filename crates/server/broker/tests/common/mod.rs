@@ -142,11 +142,12 @@ impl Broker {
     }
 
     /// With a registry other than the book, at this machine's time.
-    pub(crate) async fn start_on(registry: Arc<dyn Registry>) -> Self {
+    pub(crate) async fn start_on(registry: impl FnOnce(&Issuer) -> Arc<dyn Registry>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(base::SystemClock.now());
         let (book, kept) = (Arc::new(Book::default()), Arc::default());
         let issuer = Issuer::start().await;
+        let registry = registry(&issuer);
         let parts = (folder, Arc::new(clock), book, kept, issuer);
         let change = |settings: &mut Settings| {
             // As it is outside of tests.
