@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use artifacts_testkit::anvil::{self, Anvil};
 use artifacts_testkit::postgres::{Durability, Postgres};
 use artifacts_testkit::proxy::Proxy;
 use artifacts_testkit::seaweedfs::{Options, SeaweedFs};
@@ -49,6 +50,12 @@ enum Arguments {
     /// Runs PostgreSQL with an empty database on a free port. It keeps what it answered.
     Postgres {
         /// Write `{"url", "group"}` here when ready.
+        #[arg(long)]
+        ready_file: PathBuf,
+    },
+    /// Runs anvil, an Ethereum chain that makes a block for each transaction, on a free port.
+    Anvil {
+        /// Write `{"endpoint", "chain_id", "keys"}` here when ready; the keys' accounts have money.
         #[arg(long)]
         ready_file: PathBuf,
     },
@@ -120,6 +127,16 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             let ready = serde_json::json!({
                 "url": server.create_database()?,
                 "group": server.group(),
+            });
+            announce(&ready_file, &ready)?;
+            wait_for_the_end()?;
+        }
+        Arguments::Anvil { ready_file } => {
+            let chain = Anvil::start()?;
+            let ready = serde_json::json!({
+                "endpoint": chain.endpoint(),
+                "chain_id": anvil::CHAIN_ID,
+                "keys": anvil::KEYS,
             });
             announce(&ready_file, &ready)?;
             wait_for_the_end()?;
