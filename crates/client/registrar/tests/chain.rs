@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use artifacts_registrar::chain::ChainRegistrar;
 use artifacts_registrar::{Registrar, RegistrarError};
 use lab::{
-    ALLOWED, Chain, Deployment, Lab, chain, device, new_device, passes_the_suite, service,
-    settings, wallet,
+    ALLOWED, Chain, Deployment, Lab, chain, chain_read, device, follow, new_device,
+    passes_the_suite, service, settings, step, wallet,
 };
 use model::Actor;
+use proptest::prelude::*;
 use registry::chain::{ChainRegistry, ChainSettings, RpcUrl};
 use registry::{Registry, Scope, Unavailable};
 use testkit::anvil::Anvil;
@@ -259,6 +260,22 @@ async fn a_flaky_rpc_gives_right_answers_and_takes_writes_once() {
         flaky.scope(&operator, &operator, &service("a")).await,
         &proxy.endpoint(),
     );
+}
+
+proptest! {
+    // Each step is a block.
+    #![proptest_config(ProptestConfig { cases: 1, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_in_scope_after_it_was_revoked(steps in prop::collection::vec(step(), 25)) {
+        if let Err(error) = testkit::tools::find(Tool::Anvil) {
+            assert!(!testkit::tools::required(), "{error}");
+            testkit::tools::note_skip(&error.to_string());
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { follow(&chain_read(Duration::ZERO).await, steps).await });
+    }
 }
 
 #[tokio::test]

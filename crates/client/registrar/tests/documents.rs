@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use artifacts_registrar::documents::DocumentRegistrar;
 use artifacts_registrar::{Registrar, RegistrarError};
-use lab::{ALLOWED, Deployment, Documents, Lab, documents, new_device, passes_the_suite, service};
+use lab::{
+    ALLOWED, Deployment, Documents, Lab, documents, follow, new_device, passes_the_suite, service,
+    step,
+};
 use proptest::prelude::*;
 use registry::documents::{FRESH_FOR, operator_file};
 use registry::{Scope, Unavailable};
@@ -86,21 +89,6 @@ async fn writers_at_one_time_lose_nothing() {
     assert_eq!(lab.registrar.devices().await.unwrap().len(), 20);
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Set(usize, usize, bool),
-    Revoke(usize, usize),
-}
-
-const NAMES: [&str; 3] = ["openrouter", "github", "stripe"];
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        (0..2_usize, 0..3_usize, any::<bool>()).prop_map(|(a, s, r)| Step::Set(a, s, r)),
-        (0..2_usize, 0..3_usize).prop_map(|(a, s)| Step::Revoke(a, s)),
-    ]
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -108,45 +96,6 @@ proptest! {
     #[test]
     fn nothing_is_in_scope_after_it_was_revoked(steps in prop::collection::vec(step(), 1..20)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(follow(steps));
-    }
-}
-
-async fn follow(steps: Vec<Step>) {
-    let lab = documents(Duration::ZERO).await;
-    let actors = [lab.operator().clone(), lab.agent()];
-    let mut model = [[Scope::NONE; 3]; 2];
-    for step in steps {
-        match step {
-            Step::Set(a, s, read_only) => {
-                let names = [service(NAMES[s])];
-                lab.registrar
-                    .set_scope(&actors[a], &names, read_only)
-                    .await
-                    .unwrap();
-                model[a][s] = Scope {
-                    in_scope: true,
-                    read_only,
-                };
-            }
-            Step::Revoke(a, s) => {
-                let names = [service(NAMES[s])];
-                lab.registrar
-                    .revoke_scope(&actors[a], &names)
-                    .await
-                    .unwrap();
-                model[a][s] = Scope::NONE;
-            }
-        }
-        for (a, actor) in actors.iter().enumerate() {
-            for (s, name) in NAMES.iter().enumerate() {
-                let told = lab
-                    .reader
-                    .scope(lab.operator(), actor, &service(name))
-                    .await
-                    .unwrap();
-                assert_eq!(told, model[a][s], "{actor} {name}");
-            }
-        }
+        runtime.block_on(async { follow(&documents(Duration::ZERO).await, steps).await });
     }
 }

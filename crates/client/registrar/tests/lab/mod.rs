@@ -10,6 +10,7 @@ use artifacts_registrar::chain::{ChainPlace, ChainRegistrar, Wallet, deploy};
 use artifacts_registrar::documents::{DocumentRegistrar, advance_epoch, begin_epochs};
 use artifacts_registrar::{ListedScope, NewDevice, Registrar, RegistrarError};
 use model::{Actor, DeviceId, ServiceName};
+use proptest::prelude::*;
 use registry::chain::{ChainRegistry, ChainSettings, RpcUrl};
 use registry::documents::{DocumentRegistry, DocumentSettings, Pins, Source};
 use registry::{Question, Registry, Roles, Scope};
@@ -60,13 +61,22 @@ pub(crate) fn wallet(n: usize) -> Wallet {
 
 /// Contracts on anvil; the operator is its second account, the owner its first.
 pub(crate) async fn chain() -> Lab {
+    chain_read(registry::chain::FRESH_FOR).await
+}
+
+/// The same, with a reader that asks for the newest block so often.
+pub(crate) async fn chain_read(fresh_for: Duration) -> Lab {
     let anvil = Anvil::start().unwrap();
     let rpc: RpcUrl = anvil.endpoint().parse().unwrap();
     let deployed = deploy(vec![rpc.clone()], CHAIN_ID, &wallet(0))
         .await
         .unwrap();
     let place = deployed.place(vec![rpc]);
-    let registry = ChainRegistry::open(settings(&place)).unwrap();
+    let settings = ChainSettings {
+        fresh_for,
+        ..settings(&place)
+    };
+    let registry = ChainRegistry::open(settings).unwrap();
     registry.check().await.unwrap();
     let owner = ChainRegistrar::new(place.clone(), wallet(0), None).unwrap();
     let registrar = ChainRegistrar::new(place.clone(), wallet(1), None).unwrap();
@@ -320,4 +330,59 @@ async fn a_revoked_device_stays_so(lab: &Lab) {
     );
     let unknown = lab.registrar.revoke_device(&device(9)).await;
     assert_eq!(unknown, Err(RegistrarError::DeviceUnknown(device(9))));
+}
+
+/// One change of scopes.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Set(usize, usize, bool),
+    Revoke(usize, usize),
+}
+
+const NAMES: [&str; 3] = ["openrouter", "github", "stripe"];
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..2_usize, 0..3_usize, any::<bool>()).prop_map(|(a, s, r)| Step::Set(a, s, r)),
+        (0..2_usize, 0..3_usize).prop_map(|(a, s)| Step::Revoke(a, s)),
+    ]
+}
+
+/// After every step, exactly what was set and not revoked since is in scope.
+pub(crate) async fn follow(lab: &Lab, steps: Vec<Step>) {
+    let actors = [lab.operator().clone(), lab.agent()];
+    let mut model = [[Scope::NONE; 3]; 2];
+    for step in steps {
+        match step {
+            Step::Set(a, s, read_only) => {
+                let names = [service(NAMES[s])];
+                lab.registrar
+                    .set_scope(&actors[a], &names, read_only)
+                    .await
+                    .unwrap();
+                model[a][s] = Scope {
+                    in_scope: true,
+                    read_only,
+                };
+            }
+            Step::Revoke(a, s) => {
+                let names = [service(NAMES[s])];
+                lab.registrar
+                    .revoke_scope(&actors[a], &names)
+                    .await
+                    .unwrap();
+                model[a][s] = Scope::NONE;
+            }
+        }
+        for (a, actor) in actors.iter().enumerate() {
+            for (s, name) in NAMES.iter().enumerate() {
+                let told = lab
+                    .reader
+                    .scope(lab.operator(), actor, &service(name))
+                    .await
+                    .unwrap();
+                assert_eq!(told, model[a][s], "{actor} {name}");
+            }
+        }
+    }
 }
