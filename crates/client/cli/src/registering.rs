@@ -10,7 +10,7 @@ use credentials::{Folder, Privacy, RegistrySettings, VaultSettings, expand_home}
 use model::{Actor, ServiceName};
 use registrar::chain::{Address, ChainPlace, ChainRegistrar, Wallet};
 use registrar::documents::DocumentRegistrar;
-use registrar::{Registrar, RegistrarError};
+use registrar::{NewDevice, Registrar, RegistrarError};
 use secrets::{Logins, Place};
 use vault::DeviceKey;
 use zeroize::Zeroizing;
@@ -97,6 +97,33 @@ impl Context {
         }
     }
 
+    /// Registers a device and lets its actor use services. One that is registered like this
+    /// already is no failure.
+    pub(crate) fn register(
+        &self,
+        registrar: &dyn Registrar,
+        new: &NewDevice,
+        scope: &[ServiceName],
+    ) -> Result<()> {
+        Names::of(self)?.add(scope)?;
+        self.block_on(async {
+            match registrar.register(new).await {
+                Err(RegistrarError::DeviceKnown(device)) => {
+                    let all = registrar.devices().await?;
+                    let mut same = all.iter().filter(|(id, about)| {
+                        *id == device && about.actor == new.actor && about.roles == new.roles
+                    });
+                    same.next().ok_or(RegistrarError::DeviceKnown(device))?;
+                }
+                other => other?,
+            }
+            if !scope.is_empty() {
+                registrar.set_scope(&new.actor, scope, false).await?;
+            }
+            Ok(())
+        })
+    }
+
     /// The key that writes: from its file, else as this machine keeps it. A wallet's is never
     /// made in passing: nobody has put money or rights on a new one.
     pub(crate) fn write_key(&self, settings: &VaultSettings) -> Result<WriteKey> {
@@ -171,13 +198,7 @@ impl Context {
         if settings.broker.is_none() {
             return Ok(());
         }
-        let servers = Servers::new(settings)?;
-        let access = self.vault_access(&servers)?;
-        let told = self.block_on(async {
-            let login = access.login().await?;
-            Ok(access.broker().tell_drop(&login, event).await?)
-        });
-        if let Err(failure) = told {
+        if let Err(failure) = self.tell(settings, event) {
             self.output.warn(
                 &format!(
                     "it is revoked, but the broker was not told: {}",
@@ -187,6 +208,15 @@ impl Context {
             );
         }
         Ok(())
+    }
+
+    fn tell(&self, settings: VaultSettings, event: &api::vault::DropEvent) -> Result<()> {
+        let servers = Servers::new(settings)?;
+        let access = self.vault_access(&servers)?;
+        self.block_on(async {
+            let login = access.login().await?;
+            Ok(access.broker().tell_drop(&login, event).await?)
+        })
     }
 }
 

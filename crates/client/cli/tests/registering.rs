@@ -83,6 +83,9 @@ fn is_registered_allowed_and_revoked(machine: &Machine, operator: &Actor, reader
         (known.actor, known.roles.0, known.revoked),
         (operator.clone(), 3, false)
     );
+    machine
+        .run(&format!("device register --role master {own}"))
+        .ok();
     let again = machine.run(&format!("device register {own}"));
     assert_eq!(again.code, 6, "{}", again.err);
     assert!(again.err.contains("is registered already"), "{}", again.err);
@@ -143,7 +146,7 @@ fn is_registered_allowed_and_revoked(machine: &Machine, operator: &Actor, reader
 
 #[test]
 fn documents_are_written_by_the_key_that_is_shown() {
-    let machine = Machine::new();
+    let mut machine = Machine::new();
     let folder = machine.home.path().join("registry");
     configure(
         &machine,
@@ -165,9 +168,24 @@ fn documents_are_written_by_the_key_that_is_shown() {
     })
     .expect("opened");
     is_registered_allowed_and_revoked(&machine, &operator, &reader);
+    a_broker_that_cannot_be_told_changes_nothing(&mut machine, &operator);
     let nobody = machine.run("device list");
     assert_eq!(nobody.code, 3, "{}", nobody.err);
     assert!(nobody.err.contains("give --operator"), "{}", nobody.err);
+}
+
+fn a_broker_that_cannot_be_told_changes_nothing(machine: &mut Machine, operator: &Actor) {
+    machine.set("ARTIFACTS_VAULT_BROKER", "http://127.0.0.1:9");
+    let said = machine.run(&format!("scope revoke openrouter --operator {operator}"));
+    let warning = "it is revoked, but the broker was not told: ";
+    assert!(said.err.contains(warning), "{}", said.err);
+    assert_eq!(said.ok(), "openrouter is revoked\n");
+    let shown = json(
+        machine,
+        &format!("scope show openrouter --operator {operator}"),
+    );
+    assert_eq!(shown["items"], serde_json::json!([]));
+    machine.unset("ARTIFACTS_VAULT_BROKER");
 }
 
 #[test]

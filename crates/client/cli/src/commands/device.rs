@@ -14,7 +14,7 @@ use super::scope::who;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::output::{pairs, table};
-use crate::registering::{Names, OperatorChoice, Who};
+use crate::registering::{OperatorChoice, Who};
 
 /// What can be done.
 #[derive(Subcommand)]
@@ -115,15 +115,7 @@ fn add(command: &Register, context: &Context) -> Result<()> {
         roles,
         tier,
     };
-    Names::of(context)?.add(&command.scope)?;
-    context.block_on(async {
-        registrar.register(&new).await?;
-        if !command.scope.is_empty() {
-            let scope = registrar.set_scope(&new.actor, &command.scope, false);
-            scope.await?;
-        }
-        Ok(())
-    })?;
+    context.register(registrar.as_ref(), &new, &command.scope)?;
     let shown = Shown {
         device,
         actor: new.actor,
