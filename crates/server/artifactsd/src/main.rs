@@ -8,6 +8,8 @@
 mod audit;
 #[cfg(feature = "broker")]
 mod broker;
+#[cfg(feature = "ca")]
+mod ca;
 #[cfg(any(feature = "broker", feature = "worker"))]
 mod closed_memory;
 #[cfg(feature = "orchestrator")]
@@ -16,7 +18,12 @@ mod database;
 mod dev;
 #[cfg(any(feature = "broker", feature = "orchestrator", feature = "worker"))]
 mod health;
-#[cfg(any(feature = "broker", feature = "orchestrator", feature = "worker"))]
+#[cfg(any(
+    feature = "broker",
+    feature = "orchestrator",
+    feature = "signer",
+    feature = "worker"
+))]
 mod open_files;
 #[cfg(feature = "orchestrator")]
 mod orchestrator;
@@ -25,6 +32,8 @@ mod provider;
 mod reference;
 #[cfg(any(feature = "broker", feature = "worker"))]
 mod registry_flags;
+#[cfg(feature = "signer")]
+mod signer;
 #[cfg(feature = "provider")]
 mod store_flags;
 #[cfg(feature = "worker")]
@@ -61,6 +70,12 @@ enum Role {
     /// Check or export the orchestrator's audit.
     #[cfg(feature = "orchestrator")]
     Audit(audit::Audit),
+    /// Hold master secrets, and derive keys from them for those who may have them.
+    #[cfg(feature = "signer")]
+    Signer(signer::Signer),
+    /// Issue certificates for servers among themselves (mTLS).
+    #[cfg(feature = "ca")]
+    Ca(ca::Ca),
     /// Make buckets and keys at a store.
     #[cfg(feature = "provider")]
     Provider(provider::ProviderArguments),
@@ -84,6 +99,10 @@ fn main() -> ExitCode {
         Role::Broker(role) => broker::run(*role),
         #[cfg(feature = "orchestrator")]
         Role::Audit(audit) => audit::run(audit),
+        #[cfg(feature = "signer")]
+        Role::Signer(role) => signer::run(role),
+        #[cfg(feature = "ca")]
+        Role::Ca(arguments) => ca::run(arguments),
         #[cfg(feature = "provider")]
         Role::Provider(arguments) => provider::run(arguments),
         #[cfg(feature = "worker")]

@@ -1,0 +1,209 @@
+//! `artifactsd signer`: master secrets, and the keys that follow from them.
+
+mod passphrase;
+mod serve;
+
+use std::fs::DirBuilder;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base::audit::Verdict;
+use base::{Clock, SystemClock};
+use clap::{Args, Subcommand};
+use signer::{Epochs, file, memory};
+
+use passphrase::{NewPassphrase, PassphraseFlags};
+
+/// Hold master secrets, and derive keys from them for those who may have them.
+#[derive(Args)]
+pub(crate) struct Signer {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the file of master secrets, with the first epoch.
+    ///
+    /// Keep a copy of the file (signer.sealed) and, elsewhere, its passphrase: without both no
+    /// credential can ever be read again.
+    Init(Sealed),
+    /// Serve.
+    Serve(Box<serve::Serve>),
+    /// Begin a new epoch, or show which there are.
+    Epoch(Epoch),
+    /// Seal the file under another passphrase. Copies of it keep the old one.
+    Passwd(Passwd),
+    /// Check that no record of the audit was changed or taken out.
+    Audit(Data),
+}
+
+/// Where the signer keeps what is its own.
+#[derive(Args)]
+struct Data {
+    /// The folder of its sealed file and audit; made when missing (mode 0700).
+    #[arg(long, value_name = "DIR", env = "ARTIFACTS_SIGNER_DATA")]
+    data: PathBuf,
+}
+
+/// The sealed file, and what opens it.
+#[derive(Args)]
+struct Sealed {
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    passphrase: PassphraseFlags,
+}
+
+#[derive(Args)]
+struct Epoch {
+    #[command(subcommand)]
+    command: EpochCommand,
+}
+
+#[derive(Subcommand)]
+enum EpochCommand {
+    /// Begin a new epoch: add a random master secret to the file.
+    ///
+    /// A server that runs takes it up on SIGHUP (or POST /v1/epoch/reload, with a certificate of
+    /// the role operator-admin). Capabilities follow the registry's epoch: advance that after the
+    /// signer's.
+    Advance(Sealed),
+    /// Show the epochs of the file.
+    Show(Sealed),
+}
+
+#[derive(Args)]
+struct Passwd {
+    #[command(flatten)]
+    sealed: Sealed,
+    #[command(flatten)]
+    new: NewPassphrase,
+}
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Runs the role, and prints what went wrong.
+pub(crate) fn run(role: Signer) -> ExitCode {
+    match act(role.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(command: Command) -> Result {
+    // Before there is a secret in this process.
+    let hardened = memory::harden().map_err(|error| {
+        format!(
+            "this process cannot be kept from being read by others: {error}\nhint: its sandbox must allow prctl(PR_SET_DUMPABLE) and setrlimit(RLIMIT_CORE)"
+        )
+    })?;
+    match command {
+        Command::Init(sealed) => init(&sealed),
+        Command::Serve(arguments) => serve::run(*arguments, &hardened),
+        Command::Epoch(Epoch { command }) => match command {
+            EpochCommand::Advance(sealed) => advance(&sealed),
+            EpochCommand::Show(sealed) => show(&sealed),
+        },
+        Command::Passwd(arguments) => passwd(&arguments),
+        Command::Audit(data) => audit(&data),
+    }
+}
+
+impl Data {
+    fn make_folder(&self) -> Result {
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(&self.data);
+        made.map_err(|error| {
+            let folder = self.data.display();
+            format!("the folder {folder} cannot be made: {error}\nhint: choose another with --data")
+        })?;
+        Ok(())
+    }
+
+    fn sealed(&self) -> PathBuf {
+        self.data.join("signer.sealed")
+    }
+
+    fn audit(&self) -> PathBuf {
+        self.data.join("audit.jsonl")
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn init(sealed: &Sealed) -> Result {
+    sealed.data.make_folder()?;
+    let path = sealed.data.sealed();
+    if path.exists() {
+        return Err(file::FileError::Exists(path).into());
+    }
+    let passphrase = sealed.passphrase.read_new("passphrase")?;
+    let epochs = file::init(&path, &passphrase, SystemClock.now().seconds()).await?;
+    print(&epochs)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn advance(sealed: &Sealed) -> Result {
+    let passphrase = sealed.passphrase.read()?;
+    let now = SystemClock.now().seconds();
+    let epochs = file::advance(&sealed.data.sealed(), &passphrase, now).await?;
+    print(&epochs)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn show(sealed: &Sealed) -> Result {
+    let passphrase = sealed.passphrase.read()?;
+    let epochs = file::open(&sealed.data.sealed(), &passphrase).await?;
+    print(&epochs)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn passwd(arguments: &Passwd) -> Result {
+    let from = arguments.sealed.passphrase.read()?;
+    let path = arguments.sealed.data.sealed();
+    // Whoever mistyped hears of it before a new one is asked for.
+    file::open(&path, &from).await?;
+    let to = arguments.new.read()?;
+    Ok(file::reseal(&path, &from, &to).await?)
+}
+
+/// Which epochs there are; nothing of their secrets.
+fn print(epochs: &Epochs) -> Result {
+    let begun = (1..=epochs.current()).filter_map(|epoch| {
+        let at = api::Timestamp::from_micros(epochs.begun(epoch)?.saturating_mul(1_000_000));
+        Some(serde_json::json!({ "epoch": epoch, "begun": at }))
+    });
+    let line = serde_json::json!({
+        "current_epoch": epochs.current(),
+        "epochs": begun.collect::<Vec<_>>(),
+    });
+    writeln!(io::stdout(), "{line}")?;
+    Ok(())
+}
+
+fn audit(data: &Data) -> Result {
+    let path = data.audit();
+    let verdict = base::audit::verify(&path).map_err(|error| {
+        let path = path.display();
+        format!(
+            "the audit {path} cannot be read: {error}\nhint: --data is the folder of the server"
+        )
+    })?;
+    match verdict {
+        Verdict::Whole { records, head } => {
+            let line = serde_json::json!({ "records": records, "head": head });
+            writeln!(io::stdout(), "{line}")?;
+            Ok(())
+        }
+        Verdict::Broken { seq } => Err(format!(
+            "record {seq} of {} was changed, or one before it is missing\nhint: compare with a copy; what stands before it is whole",
+            path.display()
+        )
+        .into()),
+    }
+}
