@@ -1,8 +1,7 @@
 //! Why something was not registered.
 
-use std::path::PathBuf;
-
 use model::{Actor, DeviceId};
+use registry::documents::folder::FolderError;
 
 /// Shorthand.
 pub type Result<T> = std::result::Result<T, RegistrarError>;
@@ -65,15 +64,8 @@ pub enum RegistrarError {
     )]
     Key(String),
     /// A file of the documents.
-    #[error("{path}: {reason}\nhint: {hint}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-        /// What to do.
-        hint: &'static str,
-    },
+    #[error(transparent)]
+    File(#[from] FolderError),
 }
 
 impl From<registry::chain::RpcError> for RegistrarError {

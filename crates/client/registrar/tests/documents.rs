@@ -66,7 +66,8 @@ async fn what_another_key_has_signed_is_not_built_upon() {
         .register(&new_device(2, &operator, 3))
         .await
         .unwrap_err();
-    let RegistrarError::File { reason, .. } = refused else {
+    let RegistrarError::File(registry::documents::folder::FolderError { reason, .. }) = refused
+    else {
         panic!("{refused:?}");
     };
     assert!(reason.contains("not signed by the key"), "{reason}");

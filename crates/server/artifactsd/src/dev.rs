@@ -1,6 +1,9 @@
-//! `artifactsd dev`: the embedded store as a program.
+//! `artifactsd dev`: the embedded store, and the vault with all of its roles, on one machine.
 
 mod keys;
+mod ports;
+mod role;
+mod vault;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,13 +14,18 @@ use clap::{Args, Subcommand, ValueEnum};
 use embedded::{AccessKey, Durability, Options, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::vault::{Registry, Vault};
+use crate::whole_file;
+
 /// The environment variables that fix the root key, for scripts.
 const ROOT_ID: &str = "ARTIFACTS_DEV_ACCESS_KEY_ID";
 const ROOT_SECRET: &str = "ARTIFACTS_DEV_SECRET_ACCESS_KEY";
 
-/// Run an S3 store on a local folder.
+/// Run an S3 store on a local folder, and a vault in it: broker, signer and worker, each in a
+/// process of its own.
 ///
-/// The root key is made at the first start and kept in DATA/keys.json (mode 0600);
+/// DATA/vault/client.toml is what clients need of the vault, DATA/vault/bootstrap-token the
+/// one-time token of its first operator. The root key is made at the first start and kept in DATA/keys.json (mode 0600);
 /// `artifactsd dev keys --data DATA list --secrets` shows it. To fix it, set
 /// ARTIFACTS_DEV_ACCESS_KEY_ID and ARTIFACTS_DEV_SECRET_ACCESS_KEY.
 #[derive(Args)]
@@ -49,6 +57,13 @@ struct Serve {
     /// Accept an address that other machines can reach. The store speaks plain HTTP.
     #[arg(long)]
     allow_remote: bool,
+    /// Run the store alone, without the vault.
+    #[arg(long)]
+    store_only: bool,
+    /// Ask the contracts of a chain who may do what, in place of signed documents: the file with
+    /// what `artifacts registry deploy` prints.
+    #[arg(long, value_name = "FILE", conflicts_with = "store_only")]
+    chain_registry: Option<PathBuf>,
     /// What a power cut may take; a kill of the server takes nothing in any case.
     #[arg(long, value_enum, default_value = "consistent")]
     durability: DurabilityArgument,
@@ -105,6 +120,10 @@ async fn serve(arguments: Serve) -> Result {
         ..Options::new(arguments.data)
     };
     let data = options.data.clone();
+    let registry = match arguments.chain_registry {
+        Some(file) => Registry::Chain(file),
+        None => Registry::Documents,
+    };
     let server = Server::start(options).await?;
     tracing::info!(
         endpoint = server.endpoint(),
@@ -113,19 +132,40 @@ async fn serve(arguments: Serve) -> Result {
         "ready; show the root key with: artifactsd dev keys --data {} list --secrets",
         data.display()
     );
-    announce(&server, &data, arguments.ready_file.as_deref())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let mut vault = match arguments.store_only {
+        true => None,
+        false => Some(Vault::start(&data, &server, &registry).await?),
+    };
+    announce(
+        &server,
+        &data,
+        vault.as_ref(),
+        arguments.ready_file.as_deref(),
+    )?;
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = role_ended(vault.as_mut()) => Some(ended),
+    };
     tracing::info!("stopping");
+    if let Some(vault) = vault {
+        vault.stop().await;
+    }
     server.stop().await;
-    Ok(())
+    ended.map_or(Ok(()), |ended| Err(ended.into()))
+}
+
+/// Never returns where there is no vault.
+async fn role_ended(vault: Option<&mut Vault>) -> String {
+    match vault {
+        Some(vault) => vault.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Says that the server takes requests: one JSON line, without any secret.
-fn announce(server: &Server, data: &Path, file: Option<&Path>) -> io::Result<()> {
-    let line = serde_json::json!({
+fn announce(server: &Server, data: &Path, vault: Option<&Vault>, file: Option<&Path>) -> Result {
+    let mut line = serde_json::json!({
         "endpoint": server.endpoint(),
         "region": embedded::REGION,
         "access_key_id": server.root().id,
@@ -133,15 +173,14 @@ fn announce(server: &Server, data: &Path, file: Option<&Path>) -> io::Result<()>
         "data": data,
         "pid": std::process::id(),
     });
-    match file {
-        None => writeln!(io::stdout(), "{line}"),
-        // Whole or not there: a reader that waits for the file never sees half of it.
-        Some(file) => {
-            let partial = file.with_extension("partial");
-            std::fs::write(&partial, format!("{line}\n"))?;
-            std::fs::rename(&partial, file)
-        }
+    if let Some(vault) = vault {
+        line["vault"] = vault.said().clone();
     }
+    match file {
+        None => writeln!(io::stdout(), "{line}")?,
+        Some(file) => whole_file::write(file, format!("{line}\n").as_bytes(), 0o644)?,
+    }
+    Ok(())
 }
 
 fn root_from_environment() -> std::result::Result<Option<AccessKey>, String> {

@@ -27,15 +27,20 @@ mod health;
 mod open_files;
 #[cfg(feature = "orchestrator")]
 mod orchestrator;
+mod parent;
 #[cfg(feature = "provider")]
 mod provider;
 mod reference;
+#[cfg(feature = "registry")]
+mod registry;
 #[cfg(any(feature = "broker", feature = "worker"))]
 mod registry_flags;
 #[cfg(feature = "signer")]
 mod signer;
 #[cfg(feature = "provider")]
 mod store_flags;
+#[cfg(any(feature = "dev", feature = "registry"))]
+mod whole_file;
 #[cfg(feature = "worker")]
 mod worker;
 #[cfg(feature = "worker")]
@@ -55,7 +60,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Run an S3 store on a local folder, for development and tests.
+    /// Run an S3 store on a local folder and a vault in it, for development and tests.
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
     /// Run the server of tenants, buckets, storage keys and workspaces.
@@ -82,6 +87,9 @@ enum Role {
     /// Run the vault's server of credentials, and what belongs to it.
     #[cfg(feature = "worker")]
     Worker(worker::Worker),
+    /// Keep the keys that are pinned, and the epoch, of a registry of signed documents.
+    #[cfg(feature = "registry")]
+    Registry(registry::Registry),
     /// Print a page of the reference documentation.
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -90,6 +98,10 @@ enum Role {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_logs();
+    if let Err(error) = parent::follow() {
+        tracing::error!(error, "it would outlive the process that started it");
+        return ExitCode::FAILURE;
+    }
     match arguments.role {
         #[cfg(feature = "dev")]
         Role::Dev(dev) => dev::run(dev),
@@ -107,6 +119,8 @@ fn main() -> ExitCode {
         Role::Provider(arguments) => provider::run(arguments),
         #[cfg(feature = "worker")]
         Role::Worker(role) => worker::run(role),
+        #[cfg(feature = "registry")]
+        Role::Registry(arguments) => registry::run(&arguments),
         Role::Reference(reference) => reference::run(&reference),
     }
 }

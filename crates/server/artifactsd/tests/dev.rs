@@ -34,7 +34,7 @@ impl Drop for Running {
 fn program(data: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command
-        .args(["dev", "--listen", "127.0.0.1:0", "--data"])
+        .args(["dev", "--store-only", "--listen", "127.0.0.1:0", "--data"])
         .arg(data)
         .env("ARTIFACTS_DEV_ACCESS_KEY_ID", testkit::ACCESS_KEY_ID)
         .env(
@@ -239,7 +239,7 @@ fn half_a_root_key_and_a_remote_address_are_refused_with_a_hint() {
         "{said}"
     );
     let remote = Command::new(PROGRAM)
-        .args(["dev", "--listen", "0.0.0.0:0", "--data"])
+        .args(["dev", "--store-only", "--listen", "0.0.0.0:0", "--data"])
         .arg(folder.path())
         .output();
     let said = String::from_utf8(remote.unwrap().stderr).unwrap();

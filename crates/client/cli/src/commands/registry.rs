@@ -1,11 +1,12 @@
 //! `artifacts registry`: the key that writes to the registry, and its contracts.
 
+use ::registry::documents::folder::{advance_epoch, begin_epochs};
 use clap::{Args, Subcommand};
 use credentials::vault::{ContractAddress, RpcAddress};
 use credentials::{RegistrySettings, expand_home};
 use model::Actor;
+use registrar::RegistrarError;
 use registrar::chain::{ChainRegistrar, deploy};
-use registrar::documents::{advance_epoch, begin_epochs};
 use serde::Serialize;
 use serde_json::Value;
 use vault::SignEs256;
@@ -111,10 +112,11 @@ fn epoch(command: Epoch, context: &Context) -> Result<()> {
         (WriteKey::Signer(key), RegistrySettings::Documents { folder, .. }) => {
             let folder = expand_home(folder, "vault.registry.folder")?;
             context.block_on(async {
-                Ok(match command {
-                    Epoch::Begin => begin_epochs(&folder, &key).await?,
-                    Epoch::Advance => advance_epoch(&folder, &key).await?,
-                })
+                let epoch = match command {
+                    Epoch::Begin => begin_epochs(&folder, &key).await,
+                    Epoch::Advance => advance_epoch(&folder, &key).await,
+                };
+                Ok(epoch.map_err(RegistrarError::from)?)
             })?
         }
         (WriteKey::Wallet(wallet), chain) => {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifacts_registrar::chain::{ChainPlace, ChainRegistrar, Wallet, deploy};
-use artifacts_registrar::documents::{DocumentRegistrar, advance_epoch, begin_epochs};
+use artifacts_registrar::documents::DocumentRegistrar;
 use artifacts_registrar::{ListedScope, NewDevice, Registrar, RegistrarError};
 use model::{Actor, DeviceId, ServiceName};
 use proptest::prelude::*;
 use registry::chain::{ChainRegistry, ChainSettings, RpcUrl};
+use registry::documents::folder::{advance_epoch, begin_epochs};
 use registry::documents::{DocumentRegistry, DocumentSettings, Pins, Source};
 use registry::{Question, Registry, Roles, Scope};
 use testkit::anvil::{Anvil, CHAIN_ID, KEYS};

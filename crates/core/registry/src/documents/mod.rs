@@ -10,6 +10,7 @@
 
 mod claims;
 mod entry;
+pub mod folder;
 mod pins;
 mod seen;
 mod signed;

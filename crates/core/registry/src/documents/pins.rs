@@ -55,6 +55,23 @@ impl Pins {
         })
     }
 
+    /// The key that is pinned for an operator.
+    pub fn key_of(&self, operator: &Actor) -> Option<&PublicKey> {
+        self.operators.get(operator).map(|pin| &pin.key)
+    }
+
+    /// The same with another key for an operator, or with none.
+    ///
+    /// # Errors
+    /// The key cannot be used.
+    pub fn with(mut self, operator: Actor, key: Option<PublicKey>) -> Result<Self, Unavailable> {
+        match key {
+            Some(key) => drop(self.operators.insert(operator, Pin::new(key)?)),
+            None => drop(self.operators.remove(&operator)),
+        }
+        Ok(self)
+    }
+
     /// As the text of `operators.json`.
     pub fn to_json(&self) -> String {
         let operators = self.operators.iter();

@@ -82,7 +82,14 @@ pub(crate) fn launch(command: &mut Command) -> Running {
 
 /// A store that makes keys, with the testkit's keys as its administrator's.
 pub(crate) fn start_store(data: &Path) -> Running {
-    let mut command = program(&["dev", "--listen", "127.0.0.1:0", "--durability", "process"]);
+    let mut command = program(&[
+        "dev",
+        "--store-only",
+        "--listen",
+        "127.0.0.1:0",
+        "--durability",
+        "process",
+    ]);
     command
         .arg("--data")
         .arg(data)
