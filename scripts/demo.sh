@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make demo`: the main job on a real source tree, from an empty machine to a proof by
-# somebody else's program. Leaves nothing running and nothing behind but the build and .tools.
+# somebody else's program; and then a vault with an agent's key. Leaves nothing running and nothing behind but the build and .tools.
 . "$(dirname "$0")/lib.sh"
 
 # A published crate of well over a thousand files; Cargo.lock says which version.
@@ -20,6 +20,10 @@ main() {
     keep_it_in_git
     unmount_it
     prove_it_from_outside
+    start_the_vault
+    register_this_machine
+    keep_a_key
+    take_the_key_back
     clear_away
     summary
 }
@@ -135,6 +139,61 @@ prove_it_from_outside() {
     [ "$proved" -ge "$files" ] || die "rclone compared $proved files, expected at least $files"
 }
 
+# The second act: an agent's key, sealed in the operator's own bucket.
+
+start_the_vault() {
+    say "starting a vault: broker, signer, worker and a store, each a process of its own"
+    "$artifactsd" dev --data "$work/vault" --listen 127.0.0.1:0 --ready-file "$work/vault.json" >"$work/vault.log" 2>&1 &
+    vault_pid=$!
+    started+=($vault_pid)
+    wait_for_file "$work/vault.json" $vault_pid "$work/vault.log"
+    export ARTIFACTS_DAEMON_SOCKET=$work/daemon.sock
+    cp "$work/vault/vault/client.toml" "$XDG_CONFIG_HOME/artifacts/config.toml"
+    chmod 600 "$XDG_CONFIG_HOME/artifacts/config.toml"
+}
+
+register_this_machine() {
+    say "logging in as the operator, and registering this machine"
+    "$artifacts" --format json vault login --bootstrap <"$work/vault/vault/bootstrap-token" >"$work/login.json"
+    actor=$(json "$work/login.json" operator)
+    "$artifacts" registry key show | "$artifactsd" registry pin --data "$work/vault/vault/registry" --operator "$actor" --key -
+    "$artifacts" device register --role master --scope openrouter >&2
+    "$artifacts" daemon start >&2
+}
+
+keep_a_key() {
+    say "storing an agent's key, reading it, and running an agent with it"
+    api_key=sk-or-v1-$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
+    printf %s "$api_key" | "$artifacts" secret store openrouter - >&2
+    [ "$("$artifacts" secret read openrouter)" = "$api_key" ] || die "another key was read than was stored"
+    local seen
+    # shellcheck disable=SC2016 # The agent's own shell expands it.
+    seen=$("$artifacts" run --env OPENROUTER_API_KEY=openrouter -- sh -c 'printf %s "$OPENROUTER_API_KEY"')
+    [ "$seen" = "$api_key" ] || die "the agent saw another key"
+    blob=bots/$actor/credentials/openrouter.enc
+    local found
+    found=$(find "$work/vault" -type f -print0 | xargs -0 grep -lF "$api_key" || true)
+    [ -z "$found" ] || die "the key lies open in $found"
+}
+
+take_the_key_back() {
+    say "revoking the scope: the next request is refused"
+    "$artifacts" scope revoke openrouter >&2
+    local begun status=0
+    begun=$(now_ms)
+    while "$artifacts" secret read openrouter >/dev/null 2>"$work/refused"; do
+        [ $(($(now_ms) - begun)) -lt 5000 ] || die "the key is still read five seconds after its scope was revoked"
+    done
+    revoked_ms=$(($(now_ms) - begun))
+    "$artifacts" secret read openrouter >/dev/null 2>"$work/refused" || status=$?
+    [ "$status" -eq 4 ] || die "expected a refusal (exit 4), got exit $status: $(cat "$work/refused")"
+    grep -q scope_denied "$work/refused" || die "refused for another reason: $(cat "$work/refused")"
+    "$artifacts" secret teardown --yes >&2
+    "$artifacts" daemon stop >&2
+    kill "$vault_pid"
+    wait "$vault_pid" || die "the vault ended with an error: $(tail -5 "$work/vault.log")"
+}
+
 # Ends what was started and looks that it is gone: processes, mounts and files.
 clear_away() {
     trap - EXIT INT TERM
@@ -159,6 +218,11 @@ A workspace, from nothing to proof
   git init, add, commit, fsck  clean, $git_ms ms
   unmounted in               $unmount_ms ms, nothing pending
   in the bucket              $proved of $seen files, each compared byte for byte by rclone
+
+A vault, from nothing to a refusal
+  an agent's key             sealed at $blob, read back, given to an agent by its environment
+  in the open                nowhere in the files of the store, the servers and this machine's daemon
+  scope revoked              refused ${revoked_ms} ms later (scope_denied); then torn down
 Nothing is left running.
 EOF
 }

@@ -180,7 +180,7 @@ start_embedded() {
     access_key=script-root
     secret_key=$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
     ARTIFACTS_DEV_ACCESS_KEY_ID=$access_key ARTIFACTS_DEV_SECRET_ACCESS_KEY=$secret_key \
-        "$artifactsd" dev --data "$work/store" --listen 127.0.0.1:0 \
+        "$artifactsd" dev --store-only --data "$work/store" --listen 127.0.0.1:0 \
         --ready-file "$work/store.json" >"$work/artifactsd.log" 2>&1 &
     started+=($!)
     wait_for_file "$work/store.json" $! "$work/artifactsd.log"

@@ -35,7 +35,7 @@ class Service:
         postgres = self.child("postgres", [self.testkit, "postgres"])
         self.database, self.postgres_group = postgres["url"], postgres["group"]
         self.access_key, self.secret_key = "bench-admin", secrets.token_urlsafe(24)
-        store = self.child("store", [self.artifactsd, "dev", "--data", self.folder / "store", "--listen", "127.0.0.1:0"], {
+        store = self.child("store", [self.artifactsd, "dev", "--store-only", "--data", self.folder / "store", "--listen", "127.0.0.1:0"], {
             "ARTIFACTS_DEV_ACCESS_KEY_ID": self.access_key,
             "ARTIFACTS_DEV_SECRET_ACCESS_KEY": self.secret_key,
         })
