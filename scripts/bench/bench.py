@@ -25,6 +25,7 @@ import time
 import keys
 import measures
 import orchestrator
+import vault
 import peers
 import report
 from s3 import S3
@@ -239,7 +240,9 @@ def main():
     failures, absent, chosen = [], {}, []
     waits = measure_keys(arguments, failures) if arguments.keys else {}
     if arguments.orchestrator:
-        measure_orchestrator(arguments)
+        measure_load("orchestrator", orchestrator, report.ORCHESTRATOR, arguments)
+    if arguments.vault:
+        measure_load("vault", vault, report.VAULT, arguments)
     if not arguments.only and not arguments.keys:
         return
     bench = Bench(arguments)
@@ -299,21 +302,21 @@ def measure_keys(arguments, failures):
     return found
 
 
-def measure_orchestrator(arguments):
+def measure_load(name, module, section, arguments):
     """A report of its own, which has its place in docs/benchmarks.md beside that of the mounts."""
-    log(f"the orchestrator under load, {arguments.rounds} rounds")
-    found, failures = orchestrator.measure(arguments, arguments.rounds, arguments.seconds, log)
+    log(f"the {name} under load, {arguments.rounds} rounds")
+    found, failures = module.measure(arguments, arguments.rounds, arguments.seconds, log)
     about = machine(arguments)
-    about["versions"] = orchestrator.versions()
-    section = report.orchestrator({"about": about, "figures": found, "failures": failures})
+    about["versions"] = module.versions()
+    text = section.text({"about": about, "figures": found, "failures": failures})
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "orchestrator.json").write_text(json.dumps({"about": about, "figures": found}, indent=1) + "\n")
-    (out / "orchestrator.md").write_text(section)
+    (out / f"{name}.json").write_text(json.dumps({"about": about, "figures": found}, indent=1) + "\n")
+    (out / f"{name}.md").write_text(text)
     if arguments.write_docs:
         page = pathlib.Path("docs/benchmarks.md")
-        page.write_text(report.with_orchestrator(page.read_text(), section))
-    print(section)
+        page.write_text(section.put(page.read_text(), text))
+    print(text)
 
 
 def one_round(bench, chosen, number, results, failures):
@@ -394,7 +397,7 @@ def write_out(arguments, document):
     (out / "bench.md").write_text(text)
     if arguments.write_docs:
         page = pathlib.Path("docs/benchmarks.md")
-        page.write_text(report.with_orchestrator(text, report.orchestrator_of(page.read_text())))
+        page.write_text(report.with_sections_of(text, page.read_text()))
     print(text)
     log(f"written: {out}/bench.json, {out}/bench.md" + (", docs/benchmarks.md" if arguments.write_docs else ""))
 
@@ -405,13 +408,14 @@ def parse():
     parser.add_argument("--artifacts", required=True, help="our program (a release build)")
     parser.add_argument("--artifactsd", required=True, help="our server (a release build)")
     parser.add_argument("--testkit", required=True, help="artifacts-testkit (a release build)")
-    parser.add_argument("--only", default=",".join([*measures.MEASURES, "keys", "orchestrator"]), help="measures: %(default)s")
+    parser.add_argument("--load", required=True, help="artifacts-load (a release build)")
+    parser.add_argument("--only", default=",".join([*measures.MEASURES, "keys", "orchestrator", "vault"]), help="measures: %(default)s")
     parser.add_argument("--peers", default=",".join(names), help="of: %(default)s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", default="0,20", help="milliseconds added to every request")
     parser.add_argument("--limit", type=float, default=180, help="seconds that one measure may take")
     parser.add_argument("--minutes", type=float, help="end after so long with what was measured")
-    parser.add_argument("--seconds", type=int, default=8, help="of requests in one measure of the orchestrator")
+    parser.add_argument("--seconds", type=int, default=8, help="of requests in one measure of the orchestrator and the vault")
     parser.add_argument("--big-mib", type=int, default=256, help="size of the large file")
     parser.add_argument("--no-bare", action="store_true", help="leave the bare client out")
     parser.add_argument("--out", default="target/bench", help="folder for bench.json and bench.md")
@@ -419,10 +423,10 @@ def parse():
     parser.add_argument("--work", default=None, help="where data and caches go (default: TMPDIR)")
     parser.add_argument("--keep", action="store_true", help="keep the working folder")
     arguments = parser.parse_args()
-    arguments.words = sys.argv[7:]
-    apart = ("keys", "orchestrator")
+    arguments.words = sys.argv[9:]
+    apart = ("keys", "orchestrator", "vault")
     arguments.only = chosen(parser, "--only", arguments.only, [*measures.MEASURES, *apart])
-    arguments.keys, arguments.orchestrator = (name in arguments.only for name in apart)
+    arguments.keys, arguments.orchestrator, arguments.vault = (name in arguments.only for name in apart)
     arguments.only = [measure for measure in arguments.only if measure not in apart]
     arguments.peers = chosen(parser, "--peers", arguments.peers, names)
     arguments.latency = [int(ms) for ms in arguments.latency.split(",")]

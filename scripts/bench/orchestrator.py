@@ -295,7 +295,7 @@ class Load:
             self.peer_server.end()
 
 
-def whole_tables_text(figures):
+def closing_words(figures):
     """What the plans came to, in a sentence."""
     if figures.get("whole_tables"):
         return (f"While that was measured with {scale.TENANTS:,} tenants and {scale.TENANTS * scale.KEYS_EACH:,} keys, "

@@ -1,6 +1,7 @@
 """Turns results into the table that people read."""
 
 import orchestrator as load
+import vault
 from measures import BARE, METRICS, higher_is_better
 
 # What a first version must reach, by the design: (metric, latency, peer, ratio, at least?)
@@ -59,47 +60,72 @@ def markdown(document):
     return "\n".join(lines)
 
 
-ORCHESTRATOR = "## The orchestrator under load"
+class Section:
+    """A report of its own within the page: its heading, its words, its figures."""
 
-ORCHESTRATOR_ABOUT = """One server, PostgreSQL (every answered change is on the disk), the embedded store, and the
+    def __init__(self, heading, about, measures):
+        self.heading, self.about, self.measures = heading, about, measures
+
+    def text(self, document):
+        """The section, whole."""
+        lines = [self.heading, "", *self.about.splitlines(), ""]
+        lines += [f"- {name}: {value}" for name, value in document["about"].items()]
+        lines += ["", "| measure | unit | figure | goal | reached |", "|---|---|---|---|---|"]
+        for metric, (title, unit, higher, goal) in self.measures.METRICS.items():
+            values = document["figures"].get(metric)
+            figure, reached = "not measured", "–"
+            if values:
+                figure = _spread(values)
+                if goal is not None:
+                    enough = median(values) >= goal if higher else median(values) <= goal
+                    reached = "yes" if enough else "no"
+            bound = "–" if goal is None else f"{'≥' if higher else '≤'} {goal:,}"
+            lines.append(f"| {title} | {unit} | {figure} | {bound} | {reached} |")
+        lines += ["", self.measures.closing_words(document["figures"])]
+        if document["failures"]:
+            lines += ["", "What failed:", ""] + [f"- {line}" for line in document["failures"]]
+        return "\n".join(lines) + "\n"
+
+    def of(self, page):
+        """That section of a page; nothing where it has none."""
+        if self.heading not in page:
+            return ""
+        rest = page.partition(self.heading)[2]
+        ends = [rest.index(other.heading) for other in SECTIONS if other.heading in rest]
+        return self.heading + rest[:min(ends, default=len(rest))].rstrip("\n") + "\n"
+
+    def put(self, page, text):
+        """A page with that section in place of the one that it has."""
+        found = {other: other.of(page) for other in SECTIONS}
+        return _whole(page, {**found, self: text})
+
+
+ORCHESTRATOR = Section("## The orchestrator under load", """One server, PostgreSQL (every answered change is on the disk), the embedded store, and the
 load itself share the machine, on loopback. `wrk` sends the next request when the last was answered, so
 its figures are those of a server that is busy to its limit. Each figure is the median of the rounds
 with (min–max).
-"""
+""", load)
+
+VAULT = Section("## The vault under load", """Broker, signer, worker, the embedded store and the load itself share the machine, on loopback;
+between the servers there is mTLS, to the worker TLS, and every request is in the audit. 16 clients, each a
+device with a key of its own, send the next request when the last was answered, each with a fresh proof, and
+look at what comes. The raw figures are the same objects put and got at the same store by the same S3 client,
+without a worker. Each figure is the median of the rounds with (min–max).
+""", vault)
+
+SECTIONS = [ORCHESTRATOR, VAULT]
 
 
-def orchestrator(document):
-    """The section about the server, whole."""
-    lines = [ORCHESTRATOR, "", *ORCHESTRATOR_ABOUT.splitlines(), ""]
-    lines += [f"- {name}: {value}" for name, value in document["about"].items()]
-    lines += ["", "| measure | unit | figure | goal | reached |", "|---|---|---|---|---|"]
-    for metric, (title, unit, higher, goal) in load.METRICS.items():
-        values = document["figures"].get(metric)
-        figure, reached = "not measured", "–"
-        if values:
-            figure = _spread(values)
-            if goal is not None:
-                enough = median(values) >= goal if higher else median(values) <= goal
-                reached = "yes" if enough else "no"
-        bound = "–" if goal is None else f"{'≥' if higher else '≤'} {goal:,}"
-        lines.append(f"| {title} | {unit} | {figure} | {bound} | {reached} |")
-    lines += ["", load.whole_tables_text(document["figures"])]
-    if document["failures"]:
-        lines += ["", "What failed:", ""] + [f"- {line}" for line in document["failures"]]
-    return "\n".join(lines) + "\n"
+def with_sections_of(text, page):
+    """A new page with the sections that an older one has."""
+    return _whole(text, {section: section.of(page) for section in SECTIONS})
 
 
-def orchestrator_of(page):
-    """That section of a page; nothing where it has none."""
-    if ORCHESTRATOR not in page:
-        return ""
-    return ORCHESTRATOR + page.partition(ORCHESTRATOR)[2]
-
-
-def with_orchestrator(page, section):
-    """A page with that section at its end, in place of the one that it has."""
-    rest = page.partition(ORCHESTRATOR)[0].rstrip("\n") + "\n"
-    return f"{rest}\n{section}" if section else rest
+def _whole(page, sections):
+    heads = [page.index(section.heading) for section in SECTIONS if section.heading in page]
+    parts = [page[:min(heads, default=len(page))].rstrip("\n") + "\n"]
+    parts += [sections[section] for section in SECTIONS if sections[section]]
+    return "\n".join(parts)
 
 
 def _waits(found):

@@ -11,4 +11,5 @@ require_packages s3fs=s3fs fio=fio dbus-daemon=dbus-daemon gnome-keyring-daemon=
 say "building the release programs"
 cargo build --locked --release --workspace
 use_profile release
-exec python3 scripts/bench/bench.py --artifacts "$artifacts" --artifactsd "$artifactsd" --testkit "$testkit" "$@"
+exec python3 scripts/bench/bench.py --artifacts "$artifacts" --artifactsd "$artifactsd" --testkit "$testkit" \
+    --load "${testkit%/*}/artifacts-load" "$@"
