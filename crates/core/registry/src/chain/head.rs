@@ -62,7 +62,7 @@ impl HeadWatch {
         let block = self.ask(rpc, deadline, &mut highest).await;
         let block = block.map(|block| (block, at));
         if let Err(Unavailable(reason)) = &block {
-            tracing::warn!("the registry's chain: {reason}");
+            tracing::debug!("the registry's chain: {reason}");
         }
         *self.seen.write() = Some(Seen {
             // A failure counts from now: whoever waited for it is answered by it.

@@ -88,7 +88,7 @@ impl<D: Document> Entry<D> {
         let at = Instant::now();
         let answer = read(&mut last, pin, source, seen, owner).await;
         if let Err(Unavailable(reason)) = &answer {
-            tracing::warn!("the registry's documents: {reason}");
+            tracing::debug!("the registry's documents: {reason}");
         }
         *self.known.write() = Some(Known {
             // A failure counts from now: whoever waited for it is answered by it.
