@@ -224,11 +224,11 @@ async fn nothing_is_handed_out_that_the_audit_cannot_say() {
     assert_eq!(lab.derive(&worker, wanted(&ada, &ada, 1)).await.0, 200);
     // No write of this process makes a file longer than this one is.
     let length = std::fs::metadata(lab.audit()).unwrap().len();
-    let _ceiling = Ceiling::at(length + 10);
+    let ceiling = Ceiling::at(length + 10);
     let answer = lab.derive(&worker, wanted(&ada, &ada, 1)).await;
     let text = refused(&answer, (503, "unavailable"));
     assert!(text.starts_with("the audit cannot be written, so nothing is done"));
-    drop(_ceiling);
+    drop(ceiling);
     assert_eq!(lab.derive(&worker, wanted(&ada, &ada, 1)).await.0, 200);
     assert_eq!(lab.records().len(), 2);
 }
@@ -242,7 +242,7 @@ impl Ceiling {
         use rustix::process::{Resource, getrlimit, setrlimit};
         ignore_file_size_signal();
         let before = getrlimit(Resource::Fsize);
-        let mut limit = before.clone();
+        let mut limit = before;
         limit.current = Some(length);
         setrlimit(Resource::Fsize, limit).unwrap();
         Self(before)
@@ -252,7 +252,7 @@ impl Ceiling {
 impl Drop for Ceiling {
     fn drop(&mut self) {
         use rustix::process::{Resource, setrlimit};
-        setrlimit(Resource::Fsize, self.0.clone()).unwrap();
+        setrlimit(Resource::Fsize, self.0).unwrap();
     }
 }
 
