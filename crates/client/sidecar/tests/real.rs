@@ -1,5 +1,5 @@
-//! The daemon and the backend `http` with the broker's and the worker's own routers; registry,
-//! signer and bucket are in memory.
+//! The ways to a secret with the broker's, the worker's and the signer's own routers; registry and
+//! bucket are in memory.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,8 +17,8 @@ use model::{Actor, DeviceId, ServiceName};
 use registry::{Device, Registry, Roles, Scope, Unavailable};
 use secrecy::ExposeSecret;
 use secrets::{
-    Access, AskedEachTime, Broker, Devices, HttpStore, Kind, Login, Logins, Place, SecretStore,
-    SecretValue, Seen, Server, SidecarStore, Worker,
+    Access, AskedEachTime, Broker, Devices, HttpStore, Kind, Login, Logins, Place, S3Settings,
+    S3Store, SecretStore, SecretValue, Seen, Server, SidecarStore, Worker,
 };
 use tokio_util::sync::CancellationToken;
 use vault::{Kek, MasterSecret, SignEs256, VerifyKeys, derive_cred_kek};
@@ -423,4 +423,125 @@ async fn a_new_epoch_costs_one_more_question_and_an_operator_hears_the_reason_of
     world.book.is_away.store(false, Ordering::SeqCst);
     assert_eq!(read(&sidecar, "openrouter").await.expect("back"), "sk2");
     assert!(world.operator.is_operator());
+}
+
+/// A signer of this broker's sessions.
+async fn signer_of(world: &World) -> secrets::Signer {
+    let folder = world.home.path().join("signer");
+    std::fs::create_dir(&folder).expect("made");
+    let words = secrecy::SecretString::from("correct horse battery");
+    let passphrase = || signer::seal::Passphrase::new(words.clone()).expect("long enough");
+    let path = folder.join("signer.sealed");
+    let epochs = signer::file::init(&path, &passphrase(), secrets::now()).await;
+    let clock = Arc::new(base::SystemClock);
+    let jwks = format!("{}/jwks.json", world.broker);
+    let keys = base::published::PublishedKeys::new(reqwest::Client::new(), jwks, clock.clone());
+    let signer = signer::Signer::new(signer::Parts {
+        seal: Box::new(passphrase()),
+        epochs: epochs.expect("a file"),
+        audit: base::audit::AuditFile::open(&folder.join("audit.jsonl")).expect("a file"),
+        sessions: signer::Sessions::new(world.broker.as_str(), keys),
+        login_places: Vec::new(),
+        rates: signer::Rates::default(),
+        clock,
+        path,
+    });
+    let (listener, url) = listen().await;
+    tokio::spawn(base::serve(
+        listener,
+        signer::public(signer),
+        CancellationToken::new(),
+    ));
+    let url = url.parse().expect("an address");
+    secrets::Signer::new(Server::new("signer", url, None).expect("a server"))
+}
+
+/// The backend `s3` of whoever has this session.
+fn s3(
+    world: &World,
+    login: &Login,
+    signer: secrets::Signer,
+    bucket: &MemoryBucket,
+    wallet: &str,
+) -> S3Store {
+    let paths = Paths::under(&world.home.path().join(login.actor.as_str()));
+    let place = Place::in_files(&paths);
+    Logins::new(place.clone())
+        .save(&world.broker, &login.token)
+        .expect("kept");
+    let broker = Server::new("broker", world.broker.clone(), None).expect("a server");
+    let access = Access::open(Broker::new(broker), &place).expect("readable");
+    let settings = S3Settings {
+        bucket: "vault".parse().expect("a name"),
+        endpoint: None,
+        sts_endpoint: None,
+        region: "r".into(),
+        role_arn: "role".into(),
+        old: vault::OldVersions {
+            allow_01: true,
+            allow_02: false,
+        },
+        wallet: Some(wallet.parse().expect("an address")),
+    };
+    let seen = Seen::new(&paths);
+    S3Store::over(
+        Arc::new(access),
+        signer,
+        Arc::new(bucket.clone()),
+        &settings,
+        seen,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signer_gives_an_operators_own_machine_what_it_seals_and_opens_with() {
+    let world = World::new().await;
+    let (signer, bucket) = (signer_of(&world).await, MemoryBucket::new());
+    let operator = &world.operator;
+    let nobodys = format!("0x{}", "0".repeat(40));
+    let store = s3(&world, operator, signer.clone(), &bucket, &nobodys);
+    store
+        .store(&service("openrouter"), &value("sk"), None)
+        .await
+        .expect("stored");
+    assert_eq!(read(&store, "openrouter").await.expect("read"), "sk");
+
+    // An older envelope opens with the signature of the login's own wallet and of no other.
+    let asked = signer
+        .legacy_kek(operator, &nobodys.parse().expect("one"), &service("old"))
+        .await;
+    let error = asked.err().expect("not its wallet");
+    assert_eq!(error.kind, Kind::Denied, "{error}");
+    let wallet = error.hint.split(':').nth(1).expect("its wallet").to_owned();
+    let owner = wallet.parse().expect("an address");
+    let kek = signer
+        .legacy_kek(operator, &owner, &service("old"))
+        .await
+        .expect("signed");
+    let owner = vault::legacy::Owner::Wallet(&owner);
+    let sealed = vault::legacy::seal(&kek, owner, &service("old"), b"from before");
+    let key = format!("bots/{}/credentials/old.enc", operator.actor);
+    let body = bucket::Body::Bytes(sealed.expect("sealed").into());
+    let key = bucket::Key::new(key).expect("a key");
+    bucket
+        .put(&key, body, bucket::PutOptions::default())
+        .await
+        .expect("written");
+    let store = s3(&world, operator, signer.clone(), &bucket, &wallet);
+    assert_eq!(read(&store, "old").await.expect("allowed"), "from before");
+
+    // An agent's keys stay between signer and worker.
+    let agent = Logins::new(Place::in_files(&world.paths())).load(&world.broker);
+    let agent = agent.expect("readable").expect("paired");
+    let store = s3(&world, &agent, signer, &bucket, &wallet);
+    let error = store
+        .store(&service("a"), &value("x"), None)
+        .await
+        .expect_err("an agent");
+    assert_eq!(error.kind, Kind::Denied, "{error}");
+    assert!(
+        error.hint.contains("--credential-backend"),
+        "{}",
+        error.hint
+    );
 }

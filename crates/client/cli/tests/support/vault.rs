@@ -1,6 +1,11 @@
 //! A broker and a worker in one small server, which check proofs and capabilities as the real
 //! ones do and keep secrets in memory.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "a refusal is an answer, and tests have room"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
