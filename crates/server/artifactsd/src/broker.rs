@@ -34,7 +34,7 @@ pub(crate) struct Broker {
 #[derive(Subcommand)]
 enum Command {
     /// Serve.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Make a one-time token that begins a session of the first operator, and print it.
     Bootstrap(Data),
     /// The keys that sign.
@@ -162,7 +162,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Runs the role, and prints what went wrong.
 pub(crate) fn run(role: Broker) -> ExitCode {
     let result = match role.command {
-        Command::Serve(arguments) => serve(arguments),
+        Command::Serve(arguments) => serve(*arguments),
         Command::Bootstrap(arguments) => bootstrap(&arguments),
         Command::Keys(Keys {
             command: KeysCommand::Rotate(arguments),

@@ -71,7 +71,7 @@ enum Role {
     Orchestrator(Box<orchestrator::Orchestrator>),
     /// Run the vault's server of sessions, capabilities and identities, and what belongs to it.
     #[cfg(feature = "broker")]
-    Broker(Box<broker::Broker>),
+    Broker(broker::Broker),
     /// Check or export the orchestrator's audit.
     #[cfg(feature = "orchestrator")]
     Audit(audit::Audit),
@@ -108,7 +108,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "orchestrator")]
         Role::Orchestrator(role) => orchestrator::run(*role),
         #[cfg(feature = "broker")]
-        Role::Broker(role) => broker::run(*role),
+        Role::Broker(role) => broker::run(role),
         #[cfg(feature = "orchestrator")]
         Role::Audit(audit) => audit::run(audit),
         #[cfg(feature = "signer")]
