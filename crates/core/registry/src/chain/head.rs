@@ -1,8 +1,9 @@
 //! Which block is the newest.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, hex};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
@@ -13,12 +14,63 @@ use crate::Unavailable;
 /// after the other.
 const FAILURE_COUNTS_FOR: Duration = Duration::from_millis(250);
 
+/// How far ahead of this machine's clock a block may be, where a chain follows the clock.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// How far behind the other endpoint's newest block this one's may be.
+const BEHIND: u64 = 30;
+
+/// A number grows by no more than this at once, and by so many a second since the last one. More
+/// is believed only if a second answer says so too.
+const LEAP: u64 = 1_000;
+const PER_SECOND: u64 = 100;
+
+/// After so long with nothing but lower blocks, the highest is forgotten: it was no block of the
+/// chain. A chain that really lags is refused for its age long before.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
+
+/// The pauses before the other endpoint is asked again for a block that it does not know yet.
+const CATCH_UP: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+];
+
 pub(super) struct HeadWatch {
     fresh_for: Duration,
     oldest: Option<Duration>,
     seen: RwLock<Option<Seen>>,
-    /// One asks, the others wait for the answer. The number of the highest block is in it.
-    asking: tokio::sync::Mutex<u64>,
+    /// One asks, the others wait for the answer. The highest block is in it.
+    asking: tokio::sync::Mutex<Highest>,
+    pub(super) forget_after: Duration,
+}
+
+/// The highest block that was believed.
+#[derive(Default)]
+struct Highest {
+    number: u64,
+    /// When it was told; `None` before the first.
+    at: Option<Instant>,
+    /// Since when only lower ones are told.
+    below_since: Option<Instant>,
+}
+
+impl Highest {
+    /// Whether a chain can have come so far since.
+    fn can_be(&self, number: u64, now: Instant) -> bool {
+        let Some(at) = self.at else { return false };
+        let seconds = now.saturating_duration_since(at).as_secs();
+        let most = LEAP.saturating_add(PER_SECOND.saturating_mul(seconds));
+        number.saturating_sub(self.number) <= most
+    }
+
+    /// Below this, no block is believed.
+    fn least(&self, forget_after: Duration) -> u64 {
+        match self.below_since {
+            Some(since) if since.elapsed() >= forget_after => 0,
+            _ => self.number,
+        }
+    }
 }
 
 struct Seen {
@@ -27,6 +79,7 @@ struct Seen {
     block: Result<(B256, Instant), Unavailable>,
 }
 
+#[derive(Debug, PartialEq, Eq)]
 struct Block {
     hash: B256,
     number: u64,
@@ -39,7 +92,8 @@ impl HeadWatch {
             fresh_for,
             oldest,
             seen: RwLock::default(),
-            asking: tokio::sync::Mutex::new(0),
+            asking: tokio::sync::Mutex::default(),
+            forget_after: FORGET_AFTER,
         }
     }
 
@@ -88,45 +142,157 @@ impl HeadWatch {
         &self,
         rpc: &Rpc,
         deadline: Instant,
-        highest: &mut u64,
+        highest: &mut Highest,
     ) -> Result<B256, Unavailable> {
-        let call = [Call::new("eth_getBlockByNumber", json!(["latest", false]))];
-        let least = *highest;
-        let block = rpc
-            .round_that(&call, deadline, |told| {
-                let block = told.first().and_then(Block::read);
-                let block = block.ok_or("its newest block is not of the form")?;
-                let number = block.number;
-                if number < least {
-                    return Err(format!(
-                        "it answers block {number}, but block {least} was seen before"
-                    ));
+        let least = highest.least(self.forget_after);
+        let below = AtomicBool::new(false);
+        let block = latest(rpc, deadline, |block| {
+            let number = block.number;
+            if number < least {
+                below.store(true, Ordering::Relaxed);
+                return Err(format!(
+                    "it answers block {number}, but block {least} was seen before"
+                ));
+            }
+            Ok(())
+        });
+        let block = match block.await {
+            Ok(block) => block,
+            Err(error) => {
+                if below.into_inner() {
+                    highest.below_since.get_or_insert_with(Instant::now);
                 }
-                Ok(block)
-            })
-            .await?;
+                return Err(error);
+            }
+        };
         self.is_recent(&block)?;
-        *highest = block.number;
+        let now = Instant::now();
+        if !other_knows(rpc, &block, deadline).await? && !highest.can_be(block.number, now) {
+            is_told_again(rpc, &block, deadline).await?;
+        }
+        *highest = Highest {
+            number: block.number,
+            at: Some(now),
+            below_since: None,
+        };
         Ok(block.hash)
     }
 
+    /// Only where the chain follows the clock: one that makes blocks as they are needed may run
+    /// ahead of it, and stands still for as long as it likes.
     fn is_recent(&self, block: &Block) -> Result<(), Unavailable> {
         let Some(oldest) = self.oldest else {
             return Ok(());
         };
-        let made = SystemTime::UNIX_EPOCH + Duration::from_secs(block.timestamp);
-        match made.elapsed() {
-            Ok(age) if age > oldest => Err(Unavailable(format!(
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let made = Duration::from_secs(block.timestamp);
+        if made > now.saturating_add(AHEAD) {
+            return Err(Unavailable(format!(
+                "the RPC's newest block is of a time to come ({} s since 1970)\n\
+                 hint: use another RPC, or set this machine's clock",
+                block.timestamp
+            )));
+        }
+        let age = now.saturating_sub(made);
+        if age > oldest {
+            return Err(Unavailable(format!(
                 "the RPC's newest block is {} s old: it has stopped following the chain\n\
                  hint: use another RPC, or set how old it may be",
                 age.as_secs()
-            ))),
-            _ => Ok(()),
+            )));
         }
+        Ok(())
     }
 }
 
+fn ask_for_latest() -> Call {
+    Call::new("eth_getBlockByNumber", json!(["latest", false]))
+}
+
+async fn latest(
+    rpc: &Rpc,
+    deadline: Instant,
+    check: impl Fn(&Block) -> Result<(), String>,
+) -> Result<Block, Unavailable> {
+    let calls = [ask_for_latest()];
+    let told = rpc.round_that(&calls, deadline, |told| {
+        let block = told.first().and_then(Block::read);
+        let block = block.ok_or("its newest block is not of the form")?;
+        check(&block)?;
+        Ok(block)
+    });
+    Ok(told.await?)
+}
+
+/// The first block of all, and one that is far above the last, are asked for twice: one wrong
+/// number would make each right one look like an old block.
+async fn is_told_again(rpc: &Rpc, block: &Block, deadline: Instant) -> Result<(), Unavailable> {
+    let again = latest(rpc, deadline, |_| Ok(())).await?;
+    if again.number.abs_diff(block.number) > LEAP {
+        return Err(Unavailable(format!(
+            "the RPC answers block {}, then block {}\n\
+             hint: of several machines behind its address one may be of another network; use another RPC",
+            block.number, again.number
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the other endpoint has this block; `false` where there is no other or it does not
+/// answer.
+///
+/// # Errors
+/// It does not have it, has another in its place, or is far ahead.
+async fn other_knows(rpc: &Rpc, block: &Block, deadline: Instant) -> Result<bool, Unavailable> {
+    let hash = json!([hex::encode_prefixed(block.hash), false]);
+    let calls = [Call::new("eth_getBlockByHash", hash), ask_for_latest()];
+    for pause in std::iter::once(Duration::ZERO).chain(CATCH_UP) {
+        if Instant::now() + pause >= deadline {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        let Some(told) = rpc.other(&calls, deadline).await else {
+            return Ok(false);
+        };
+        let [known, newest] = told.as_slice() else {
+            return Ok(false);
+        };
+        if known.is_null() {
+            continue;
+        }
+        let newest = Block::read(newest);
+        return match Block::read(known) {
+            Some(known) if known != *block => Err(contradiction(&format!(
+                "block {} is another one to one of them than to the other",
+                block.number
+            ))),
+            Some(_) if newest.is_some_and(|b| b.is_far_after(block)) => Err(contradiction(
+                "one of them keeps newer blocks back, or has stopped following the chain",
+            )),
+            Some(_) => Ok(true),
+            None => Err(contradiction(
+                "one of them answers a block without its form",
+            )),
+        };
+    }
+    Err(contradiction(&format!(
+        "one of them answers block {} as the newest, which the other does not know",
+        block.number
+    )))
+}
+
+pub(super) fn contradiction(why: &str) -> Unavailable {
+    Unavailable(format!(
+        "the two RPCs contradict each other: {why}\n\
+         hint: ask a third one who is right, and put another in the place of the wrong one"
+    ))
+}
+
 impl Block {
+    fn is_far_after(&self, other: &Self) -> bool {
+        self.timestamp.saturating_sub(other.timestamp) > BEHIND
+    }
+
     fn read(told: &Value) -> Option<Self> {
         Some(Self {
             hash: B256::try_from(rpc::bytes(&told["hash"])?.as_slice()).ok()?,

@@ -5,8 +5,12 @@
 //! asked again. So a permission that was revoked counts for a second at most after its transaction
 //! is in a block, and a quiet chain costs one small request a second.
 //!
-//! What a reader cannot notice is an RPC that keeps newer blocks back; [`ChainSettings::oldest_head`]
-//! bounds for how long.
+//! Where there are two RPCs, the other has to know the block, to say the same of it, and not to be
+//! far ahead: otherwise nothing is believed. One that does not answer is done without, so two
+//! protect from one that lies as long as both answer.
+//!
+//! What a reader of one RPC cannot notice is that it keeps newer blocks back;
+//! [`ChainSettings::oldest_head`] bounds for how long.
 
 pub mod abi;
 mod ask;
@@ -19,6 +23,7 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use model::{Actor, DeviceId, ServiceName};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use crate::{Answers, Device, Question, Registry, Scope, Unavailable};
 use ask::{Ask, Known, Told};
@@ -30,7 +35,8 @@ pub use rpc::{Call, Patience, Rpc, RpcError, RpcUrl, bytes, quantity};
 /// Which contracts are asked, and by whom.
 #[derive(Debug, Clone)]
 pub struct ChainSettings {
-    /// One or two RPC endpoints. The second is asked where the first fails.
+    /// One or two RPC endpoints. What one says is compared with the other, and where one fails the
+    /// other is asked alone.
     pub rpc: Vec<RpcUrl>,
     /// The chain that must answer.
     pub chain_id: u64,
@@ -124,13 +130,26 @@ impl ChainRegistry {
                 .iter()
                 .map(|ask| ask.call(&self.contracts, block))
                 .collect();
-            let told = self.rpc.round(&calls, deadline).await?;
-            let read = |(ask, told): (&Ask, _)| Ok((*ask, ask.read(&self.contracts, told)?));
-            let told: Result<Vec<_>, Unavailable> = missing.iter().zip(&told).map(read).collect();
+            let (told, other) = tokio::join!(
+                self.rpc.round(&calls, deadline),
+                self.rpc.other(&calls, deadline)
+            );
             let told = told?;
+            let told = self.read(&missing, &told)?;
+            // Of one block there is one truth.
+            if other.is_some_and(|other| self.read(&missing, &other).as_ref() != Ok(&told)) {
+                return Err(head::contradiction(&format!(
+                    "they answer differently what block {block} says"
+                )));
+            }
             return Ok(self.known.lock().learn(block, told, asks));
         }
         Ok(self.known.lock().learn(block, Vec::new(), asks))
+    }
+
+    fn read(&self, asks: &[Ask], told: &[Value]) -> Result<Vec<(Ask, Told)>, Unavailable> {
+        let read = |(ask, told): (&Ask, _)| Ok((*ask, ask.read(&self.contracts, told)?));
+        asks.iter().zip(told).map(read).collect()
     }
 }
 

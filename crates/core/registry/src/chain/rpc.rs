@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::hex;
+use parking_lot::Mutex;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -111,12 +112,16 @@ pub struct Rpc {
     client: Client,
     /// The endpoint that answered last is asked first.
     preferred: AtomicUsize,
+    /// Until when each is not compared with, because it did not answer.
+    silent_until: Mutex<[Option<Instant>; 2]>,
 }
 
 const TRIES: u32 = 4;
 /// Before the second try; twice as long before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(40);
 const CONNECT: Duration = Duration::from_millis(400);
+/// An endpoint that did not answer is not compared with for so long.
+const SILENT_FOR: Duration = Duration::from_secs(5);
 /// The newest block names all of its transactions.
 const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
 
@@ -146,6 +151,7 @@ impl Rpc {
             patience,
             client,
             preferred: AtomicUsize::new(0),
+            silent_until: Mutex::default(),
         })
     }
 
@@ -183,7 +189,7 @@ impl Rpc {
     /// Calls in one exchange, answered in order.
     ///
     /// # Errors
-    /// No endpoint answered, or one is of another chain.
+    /// No endpoint of the chain answered.
     pub async fn round(&self, calls: &[Call], deadline: Instant) -> Result<Vec<Value>, RpcError> {
         self.round_that(calls, deadline, |told| Ok(told.to_vec()))
             .await
@@ -209,13 +215,23 @@ impl Rpc {
             let told = self
                 .once(endpoint, calls, left.min(self.patience.one))
                 .await;
+            if told.is_err() {
+                self.is_silent(place);
+            }
             let failed = |why| RpcError::Failed(format!("the RPC {endpoint}: {why}"));
             match told.and_then(|told| take(&told).map_err(failed)) {
                 Ok(taken) => {
                     self.preferred.store(place, Ordering::Relaxed);
                     return Ok(taken);
                 }
-                Err(error @ RpcError::OtherChain { .. }) => return Err(error),
+                // Of two, the one that is of the right chain is asked.
+                Err(error @ RpcError::OtherChain { .. }) if self.endpoints.len() == 1 => {
+                    return Err(error);
+                }
+                Err(error @ RpcError::OtherChain { .. }) => {
+                    tracing::warn!("{error}");
+                    last = error;
+                }
                 // A contract's own word does not change by asking again.
                 Err(error @ RpcError::Refused { data: Some(_), .. }) => return Err(error),
                 Err(error) => last = error,
@@ -226,6 +242,33 @@ impl Rpc {
             }
         }
         Err(last)
+    }
+
+    /// What the endpoint that is not asked first says; `None` where there is one only, or the
+    /// other does not answer or is of another chain.
+    pub(super) async fn other(&self, calls: &[Call], deadline: Instant) -> Option<Vec<Value>> {
+        if self.endpoints.len() < 2 {
+            return None;
+        }
+        let place = (self.preferred.load(Ordering::Relaxed) + 1) % self.endpoints.len();
+        let until = self.silent_until.lock()[place];
+        if until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let patience = left.min(self.patience.one);
+        match self.once(&self.endpoints[place], calls, patience).await {
+            Ok(told) => Some(told),
+            Err(error) => {
+                tracing::warn!("an RPC cannot be compared with the other: {error}");
+                self.is_silent(place);
+                None
+            }
+        }
+    }
+
+    fn is_silent(&self, place: usize) {
+        self.silent_until.lock()[place] = Some(Instant::now() + SILENT_FOR);
     }
 
     /// One exchange with one endpoint. It says each time of which chain it is: behind an address

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use alloy_primitives::{B256, Bytes};
 use alloy_sol_types::{SolCall, SolValue};
@@ -17,7 +17,15 @@ use super::*;
 struct Script {
     chain: u64,
     number: u64,
+    /// The number of the next block that is answered as the newest, once.
+    slip: Option<u64>,
     age: u64,
+    /// The time of its blocks, where it is not their age.
+    time: Option<u64>,
+    /// Until when it does not know its own newest block by its hash.
+    lags_until: Option<Instant>,
+    /// Another block than the one it knows, which is its newest: number and time.
+    newer: Option<(u64, u64)>,
     epoch: Bytes,
     in_scope: bool,
     /// Answers so many requests with 500 first.
@@ -32,7 +40,11 @@ impl Default for Script {
         Self {
             chain: 31337,
             number: 5,
+            slip: None,
             age: 0,
+            time: None,
+            lags_until: None,
+            newer: None,
             epoch: alloy_primitives::U256::from(3).abi_encode().into(),
             in_scope: true,
             failing: 0,
@@ -94,7 +106,7 @@ fn answer(stream: &TcpStream, shared: &Mutex<Script>) -> Option<()> {
         write!(stream, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").ok()?;
         return Some(());
     }
-    let mut told: Vec<Value> = calls.iter().map(|call| one(call, &script)).collect();
+    let mut told: Vec<Value> = calls.iter().map(|call| one(call, &mut script)).collect();
     // In any order.
     told.reverse();
     if script.short {
@@ -109,22 +121,50 @@ fn answer(stream: &TcpStream, shared: &Mutex<Script>) -> Option<()> {
     .ok()
 }
 
-fn one(call: &Value, script: &Script) -> Value {
-    let hash = B256::with_last_byte(u8::try_from(script.number).unwrap()).to_string();
-    let now = std::time::SystemTime::UNIX_EPOCH
+fn hash(number: u64) -> Value {
+    json!(B256::from(alloy_primitives::U256::from(number)).to_string())
+}
+
+/// One clock for all scripted RPCs: they have the same blocks.
+static NOW: LazyLock<u64> = LazyLock::new(|| {
+    std::time::SystemTime::UNIX_EPOCH
         .elapsed()
         .unwrap()
-        .as_secs();
+        .as_secs()
+});
+
+fn block(number: u64, script: &Script) -> Value {
+    json!({
+        "hash": hash(number),
+        "number": format!("{number:#x}"),
+        "timestamp": format!("{:#x}", script.time.unwrap_or(*NOW - script.age)),
+        "transactions": [],
+    })
+}
+
+fn one(call: &Value, script: &mut Script) -> Value {
+    let lags = script
+        .lags_until
+        .is_some_and(|until| Instant::now() < until);
+    let own = hash(script.number);
     let result = match call["method"].as_str().unwrap() {
         "eth_chainId" => json!(format!("{:#x}", script.chain)),
-        "eth_getBlockByNumber" => json!({
-            "hash": hash,
-            "number": format!("{:#x}", script.number),
-            "timestamp": format!("{:#x}", now - script.age),
-            "transactions": [],
-        }),
+        "eth_getBlockByNumber" => {
+            if let Some((number, time)) = script.newer {
+                let newest = Script {
+                    time: Some(time),
+                    ..script.clone()
+                };
+                block(number, &newest)
+            } else {
+                let number = script.slip.take().unwrap_or(script.number);
+                block(number, script)
+            }
+        }
+        "eth_getBlockByHash" if call["params"][0] == own && !lags => block(script.number, script),
+        "eth_getBlockByHash" => Value::Null,
         _ => {
-            assert_eq!(call["params"][1]["blockHash"], json!(hash), "of one block");
+            assert_eq!(call["params"][1]["blockHash"], own, "of one block");
             let data = bytes(&call["params"][0]["data"]).unwrap();
             let selector: [u8; 4] = data[..4].try_into().unwrap();
             let told: Bytes = match selector {
@@ -180,20 +220,21 @@ async fn one_request_costs_two_rounds_and_the_next_none() {
     assert_eq!(answers.device, None);
     assert!(answers.scope.unwrap().in_scope);
     assert_eq!(answers.epoch, 3);
-    assert_eq!(server.script.lock().rounds, 2);
+    // The first block of all is asked for twice.
+    assert_eq!(server.script.lock().rounds, 3);
     assert_eq!(reader.answers(&question).await.unwrap(), answers);
-    assert_eq!(server.script.lock().rounds, 2);
+    assert_eq!(server.script.lock().rounds, 3);
     // While the block stays the same, only it is asked for.
     stale().await;
     assert_eq!(reader.answers(&question).await.unwrap(), answers);
-    assert_eq!(server.script.lock().rounds, 3);
+    assert_eq!(server.script.lock().rounds, 4);
     server.change(|s| (s.number, s.in_scope) = (6, false));
     stale().await;
     assert_eq!(
         reader.answers(&question).await.unwrap().scope,
         Some(Scope::NONE)
     );
-    assert_eq!(server.script.lock().rounds, 5);
+    assert_eq!(server.script.lock().rounds, 6);
 }
 
 #[tokio::test]
@@ -212,6 +253,136 @@ async fn another_chain_is_refused_whenever_it_answers() {
     good.change(|s| s.chain = 1);
     stale().await;
     refused(reader.current_epoch().await, words);
+}
+
+#[tokio::test]
+async fn of_two_the_one_of_the_right_chain_is_asked() {
+    let (good, lying) = (
+        Scripted::start(Script::default()),
+        Scripted::start(Script {
+            chain: 1,
+            epoch: alloy_primitives::U256::from(9).abi_encode().into(),
+            ..Script::default()
+        }),
+    );
+    for servers in [[&good, &lying], [&lying, &good]] {
+        assert_eq!(reader(&servers, None).current_epoch().await.unwrap(), 3);
+    }
+    good.change(|s| s.chain = 1);
+    let words = "is of chain 1, not 31337";
+    refused(reader(&[&good, &lying], None).current_epoch().await, words);
+}
+
+#[tokio::test]
+async fn two_that_contradict_each_other_are_not_believed() {
+    let (one, other) = (
+        Scripted::start(Script::default()),
+        Scripted::start(Script::default()),
+    );
+    let both = || reader(&[&one, &other], Some(OLDEST_HEAD));
+    let ask = async || both().current_epoch().await;
+    assert_eq!(ask().await.unwrap(), 3);
+
+    other.change(|s| s.epoch = alloy_primitives::U256::from(2).abi_encode().into());
+    refused(ask().await, "they answer differently what block");
+    other.change(|s| *s = Script::default());
+
+    other.change(|s| s.number = 6);
+    refused(
+        ask().await,
+        "block 5 as the newest, which the other does not know",
+    );
+    other.change(|s| *s = Script::default());
+
+    one.change(|s| s.age = 40);
+    refused(ask().await, "block 5 is another one to one of them");
+    let now = *NOW;
+    one.change(|s| s.time = Some(now));
+    other.change(|s| s.time = Some(now));
+    assert_eq!(ask().await.unwrap(), 3);
+
+    // It knows the block in a moment.
+    other.change(|s| s.lags_until = Some(Instant::now() + Duration::from_millis(250)));
+    assert_eq!(ask().await.unwrap(), 3);
+    // Who does not answer says nothing against it.
+    other.change(|s| s.failing = 1000);
+    assert_eq!(ask().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn one_that_keeps_newer_blocks_back_is_told_by_the_other() {
+    let (one, other) = (
+        Scripted::start(Script::default()),
+        Scripted::start(Script::default()),
+    );
+    let now = *NOW;
+    one.change(|s| s.time = Some(now - 31));
+    // It has the other's block, and one that is 31 s younger.
+    other.change(|s| s.time = Some(now - 31));
+    let both = reader(&[&one, &other], Some(OLDEST_HEAD));
+    assert_eq!(both.current_epoch().await.unwrap(), 3);
+    other.change(|s| s.newer = Some((20, now)));
+    stale().await;
+    refused(both.current_epoch().await, "keeps newer blocks back");
+}
+
+#[tokio::test]
+async fn a_time_to_come_is_not_believed_and_stops_nothing() {
+    let server = Scripted::start(Script::default());
+    let strict = reader(&[&server], Some(OLDEST_HEAD));
+    let now = *NOW;
+    for time in [u64::MAX, i64::MAX as u64 + 1, i64::MAX as u64, now + 70] {
+        server.change(|s| s.time = Some(time));
+        refused(strict.current_epoch().await, "is of a time to come");
+        // A chain that does not follow the clock is not measured by it.
+        assert_eq!(reader(&[&server], None).current_epoch().await.unwrap(), 3);
+        stale().await;
+    }
+    server.change(|s| s.time = Some(now + 30));
+    assert_eq!(strict.current_epoch().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn one_wrong_number_does_not_make_the_right_ones_look_old() {
+    let server = Scripted::start(Script::default());
+    let slip = || server.change(|s| s.slip = Some(u64::MAX));
+    let reader = reader(&[&server], None);
+    for _ in 0..2 {
+        // The first block of all, then one far above the last.
+        slip();
+        let words = "the RPC answers block 18446744073709551615, then block 5";
+        refused(reader.current_epoch().await, words);
+        stale().await;
+        assert_eq!(reader.current_epoch().await.unwrap(), 3);
+        stale().await;
+    }
+    // A chain that went far ahead meanwhile says so twice.
+    server.change(|s| s.number = 5_000);
+    assert_eq!(reader.current_epoch().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_number_that_was_insisted_on_is_forgotten_in_time() {
+    let server = Scripted::start(Script {
+        number: u64::MAX,
+        ..Script::default()
+    });
+    let mut reader = reader(&[&server], None);
+    reader.head.forget_after = Duration::from_millis(900);
+    assert_eq!(reader.current_epoch().await.unwrap(), 3);
+    server.change(|s| s.number = 5);
+    stale().await;
+    let begun = Instant::now();
+    refused(
+        reader.current_epoch().await,
+        "it answers block 5, but block",
+    );
+    while let Err(Unavailable(reason)) = reader.current_epoch().await {
+        assert!(reason.contains("but block"), "{reason}");
+        assert!(begun.elapsed() < Duration::from_secs(4), "still refused");
+        stale().await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(900));
 }
 
 #[tokio::test]
