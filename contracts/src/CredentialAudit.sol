@@ -15,7 +15,9 @@ contract CredentialAudit {
     /// Who may write for an operator: the registry of devices knows.
     IOperators public immutable operators;
 
-    mapping(bytes32 operator => Anchor[]) private anchors;
+    /// By the operator's generation (see `Operators`): who wrote for an operator before does not
+    /// decide what follows. The events tell of all generations.
+    mapping(bytes32 operator => mapping(uint64 generation => Anchor[])) private anchors;
 
     event Anchored(bytes32 indexed operator, uint256 indexed index, bytes32 root, uint64 count);
 
@@ -31,7 +33,7 @@ contract CredentialAudit {
     /// Adds an anchor. None is ever changed or taken away.
     function append(bytes32 operator, bytes32 root, uint64 count) external returns (uint256 index) {
         if (!operators.mayWrite(operator, msg.sender)) revert NotController(operator);
-        Anchor[] storage all = anchors[operator];
+        Anchor[] storage all = current(operator);
         index = all.length;
         uint64 last = index == 0 ? 0 : all[index - 1].count;
         if (count <= last) revert CountNotGrowing(last, count);
@@ -41,7 +43,7 @@ contract CredentialAudit {
 
     /// How many anchors an operator has.
     function anchorCount(bytes32 operator) external view returns (uint256) {
-        return anchors[operator].length;
+        return current(operator).length;
     }
 
     /// One anchor, counted from 0.
@@ -50,7 +52,11 @@ contract CredentialAudit {
         view
         returns (bytes32 root, uint64 count, uint64 anchoredAt)
     {
-        Anchor storage anchor = anchors[operator][index];
+        Anchor storage anchor = current(operator)[index];
         return (anchor.root, anchor.count, anchor.anchoredAt);
+    }
+
+    function current(bytes32 operator) private view returns (Anchor[] storage) {
+        return anchors[operator][operators.generationOf(operator)];
     }
 }

@@ -7,6 +7,9 @@ import {Owned} from "./Owned.sol";
 interface IOperators {
     /// Whether an address may write for an operator.
     function mayWrite(bytes32 operator, address writer) external view returns (bool);
+
+    /// What was written for an operator counts in the generation in which it was written.
+    function generationOf(bytes32 operator) external view returns (uint64);
 }
 
 /// Operators and the addresses that write for them.
@@ -14,16 +17,22 @@ interface IOperators {
 /// An operator is a number (an "actor"). That of a wallet is computed here, so a wallet writes for
 /// itself and nobody has to allow it. Operators of other kinds are given a controller by the
 /// owner, once; from then on only the controller hands the right on.
+///
+/// Numbers do not tell their kind, so the owner can give a controller to a wallet's number too.
+/// The wallet ends that with `claim`, which begins a new generation: nothing that was written for
+/// the number before counts any more.
 abstract contract Operators is Owned, IOperators {
     struct Control {
         address controller;
         /// Whether the operator's own wallet has taken it: the owner has no say from then on.
         bool claimed;
+        uint64 generation;
     }
 
     mapping(bytes32 operator => Control) private controls;
 
     event ControllerChanged(bytes32 indexed operator, address indexed from, address indexed to);
+    event GenerationBegun(bytes32 indexed operator, uint64 generation);
 
     /// The caller may not write for this operator.
     error NotController(bytes32 operator);
@@ -48,11 +57,28 @@ abstract contract Operators is Owned, IOperators {
         return controls[operator].controller;
     }
 
-    /// A wallet writes for itself until it has handed that on.
+    /// The controller writes; where there is none, the wallet whose number it is.
     function mayWrite(bytes32 operator, address writer) public view returns (bool) {
-        Control storage control = controls[operator];
-        if (control.controller == writer) return writer != address(0);
-        return !control.claimed && operatorOf(writer) == operator;
+        address controller = controls[operator].controller;
+        if (controller != address(0)) return controller == writer;
+        return operatorOf(writer) == operator;
+    }
+
+    /// The generation of what counts for an operator, from 0.
+    function generationOf(bytes32 operator) public view returns (uint64) {
+        return controls[operator].generation;
+    }
+
+    /// Whether the owner gave a wallet's number to somebody, and the wallet has not taken it back.
+    function isClaimable(address wallet) public view returns (bool) {
+        Control storage control = controls[operatorOf(wallet)];
+        return !control.claimed && control.controller != address(0);
+    }
+
+    /// The caller's own number is theirs from now on. Whom the owner gave it to writes no more,
+    /// and what they wrote does not count.
+    function claim() external {
+        claimOwn(operatorOf(msg.sender));
     }
 
     /// Gives an operator that is no wallet its first controller.
@@ -63,15 +89,20 @@ abstract contract Operators is Owned, IOperators {
 
     /// Hands an operator on to another address.
     function handOver(bytes32 operator, address controller) external onlyController(operator) {
-        claim(operator);
+        claimOwn(operator);
         change(operator, controller);
     }
 
-    /// Notes that an operator's own wallet writes for it. A controller whom the owner gave to a
-    /// wallet's number, by mistake or not, ends here.
-    function claim(bytes32 operator) internal {
-        if (controls[operator].claimed || operatorOf(msg.sender) != operator) return;
-        controls[operator].claimed = true;
+    /// Notes that an operator's own wallet writes for it; for any other caller it does nothing.
+    /// After it the owner has no say in this number.
+    function claimOwn(bytes32 operator) internal {
+        Control storage control = controls[operator];
+        if (control.claimed || operatorOf(msg.sender) != operator) return;
+        control.claimed = true;
+        if (control.controller != address(0)) {
+            control.generation += 1;
+            emit GenerationBegun(operator, control.generation);
+        }
         change(operator, msg.sender);
     }
 

@@ -15,10 +15,15 @@ contract ScopeContract {
     /// Who may write for an operator: the registry of devices knows.
     IOperators public immutable operators;
 
-    /// All scopes that an operator ever set.
-    mapping(bytes32 operator => Scope[]) private scopes;
-    /// Where in the list one is, counted from 1.
-    mapping(bytes32 operator => mapping(bytes32 actor => mapping(bytes32 service => uint256))) private places;
+    /// What an operator set in one generation (see `Operators`).
+    struct List {
+        /// All scopes that were ever set.
+        Scope[] scopes;
+        /// Where in the list one is, counted from 1.
+        mapping(bytes32 actor => mapping(bytes32 service => uint256)) places;
+    }
+
+    mapping(bytes32 operator => mapping(uint64 generation => List)) private lists;
 
     event ScopeSet(bytes32 indexed operator, bytes32 indexed actor, bytes32 indexed service, bool readOnly);
     event ScopeRevoked(bytes32 indexed operator, bytes32 indexed actor, bytes32 indexed service);
@@ -40,13 +45,14 @@ contract ScopeContract {
         external
         onlyController(operator)
     {
+        List storage list = current(operator);
         for (uint256 i = 0; i < services.length; i++) {
-            uint256 place = places[operator][actor][services[i]];
+            uint256 place = list.places[actor][services[i]];
             if (place == 0) {
-                scopes[operator].push(Scope(actor, services[i], true, readOnly));
-                places[operator][actor][services[i]] = scopes[operator].length;
+                list.scopes.push(Scope(actor, services[i], true, readOnly));
+                list.places[actor][services[i]] = list.scopes.length;
             } else {
-                Scope storage scope = scopes[operator][place - 1];
+                Scope storage scope = list.scopes[place - 1];
                 scope.inScope = true;
                 scope.readOnly = readOnly;
             }
@@ -59,10 +65,11 @@ contract ScopeContract {
         external
         onlyController(operator)
     {
+        List storage list = current(operator);
         for (uint256 i = 0; i < services.length; i++) {
-            uint256 place = places[operator][actor][services[i]];
+            uint256 place = list.places[actor][services[i]];
             if (place == 0) continue;
-            Scope storage scope = scopes[operator][place - 1];
+            Scope storage scope = list.scopes[place - 1];
             if (!scope.inScope) continue;
             scope.inScope = false;
             scope.readOnly = false;
@@ -76,20 +83,25 @@ contract ScopeContract {
         view
         returns (bool inScope, bool readOnly)
     {
-        uint256 place = places[operator][actor][service];
+        List storage list = current(operator);
+        uint256 place = list.places[actor][service];
         if (place == 0) return (false, false);
-        Scope storage scope = scopes[operator][place - 1];
+        Scope storage scope = list.scopes[place - 1];
         return (scope.inScope, scope.readOnly);
+    }
+
+    function current(bytes32 operator) private view returns (List storage) {
+        return lists[operator][operators.generationOf(operator)];
     }
 
     /// How many scopes an operator ever set.
     function scopeCount(bytes32 operator) external view returns (uint256) {
-        return scopes[operator].length;
+        return current(operator).scopes.length;
     }
 
     /// A part of an operator's scopes, those that were revoked included.
     function scopesOf(bytes32 operator, uint256 from, uint256 most) external view returns (Scope[] memory part) {
-        Scope[] storage all = scopes[operator];
+        Scope[] storage all = current(operator).scopes;
         if (from >= all.length) return part;
         uint256 length = all.length - from;
         if (length > most) length = most;

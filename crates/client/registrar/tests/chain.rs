@@ -125,33 +125,108 @@ async fn an_operator_without_a_wallet_is_given_a_controller_once() {
     );
 }
 
+/// Whatever the one did whom the owner gave the number to is gone with the wallet's first write,
+/// whichever that is.
 #[tokio::test]
-async fn a_wallet_takes_its_own_number_back_from_whom_the_owner_gave_it_to() {
+async fn a_wallet_takes_its_own_number_back_and_nothing_of_the_squatters_counts() {
+    let _ = require!(Tool::Anvil);
+    for first_write in 0..3 {
+        let lab = chain().await;
+        let Chain { place, owner, .. } = of_chain(&lab);
+        let (operator, names) = (lab.operator().clone(), [service("openrouter")]);
+        let reader = reader(&lab, &[of_chain(&lab).anvil.endpoint()]);
+        owner
+            .assign_controller(&operator, wallet(2).address())
+            .await
+            .unwrap();
+        let squatter =
+            ChainRegistrar::new(place.clone(), wallet(2), Some(operator.clone())).unwrap();
+        squatter
+            .register(&new_device(1, &operator, 3))
+            .await
+            .unwrap();
+        // A revoked device would never come back.
+        squatter
+            .register(&new_device(2, &operator, 3))
+            .await
+            .unwrap();
+        squatter.revoke_device(&device(2)).await.unwrap();
+        squatter.set_scope(&operator, &names, false).await.unwrap();
+        squatter.anchor([6; 32], u64::MAX).await.unwrap();
+        let told = reader.scope(&operator, &operator, &names[0]).await.unwrap();
+        assert_eq!(told, ALLOWED);
+
+        let own = ChainRegistrar::new(place.clone(), wallet(1), None).unwrap();
+        match first_write {
+            0 => own.claim().await.unwrap(),
+            1 => own.register(&new_device(3, &operator, 3)).await.unwrap(),
+            _ => {
+                let other = [service("github")];
+                own.set_scope(&operator, &other, true).await.unwrap();
+            }
+        }
+        let told = reader.scope(&operator, &operator, &names[0]).await.unwrap();
+        assert_eq!(told, Scope::NONE);
+        for n in [1, 2] {
+            assert_eq!(reader.device(&operator, &device(n)).await.unwrap(), None);
+        }
+        let denied = Err(RegistrarError::NotController(operator.clone()));
+        let device = new_device(4, &operator, 1);
+        assert_eq!(squatter.register(&device).await, denied);
+        assert_eq!(squatter.set_scope(&operator, &names, false).await, denied);
+        assert_eq!(squatter.anchor([6; 32], 7).await, denied);
+        // What the wallet writes counts, and stays through further writes.
+        own.register(&new_device(2, &operator, 3)).await.unwrap();
+        own.set_scope(&operator, &names, false).await.unwrap();
+        own.anchor([1; 32], 1).await.unwrap();
+        let told = reader.scope(&operator, &operator, &names[0]).await.unwrap();
+        assert_eq!(told, ALLOWED);
+        let listed = own.devices().await.unwrap();
+        assert_eq!(listed.len(), if first_write == 1 { 2 } else { 1 });
+        let again = owner
+            .assign_controller(&operator, wallet(0).address())
+            .await;
+        assert!(
+            matches!(again, Err(RegistrarError::Reverted(_))),
+            "{again:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobody_stands_in_anothers_way_by_registering_their_device() {
     let _ = require!(Tool::Anvil);
     let lab = chain().await;
-    let Chain { place, owner, .. } = of_chain(&lab);
+    let Chain { place, anvil, .. } = of_chain(&lab);
     let operator = lab.operator().clone();
-    owner
-        .assign_controller(&operator, wallet(2).address())
-        .await
-        .unwrap();
-    let squatter = ChainRegistrar::new(place.clone(), wallet(2), Some(operator.clone())).unwrap();
-    squatter
-        .register(&new_device(1, &operator, 1))
-        .await
-        .unwrap();
+    let squatter = ChainRegistrar::new(place.clone(), wallet(2), None).unwrap();
+    let theirs = squatter.operator().clone();
+    squatter.register(&new_device(1, &theirs, 3)).await.unwrap();
+    squatter.revoke_device(&device(1)).await.unwrap();
+    let reader = reader(&lab, &[anvil.endpoint()]);
+    assert_eq!(reader.device(&operator, &device(1)).await.unwrap(), None);
+
     lab.registrar
-        .register(&new_device(2, &operator, 3))
+        .register(&new_device(1, &operator, 3))
         .await
         .unwrap();
-    let denied = Err(RegistrarError::NotController(operator.clone()));
-    assert_eq!(
-        squatter.register(&new_device(3, &operator, 1)).await,
-        denied
-    );
-    // What was registered in between is seen, and revoked.
-    assert_eq!(lab.registrar.devices().await.unwrap().len(), 2);
-    lab.registrar.revoke_device(&device(1)).await.unwrap();
+    let told = reader.device(&operator, &device(1)).await.unwrap();
+    let told = told.map(|device| (device.operator, device.roles.0, device.revoked));
+    assert_eq!(told, Some((operator.clone(), 3, false)));
+    // Each revokes their own only.
+    let unknown = RegistrarError::DeviceUnknown(device(2));
+    lab.registrar
+        .register(&new_device(2, &operator, 1))
+        .await
+        .unwrap();
+    assert_eq!(squatter.revoke_device(&device(2)).await, Err(unknown));
+    // For looking around, the device is whose it was first.
+    for (n, whose) in [(1, &theirs), (2, &operator)] {
+        assert_eq!(
+            &squatter.first_to_register(&device(n)).await.unwrap(),
+            &Some(whose.clone())
+        );
+    }
 }
 
 #[tokio::test]

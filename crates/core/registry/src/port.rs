@@ -11,9 +11,8 @@ pub trait Registry: Send + Sync {
     /// A device that is said to be this operator's; `None` if it was never registered. A revoked
     /// one is told, and is marked so.
     ///
-    /// Where each operator keeps a list of their own, only this operator's is looked into, so
-    /// nobody can stand in another's way by listing their device. Where there is one list for all,
-    /// the answer is whosever device it is: compare [`Device::operator`].
+    /// Each operator keeps a list of their own, and only this operator's is looked into: nobody
+    /// can stand in another's way by listing their device.
     async fn device(&self, operator: &Actor, id: &DeviceId) -> Result<Option<Device>, Unavailable>;
 
     /// Whether an actor of an operator may use a service.

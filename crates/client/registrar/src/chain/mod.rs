@@ -116,7 +116,41 @@ impl ChainRegistrar {
             root: root.into(),
             count,
         };
-        self.send(contract, &call).await
+        self.write(contract, &call).await
+    }
+
+    /// Takes the wallet's own number back from whom the owner of the contract gave it to. What was
+    /// written for it until now counts no more. Every write does so first, where it is needed.
+    ///
+    /// # Errors
+    /// The chain or the contract refuses.
+    pub async fn claim(&self) -> Result<()> {
+        let call = DeviceRegistry::claimCall {};
+        self.send(self.place.device_registry, &call).await
+    }
+
+    /// Which operator was the first to register a device. For looking around: a registration
+    /// proves nothing of the device's key.
+    ///
+    /// # Errors
+    /// The chain or the contract refuses.
+    pub async fn first_to_register(&self, device: &DeviceId) -> Result<Option<Actor>> {
+        let device = device_word(device);
+        let call = DeviceRegistry::getDeviceCall { device };
+        let told = self.ask(self.place.device_registry, &call).await?;
+        let known = (told.registeredAt != 0).then(|| actor(told.operator.0));
+        known.transpose()
+    }
+
+    async fn write<C: SolCall>(&self, to: Address, call: &C) -> Result<()> {
+        if self.operator == self.wallet.actor()? {
+            let wallet = self.wallet.address();
+            let asked = DeviceRegistry::isClaimableCall { wallet };
+            if self.ask(self.place.device_registry, &asked).await? {
+                self.claim().await?;
+            }
+        }
+        self.send(to, call).await
     }
 
     async fn send<C: SolCall>(&self, to: Address, call: &C) -> Result<()> {
@@ -145,8 +179,10 @@ impl ChainRegistrar {
     }
 
     async fn device(&self, id: &DeviceId) -> Result<Option<Device>> {
-        let device = device_word(id);
-        let call = DeviceRegistry::getDeviceCall { device };
+        let call = DeviceRegistry::getDeviceOfCall {
+            operator_: actor_word(&self.operator),
+            device: device_word(id),
+        };
         let told = self.ask(self.place.device_registry, &call).await?;
         if told.registeredAt == 0 {
             return Ok(None);
@@ -182,21 +218,20 @@ impl Registrar for ChainRegistrar {
             roles: new.roles.0,
             tier: new.tier,
         };
-        self.send(self.place.device_registry, &call).await
+        self.write(self.place.device_registry, &call).await
     }
 
     async fn revoke_device(&self, device: &DeviceId) -> Result<()> {
         match self.device(device).await? {
-            Some(known) if known.operator != self.operator => {
-                return Err(RegistrarError::DeviceUnknown(*device));
-            }
             Some(known) if known.revoked => return Err(RegistrarError::DeviceRevoked(*device)),
             Some(_) => {}
             None => return Err(RegistrarError::DeviceUnknown(*device)),
         }
-        let device = device_word(device);
-        let call = DeviceRegistry::revokeCall { device };
-        self.send(self.place.device_registry, &call).await
+        let call = DeviceRegistry::revokeCall {
+            operator: actor_word(&self.operator),
+            device: device_word(device),
+        };
+        self.write(self.place.device_registry, &call).await
     }
 
     async fn devices(&self) -> Result<Vec<(DeviceId, Device)>> {
@@ -233,7 +268,7 @@ impl Registrar for ChainRegistrar {
             services: services.iter().map(service_word).collect(),
             readOnly: read_only,
         };
-        self.send(self.place.scope_contract, &call).await
+        self.write(self.place.scope_contract, &call).await
     }
 
     async fn revoke_scope(&self, actor: &Actor, services: &[ServiceName]) -> Result<()> {
@@ -242,7 +277,7 @@ impl Registrar for ChainRegistrar {
             actor: actor_word(actor),
             services: services.iter().map(service_word).collect(),
         };
-        self.send(self.place.scope_contract, &call).await
+        self.write(self.place.scope_contract, &call).await
     }
 
     async fn scopes(&self) -> Result<Vec<ListedScope>> {

@@ -6,12 +6,16 @@
 alloy_sol_types::sol! {
     contract DeviceRegistry {
         function getDevice(bytes32 device) external view returns (bytes32 operator, bytes32 actor, uint32 roles, uint8 tier, uint64 registeredAt, bool revoked);
+        function getDeviceOf(bytes32 operator_, bytes32 device) external view returns (bytes32 operator, bytes32 actor, uint32 roles, uint8 tier, uint64 registeredAt, bool revoked);
         function register(bytes32 operator, bytes32 device, bytes32 actor, uint32 roles, uint8 tier) external;
-        function revoke(bytes32 device) external;
+        function revoke(bytes32 operator, bytes32 device) external;
         function deviceCount(bytes32 operator) external view returns (uint256);
         function devicesOf(bytes32 operator, uint256 from, uint256 most) external view returns (bytes32[] memory part);
         function operatorOf(address wallet) external pure returns (bytes32);
         function mayWrite(bytes32 operator, address writer) external view returns (bool);
+        function generationOf(bytes32 operator) external view returns (uint64);
+        function isClaimable(address wallet) external view returns (bool);
+        function claim() external;
         function controllerOf(bytes32 operator) external view returns (address);
         function assignController(bytes32 operator, address controller) external;
         function handOver(bytes32 operator, address controller) external;

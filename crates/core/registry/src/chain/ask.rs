@@ -33,7 +33,8 @@ pub fn service_word(service: &ServiceName) -> B256 {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Ask {
-    Device(B256),
+    /// Operator, device.
+    Device(B256, B256),
     /// Operator, actor, service.
     Scope(B256, B256, B256),
     Epoch,
@@ -70,6 +71,10 @@ impl Told {
 }
 
 impl Ask {
+    pub(super) fn device(operator: &Actor, device: &DeviceId) -> Self {
+        Self::Device(actor_word(operator), device_word(device))
+    }
+
     pub(super) fn scope(operator: &Actor, actor: &Actor, service: &ServiceName) -> Self {
         Self::Scope(
             actor_word(operator),
@@ -81,7 +86,11 @@ impl Ask {
     /// The question to one block.
     pub(super) fn call(&self, contracts: &Contracts, block: B256) -> Call {
         let data = match *self {
-            Self::Device(device) => DeviceRegistry::getDeviceCall { device }.abi_encode(),
+            Self::Device(operator, device) => DeviceRegistry::getDeviceOfCall {
+                operator_: operator,
+                device,
+            }
+            .abi_encode(),
             Self::Scope(operator, actor, service) => ScopeContract::isServiceInScopeCall {
                 operator,
                 actor,
@@ -102,7 +111,7 @@ impl Ask {
 
     fn contract(&self, contracts: &Contracts) -> (&'static str, Address) {
         match self {
-            Self::Device(_) => ("DeviceRegistry", contracts.devices),
+            Self::Device(..) => ("DeviceRegistry", contracts.devices),
             Self::Scope(..) => ("ScopeContract", contracts.scopes),
             Self::Epoch => ("EpochCounter", contracts.epochs),
         }
@@ -122,9 +131,10 @@ impl Ask {
         }
         let form = |e: alloy_sol_types::Error| bad(format!("another answer than expected: {e}"));
         match self {
-            Self::Device(_) => {
-                let told = DeviceRegistry::getDeviceCall::abi_decode_returns_validate(&bytes);
-                device(told.map_err(form)?).map(Told::Device).map_err(bad)
+            Self::Device(operator, _) => {
+                let told = DeviceRegistry::getDeviceOfCall::abi_decode_returns_validate(&bytes);
+                let told = told.map_err(form)?;
+                device(told, *operator).map(Told::Device).map_err(bad)
             }
             Self::Scope(..) => {
                 let told = ScopeContract::isServiceInScopeCall::abi_decode_returns_validate(&bytes);
@@ -145,9 +155,15 @@ impl Ask {
     }
 }
 
-fn device(told: DeviceRegistry::getDeviceReturn) -> Result<Option<Device>, String> {
+fn device(
+    told: DeviceRegistry::getDeviceOfReturn,
+    operator: B256,
+) -> Result<Option<Device>, String> {
     if told.registeredAt == 0 {
         return Ok(None);
+    }
+    if told.operator != operator {
+        return Err(format!("asked of {operator}, it answers {}", told.operator));
     }
     let actor = |word: B256| {
         let actor = hex::encode(word).parse();

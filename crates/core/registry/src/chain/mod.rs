@@ -112,7 +112,7 @@ impl ChainRegistry {
         let nobody = [0; 32].into();
         let asks = [
             Ask::Epoch,
-            Ask::Device(nobody),
+            Ask::Device(nobody, nobody),
             Ask::Scope(nobody, nobody, nobody),
         ];
         self.ask(&asks).await.map(drop)
@@ -155,8 +155,8 @@ impl ChainRegistry {
 
 #[async_trait]
 impl Registry for ChainRegistry {
-    async fn device(&self, _: &Actor, id: &DeviceId) -> Result<Option<Device>, Unavailable> {
-        let told = self.ask(&[Ask::Device(device_word(id))]).await?;
+    async fn device(&self, operator: &Actor, id: &DeviceId) -> Result<Option<Device>, Unavailable> {
+        let told = self.ask(&[Ask::device(operator, id)]).await?;
         told.iter().find_map(Told::device).ok_or_else(unanswered)
     }
 
@@ -176,7 +176,7 @@ impl Registry for ChainRegistry {
     }
 
     async fn answers(&self, question: &Question<'_>) -> Result<Answers, Unavailable> {
-        let mut asks = vec![Ask::Device(device_word(question.device)), Ask::Epoch];
+        let mut asks = vec![Ask::device(question.operator, question.device), Ask::Epoch];
         let scope = question
             .service
             .map(|service| Ask::scope(question.operator, question.actor, service));
