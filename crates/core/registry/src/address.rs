@@ -1,6 +1,6 @@
 //! Addresses of others.
 
-use reqwest::Url;
+use reqwest::{Client, ClientBuilder, Url};
 
 /// Whether an address may be asked: TLS, or this machine.
 pub(crate) fn check(url: &Url) -> Result<(), String> {
@@ -18,6 +18,18 @@ pub(crate) fn check(url: &Url) -> Result<(), String> {
         "http" if local => Ok(()),
         "http" => Err("http:// is for this machine only".into()),
         other => Err(format!("{other}:// is not understood")),
+    }
+}
+
+/// How these are asked. What is said in clear stays on this machine: it goes through no proxy,
+/// whatever the environment says.
+pub(crate) fn client<'a>(urls: impl IntoIterator<Item = &'a Url>) -> ClientBuilder {
+    let client = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("artifacts/", env!("CARGO_PKG_VERSION")));
+    match urls.into_iter().any(|url| url.scheme() == "http") {
+        true => client.no_proxy(),
+        false => client,
     }
 }
 

@@ -138,11 +138,9 @@ impl Rpc {
         if !(1..=2).contains(&endpoints.len()) {
             return Err(Unavailable("give one or two RPC endpoints".into()));
         }
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
+        let client = address::client(endpoints.iter().map(|endpoint| &endpoint.0))
             .connect_timeout(CONNECT.min(patience.one))
             .timeout(patience.one)
-            .user_agent(concat!("artifacts/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Unavailable(format!("no HTTP client: {}", address::words(&e))))?;
         Ok(Self {

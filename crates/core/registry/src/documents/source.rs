@@ -80,11 +80,9 @@ impl Source {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
+        let client = crate::address::client([&base])
             .connect_timeout(CONNECT)
             .timeout(PATIENCE)
-            .user_agent(concat!("artifacts/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| bad(&e.to_string()))?;
         Ok(Self::Web(Web { base, client }))
