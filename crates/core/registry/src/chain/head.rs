@@ -17,7 +17,7 @@ const FAILURE_COUNTS_FOR: Duration = Duration::from_millis(250);
 /// How far ahead of this machine's clock a block may be, where a chain follows the clock.
 const AHEAD: Duration = Duration::from_secs(60);
 
-/// How far behind the other endpoint's newest block this one's may be.
+/// How far one endpoint's newest block may be behind the other's, in seconds.
 const BEHIND: u64 = 30;
 
 /// A number grows by no more than this at once, and by so many a second since the last one. More
@@ -165,9 +165,10 @@ impl HeadWatch {
                 return Err(error);
             }
         };
+        let (block, is_agreed) = agree(rpc, block, least, deadline).await?;
         self.is_recent(&block)?;
         let now = Instant::now();
-        if !other_knows(rpc, &block, deadline).await? && !highest.can_be(block.number, now) {
+        if !is_agreed && !highest.can_be(block.number, now) {
             is_told_again(rpc, &block, deadline).await?;
         }
         *highest = Highest {
@@ -238,47 +239,70 @@ async fn is_told_again(rpc: &Rpc, block: &Block, deadline: Instant) -> Result<()
     Ok(())
 }
 
-/// Whether the other endpoint has this block; `false` where there is no other or it does not
-/// answer.
+fn ask_for(hash: B256) -> Call {
+    let hash = json!([hex::encode_prefixed(hash), false]);
+    Call::new("eth_getBlockByHash", hash)
+}
+
+/// A block that the other endpoint has, too: this one, or where the other lags its newest one.
+/// With `false`, this one, where there is no other or it does not answer.
 ///
 /// # Errors
 /// It does not have it, has another in its place, or is far ahead.
-async fn other_knows(rpc: &Rpc, block: &Block, deadline: Instant) -> Result<bool, Unavailable> {
-    let hash = json!([hex::encode_prefixed(block.hash), false]);
-    let calls = [Call::new("eth_getBlockByHash", hash), ask_for_latest()];
+async fn agree(
+    rpc: &Rpc,
+    block: Block,
+    least: u64,
+    deadline: Instant,
+) -> Result<(Block, bool), Unavailable> {
+    let calls = [ask_for(block.hash), ask_for_latest()];
+    let mut newest = None;
     for pause in std::iter::once(Duration::ZERO).chain(CATCH_UP) {
         if Instant::now() + pause >= deadline {
             break;
         }
         tokio::time::sleep(pause).await;
         let Some(told) = rpc.other(&calls, deadline).await else {
-            return Ok(false);
+            return Ok((block, false));
         };
-        let [known, newest] = told.as_slice() else {
-            return Ok(false);
-        };
-        if known.is_null() {
-            continue;
+        newest = told.get(1).and_then(Block::read);
+        if let Some(known) = told.first().filter(|known| !known.is_null()) {
+            is_the_same(&block, known)?;
+            return match newest {
+                Some(newest) if newest.is_far_after(&block) => Err(contradiction(
+                    "one of them keeps newer blocks back, or has stopped following the chain",
+                )),
+                _ => Ok((block, true)),
+            };
         }
-        let newest = Block::read(newest);
-        return match Block::read(known) {
-            Some(known) if known != *block => Err(contradiction(&format!(
-                "block {} is another one to one of them than to the other",
-                block.number
-            ))),
-            Some(_) if newest.is_some_and(|b| b.is_far_after(block)) => Err(contradiction(
-                "one of them keeps newer blocks back, or has stopped following the chain",
-            )),
-            Some(_) => Ok(true),
-            None => Err(contradiction(
-                "one of them answers a block without its form",
-            )),
-        };
+    }
+    let is_behind = |b: &Block| (least..block.number).contains(&b.number) && !block.is_far_after(b);
+    let Some(older) = newest.filter(is_behind) else {
+        return Err(not_known(&block));
+    };
+    let told = rpc.round(&[ask_for(older.hash)], deadline).await?;
+    match told.first() {
+        Some(known) if !known.is_null() => is_the_same(&older, known)?,
+        _ => return Err(not_known(&block)),
+    }
+    Ok((older, true))
+}
+
+fn is_the_same(block: &Block, told: &Value) -> Result<(), Unavailable> {
+    if Block::read(told).is_some_and(|told| told == *block) {
+        return Ok(());
     }
     Err(contradiction(&format!(
-        "one of them answers block {} as the newest, which the other does not know",
+        "block {} is another one to one of them than to the other",
         block.number
     )))
+}
+
+fn not_known(block: &Block) -> Unavailable {
+    contradiction(&format!(
+        "one of them answers block {} as the newest, which the other does not know",
+        block.number
+    ))
 }
 
 pub(super) fn contradiction(why: &str) -> Unavailable {

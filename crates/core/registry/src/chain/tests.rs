@@ -17,6 +17,8 @@ use super::*;
 struct Script {
     chain: u64,
     number: u64,
+    /// It has blocks of its own.
+    fork: u64,
     /// The number of the next block that is answered as the newest, once.
     slip: Option<u64>,
     age: u64,
@@ -40,6 +42,7 @@ impl Default for Script {
         Self {
             chain: 31337,
             number: 5,
+            fork: 0,
             slip: None,
             age: 0,
             time: None,
@@ -121,8 +124,17 @@ fn answer(stream: &TcpStream, shared: &Mutex<Script>) -> Option<()> {
     .ok()
 }
 
-fn hash(number: u64) -> Value {
-    json!(B256::from(alloy_primitives::U256::from(number)).to_string())
+fn hash(number: u64, fork: u64) -> Value {
+    let word = [fork.to_be_bytes(), [0; 8], [0; 8], number.to_be_bytes()].concat();
+    json!(B256::from_slice(&word).to_string())
+}
+
+/// The number of a block that it has.
+fn known(hash: &Value, script: &Script) -> Option<u64> {
+    let word = bytes(hash).unwrap();
+    let number = |part: &[u8]| u64::from_be_bytes(part.try_into().unwrap());
+    let (fork, number) = (number(&word[..8]), number(&word[24..]));
+    (fork == script.fork && number <= script.number).then_some(number)
 }
 
 /// One clock for all scripted RPCs: they have the same blocks.
@@ -135,7 +147,7 @@ static NOW: LazyLock<u64> = LazyLock::new(|| {
 
 fn block(number: u64, script: &Script) -> Value {
     json!({
-        "hash": hash(number),
+        "hash": hash(number, script.fork),
         "number": format!("{number:#x}"),
         "timestamp": format!("{:#x}", script.time.unwrap_or(*NOW - script.age)),
         "transactions": [],
@@ -146,7 +158,6 @@ fn one(call: &Value, script: &mut Script) -> Value {
     let lags = script
         .lags_until
         .is_some_and(|until| Instant::now() < until);
-    let own = hash(script.number);
     let result = match call["method"].as_str().unwrap() {
         "eth_chainId" => json!(format!("{:#x}", script.chain)),
         "eth_getBlockByNumber" => {
@@ -161,10 +172,15 @@ fn one(call: &Value, script: &mut Script) -> Value {
                 block(number, script)
             }
         }
-        "eth_getBlockByHash" if call["params"][0] == own && !lags => block(script.number, script),
-        "eth_getBlockByHash" => Value::Null,
+        "eth_getBlockByHash" => match known(&call["params"][0], script) {
+            Some(number) if !(lags && number == script.number) => block(number, script),
+            _ => Value::Null,
+        },
         _ => {
-            assert_eq!(call["params"][1]["blockHash"], own, "of one block");
+            assert!(
+                known(&call["params"][1]["blockHash"], script).is_some(),
+                "of one block"
+            );
             let data = bytes(&call["params"][0]["data"]).unwrap();
             let selector: [u8; 4] = data[..4].try_into().unwrap();
             let told: Bytes = match selector {
@@ -287,7 +303,7 @@ async fn two_that_contradict_each_other_are_not_believed() {
     refused(ask().await, "they answer differently what block");
     other.change(|s| *s = Script::default());
 
-    other.change(|s| s.number = 6);
+    other.change(|s| s.fork = 1);
     refused(
         ask().await,
         "block 5 as the newest, which the other does not know",
@@ -301,6 +317,16 @@ async fn two_that_contradict_each_other_are_not_believed() {
     other.change(|s| s.time = Some(now));
     assert_eq!(ask().await.unwrap(), 3);
 
+    // It is behind by a block, which the first one has.
+    other.change(|s| s.number = 4);
+    let behind = both();
+    assert_eq!(behind.current_epoch().await.unwrap(), 3);
+    stale().await;
+    other.change(|s| s.number = 3);
+    refused(behind.current_epoch().await, "does not know");
+    other.change(|s| (s.number, s.fork) = (4, 1));
+    refused(ask().await, "does not know");
+    other.change(|s| (s.number, s.fork) = (5, 0));
     // It knows the block in a moment.
     other.change(|s| s.lags_until = Some(Instant::now() + Duration::from_millis(250)));
     assert_eq!(ask().await.unwrap(), 3);
@@ -485,6 +511,25 @@ async fn a_dead_endpoint_is_given_up_within_two_seconds_by_a_whole_crowd() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// These tests again, in an environment whose proxy is not there.
+#[test]
+fn what_is_said_to_this_machine_goes_through_no_proxy() {
+    for test in [
+        "chain::tests::what_is_no_answer_is_not_believed",
+        "documents::tests::web::documents_of_a_web_server_are_read_once_and_then_asked_after",
+    ] {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", test]);
+        for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            again.env(name, "http://127.0.0.1:9");
+        }
+        again.env_remove("NO_PROXY").env_remove("no_proxy");
+        let done = again.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && said.contains("1 passed"), "{said}");
+    }
 }
 
 /// The compiled contracts have each function and error that is called here, of the same form.
