@@ -69,8 +69,29 @@ impl<D> Default for Entry<D> {
 }
 
 impl<D: Document> Entry<D> {
-    /// The document; `None` where there is none and never was.
+    /// The document; `None` where there is none, never was and none is asked for.
     pub(super) async fn current(
+        &self,
+        fresh_for: Duration,
+        pin: &Pin,
+        source: &Source,
+        seen: &Seen,
+        owner: &D::Owner,
+    ) -> Result<Option<Arc<D>>, Unavailable> {
+        let document = self.known(fresh_for, pin, source, seen, owner).await?;
+        let version = document.as_ref().map_or(0, |document| document.version());
+        if version >= pin.min_version {
+            return Ok(document);
+        }
+        let file = D::file(owner);
+        Err(Unavailable(format!(
+            "{file} in {source}: it is version {version}, and operators.json asks for {} at least: \
+             an older document was put back\nhint: publish the newest one again",
+            pin.min_version
+        )))
+    }
+
+    async fn known(
         &self,
         fresh_for: Duration,
         pin: &Pin,

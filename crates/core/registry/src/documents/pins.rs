@@ -26,9 +26,15 @@ pub struct Pins {
 pub(super) struct Pin {
     pub(super) key: PublicKey,
     pub(super) keys: VerifyKeys,
+    /// An older document is refused, whatever was seen.
+    pub(super) min_version: u64,
 }
 
-/// The file's form. Keys are JWKs, with or without `kid`, `use` and `alg`.
+/// Beside a key's own members, in `operators.json`.
+const MIN_VERSION: &str = "min_version";
+
+/// The file's form. Keys are JWKs, with or without `kid`, `use` and `alg`, and with or without
+/// `min_version`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -66,7 +72,12 @@ impl Pins {
     /// The key cannot be used.
     pub fn with(mut self, operator: Actor, key: Option<PublicKey>) -> Result<Self, Unavailable> {
         match key {
-            Some(key) => drop(self.operators.insert(operator, Pin::new(key)?)),
+            Some(key) => {
+                let mut pin = Pin::new(key)?;
+                let before = self.operators.get(&operator);
+                pin.min_version = before.map_or(0, |before| before.min_version);
+                self.operators.insert(operator, pin);
+            }
             None => drop(self.operators.remove(&operator)),
         }
         Ok(self)
@@ -76,10 +87,10 @@ impl Pins {
     pub fn to_json(&self) -> String {
         let operators = self.operators.iter();
         let operators: BTreeMap<&Actor, Value> = operators
-            .map(|(operator, pin)| (operator, pin.key.jwk()))
+            .map(|(operator, pin)| (operator, pin.jwk()))
             .collect();
         let written = serde_json::json!({
-            "deployment": self.deployment.key.jwk(),
+            "deployment": self.deployment.jwk(),
             "operators": operators,
         });
         format!("{written:#}\n")
@@ -106,7 +117,19 @@ impl Pin {
     fn new(key: PublicKey) -> Result<Self, Unavailable> {
         let keys = VerifyKeys::from_keys([key.clone()]);
         let keys = keys.map_err(|e| Unavailable(e.to_string()))?;
-        Ok(Self { key, keys })
+        Ok(Self {
+            key,
+            keys,
+            min_version: 0,
+        })
+    }
+
+    fn jwk(&self) -> Value {
+        let mut jwk = serde_json::json!(self.key.jwk());
+        if self.min_version > 0 {
+            jwk[MIN_VERSION] = self.min_version.into();
+        }
+        jwk
     }
 }
 
@@ -127,20 +150,25 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Pins, Unavailable> {
         ))
     };
     let written: Written = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
-    let key = |whose: &str, jwk: Value| {
+    let pin = |whose: &str, mut jwk: Value| {
+        let least = jwk.as_object_mut().and_then(|jwk| jwk.remove(MIN_VERSION));
+        let least = least.map_or(Some(0), |least| least.as_u64());
+        let least = least.ok_or_else(|| bad(format!("the {MIN_VERSION} of {whose} is no version")));
         let key = PublicKey::from_jwk(&jwk.to_string());
-        key.map_err(|e| bad(format!("the key of {whose}: {e}")))
+        let mut pin = Pin::new(key.map_err(|e| bad(format!("the key of {whose}: {e}")))?)?;
+        pin.min_version = least?;
+        Ok::<_, Unavailable>(pin)
     };
-    let deployment = key("the deployment", written.deployment)?;
+    let deployment = pin("the deployment", written.deployment)?;
     let operators = written.operators.into_iter();
     let operators = operators.map(|(operator, jwk)| {
-        let key = key(operator.as_str(), jwk)?;
-        Ok((operator, key))
+        let pin = pin(operator.as_str(), jwk)?;
+        Ok((operator, pin))
     });
-    Pins::new(
+    Ok(Pins {
         deployment,
-        operators.collect::<Result<Vec<_>, Unavailable>>()?,
-    )
+        operators: operators.collect::<Result<_, Unavailable>>()?,
+    })
 }
 
 /// How often the file is looked at: a key that is taken out counts for no longer.

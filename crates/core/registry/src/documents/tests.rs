@@ -235,6 +235,92 @@ async fn an_older_document_is_refused_also_after_a_restart_and_by_every_reader_t
     );
 }
 
+/// As for a worker whose disk is empty each time it starts.
+#[tokio::test]
+async fn a_reader_that_saw_nothing_refuses_what_is_older_than_the_file_of_keys_asks_for() {
+    let bench = Bench::new();
+    let mut pins: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(bench.pins()).unwrap()).unwrap();
+    let operator = bench.operator.as_str();
+    pins["operators"][operator]["min_version"] = 3.into();
+    pins["deployment"]["min_version"] = 2.into();
+    replace(&bench.pins(), &pins.to_string());
+    let fresh = |n: u32| bench.reader_with(&format!("seen.{n}.json"), Duration::ZERO);
+    let words = "version 2, and operators.json asks for 3 at least";
+    bench.write(&bench.document(2));
+    refused(scope(&fresh(1), &bench).await, words);
+    refused(
+        fresh(2).current_epoch().await,
+        "version 1, and operators.json asks for 2 at least",
+    );
+    std::fs::remove_file(bench.documents().join(operator_file(&bench.operator))).unwrap();
+    refused(scope(&fresh(3), &bench).await, "version 0, and");
+    bench.write(&bench.document(3));
+    let reader = fresh(4);
+    assert_eq!(scope(&reader, &bench).await.unwrap(), ALLOWED);
+    // Raised, it counts for the document that is known already.
+    pins["operators"][operator]["min_version"] = 4.into();
+    replace(&bench.pins(), &pins.to_string());
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    refused(
+        scope(&reader, &bench).await,
+        "version 3, and operators.json asks for 4 at least",
+    );
+    // Who writes the file again keeps it, with a new key also.
+    let known = Pins::read(&bench.pins()).unwrap();
+    let other = DeviceKey::generate().unwrap();
+    let other = vault::SignEs256::public_jwk(&other).clone();
+    let again = known.with(bench.operator.clone(), Some(other)).unwrap();
+    let again: serde_json::Value = serde_json::from_str(&again.to_json()).unwrap();
+    assert_eq!(again["operators"][operator]["min_version"], 4);
+    assert_eq!(again["deployment"]["min_version"], 2);
+    pins["operators"][operator]["min_version"] = "4".into();
+    replace(&bench.pins(), &pins.to_string());
+    refused(Pins::read(&bench.pins()), "is no version");
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_and_one_that_is_nested_deeply_are_refused() {
+    let bench = Bench::new();
+    let reader = bench.reader();
+    let file = operator_file(&bench.operator);
+    let mut long = bench.document(1);
+    long.scopes = (0..10_000)
+        .map(|n| ScopeEntry {
+            service: service(&format!("service-{n}")),
+            ..long.scopes[0].clone()
+        })
+        .collect();
+    let refusal = sign(OPERATOR_TYPE, &long, &bench.key);
+    assert_eq!(refusal, Err(DocumentError::TooLong));
+    let text = vault::jws::sign(OPERATOR_TYPE, &long, &bench.key).unwrap();
+    bench.put(&file, secrecy::ExposeSecret::expose_secret(&text));
+    refused(scope(&reader, &bench).await, "longer than 1 MiB");
+
+    let mut deep = serde_json::json!([]);
+    for _ in 0..500 {
+        deep = serde_json::json!([deep]);
+    }
+    for field in ["devices", "later"] {
+        let mut document = serde_json::to_value(bench.document(1)).unwrap();
+        document[field] = deep.clone();
+        bench.put(&file, &sign(OPERATOR_TYPE, &document, &bench.key).unwrap());
+        refused(scope(&reader, &bench).await, "not of the form");
+    }
+    // The header is read before any signature is: by anybody who may write to the folder.
+    let nested = "[".repeat(400_000);
+    for header in [
+        nested.clone(),
+        format!("{{\"alg\":\"ES256\",\"x\":{nested}"),
+    ] {
+        let header = base64_simd::URL_SAFE_NO_PAD.encode_to_string(header);
+        bench.put(&file, &format!("{header}.e30.AAAA"));
+        refused(scope(&reader, &bench).await, "not of the form");
+    }
+    bench.write(&bench.document(1));
+    assert_eq!(scope(&reader, &bench).await.unwrap(), ALLOWED);
+}
+
 #[tokio::test]
 async fn two_readers_of_one_file_of_versions_share_what_they_saw() {
     let bench = Bench::new();
