@@ -30,11 +30,7 @@ const PER_SECOND: u64 = 100;
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 
 /// The pauses before the other endpoint is asked again for a block that it does not know yet.
-const CATCH_UP: [Duration; 3] = [
-    Duration::from_millis(100),
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-];
+const CATCH_UP: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(200)];
 
 pub(super) struct HeadWatch {
     fresh_for: Duration,
