@@ -7,7 +7,9 @@ mod support;
 use std::path::Path;
 
 use fake::Vault;
+use secrets::{DeviceKey, Fingerprint};
 use support::{Machine, Said};
+use vault::SignEs256;
 
 /// What must be found only where it belongs.
 const VALUE: &str = "sk-or-v1-thisIsNobodysBusiness";
@@ -22,6 +24,12 @@ fn paired(vault: &Vault) -> Machine {
         "{}",
         said.err
     );
+    let own = std::fs::read(machine.home.path().join(".config/artifacts/vault/device"));
+    let own = DeviceKey::from_pkcs8(&own.expect("a key")).expect("a key");
+    let own = Fingerprint::of(&own.public_jwk().thumbprint());
+    for shown in [format!("--device {own}\n"), vault.operator().to_string()] {
+        assert!(said.err.contains(&shown), "{shown}: {}", said.err);
+    }
     machine.set("ARTIFACTS_VAULT_WORKER", &vault.url);
     machine.set("ARTIFACTS_VAULT_CREDENTIAL_BACKEND", "http");
     machine
@@ -279,13 +287,80 @@ fn secrets_move_from_a_dotenv_file_and_an_older_store() {
     assert_eq!(machine.run("secret migrate --yes").code, 2, "from where?");
 }
 
+/// The line that lets in the machine which the fake broker names.
+fn approve(more: &str) -> String {
+    let device = Fingerprint::of(&model::DeviceId::new([7; 32]));
+    format!("agent approve BCDF-GHJK --device {device} {more}")
+}
+
+#[test]
+fn a_machine_is_let_in_only_by_its_own_fingerprint() {
+    let vault = Vault::start();
+    let machine = Machine::new();
+    let line = format!("vault login {} --bootstrap", vault.url);
+    ok(&machine.run_with_input(&line, "artboot_one"));
+    let other = Fingerprint::of(&model::DeviceId::new([8; 32]));
+    let named = model::DeviceId::new([7; 32]);
+    for (line, code, words) in [
+        (
+            format!("agent approve BCDF-GHJK --device {other} --yes"),
+            1,
+            "the broker names another machine",
+        ),
+        (
+            "agent approve BCDF-GHJK --yes".into(),
+            2,
+            "the fingerprint of the agent's machine is not given",
+        ),
+        (
+            "agent approve BCDF-GHJK --no-input".into(),
+            2,
+            "add --device FINGERPRINT",
+        ),
+        (
+            "agent approve BCDF-GHJK --device 0123 --yes".into(),
+            2,
+            "a fingerprint has 16",
+        ),
+    ] {
+        let said = machine.run(&line);
+        assert_eq!(said.code, code, "{line}: {}", said.err);
+        assert!(said.err.contains(words), "{line}: {}", said.err);
+        for shown in [named.to_string(), Fingerprint::of(&named).to_string()] {
+            assert!(!said.err.contains(&shown), "told beforehand: {}", said.err);
+        }
+    }
+    assert_eq!(vault.decided(), [serde_json::Value::Null; 0]);
+    ok(&machine.run(&approve("--yes").to_lowercase()));
+    assert_eq!(vault.decided().len(), 1);
+}
+
+#[test]
+fn an_agents_machine_belongs_to_the_operator_whom_it_names() {
+    let vault = Vault::start();
+    let machine = Machine::new();
+    let other = model::Actor::from_oidc("https://issuer", "eve").expect("an actor");
+    let pair = |operator: &model::Actor| {
+        let url = &vault.url;
+        format!("agent pair --label bot --broker {url} --operator {operator}")
+    };
+    let said = machine.run(&pair(&other));
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("not by"), "{}", said.err);
+    assert!(said.err.contains("no login was kept"), "{}", said.err);
+    let folder = machine.home.path().join(".config/artifacts/vault");
+    assert_eq!(files_with(&folder, "\"token\""), [""; 0]);
+    ok(&machine.run(&pair(&vault.operator())));
+    assert_eq!(files_with(&folder, "\"token\"").len(), 1);
+}
+
 #[test]
 fn an_operator_lets_an_agents_machine_in_and_registers_it() {
     let vault = Vault::start();
     let machine = Machine::new();
     let line = format!("vault login {} --bootstrap", vault.url);
     ok(&machine.run_with_input(&line, "artboot_one"));
-    let said = machine.run("agent approve BCDF-GHJK --yes");
+    let said = machine.run(&approve("--yes"));
     assert!(
         ok(&said).err.contains("artifacts device register --device"),
         "{}",
@@ -302,7 +377,7 @@ fn an_operator_lets_an_agents_machine_in_and_registers_it() {
             .contains("No agent's machine")
     );
     for _ in 0..2 {
-        ok(&machine.run("agent approve BCDF-GHJK --scope openrouter --yes"));
+        ok(&machine.run(&approve("--scope openrouter --yes")));
     }
     let listed = machine.run("agent list --format json");
     let listed: serde_json::Value = serde_json::from_str(&ok(&listed).out).expect("JSON");
@@ -321,5 +396,5 @@ fn an_operator_lets_an_agents_machine_in_and_registers_it() {
         .filter_map(|one| one["approve"].as_bool())
         .collect();
     assert_eq!(words, [true, true, true, false]);
-    assert_eq!(machine.run("agent approve BCDF-GHJK --no-input").code, 2);
+    assert_eq!(machine.run(&approve("--no-input")).code, 2);
 }

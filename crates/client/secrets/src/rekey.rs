@@ -16,7 +16,7 @@ use vault::{Kek, Place};
 use crate::backend::s3::{S3Store, place};
 use crate::error::{Kind, Result, SecretError};
 use crate::login::Login;
-use crate::seen::refuse_older;
+use crate::seen::{following, refuse_older};
 use crate::signer::OwnKek;
 use crate::value::SecretValue;
 
@@ -167,7 +167,7 @@ impl Work<'_> {
         } else {
             self.store.unseal(self.login, &place, &found).await?
         };
-        let generation = found.header.generation + 1;
+        let generation = following(service, found.header.generation, seen)?;
         let OwnKek { kek, epoch, .. } = self.current;
         let sealed = vault::seal(kek, &place, *epoch, generation, value.expose())?;
         match self.store.put(&place, sealed, Some(&found.etag)).await {

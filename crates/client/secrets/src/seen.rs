@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Kind, Result, SecretError};
 
+/// Nobody stores so often: whoever writes a higher one wants no further one to fit.
+const HIGHEST: u64 = u64::MAX / 2;
+
 /// The place of these files.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -70,6 +73,26 @@ impl Seen {
         self.note(actor, service, generation)
     }
 
+    /// Remembers what was stored just now. It never lowers what was seen: where the generation is
+    /// lower, an older state was continued, and the next one who reads is to know as well.
+    ///
+    /// # Errors
+    /// [`Reason::EnvelopeRollback`], though it is stored.
+    pub fn stored(&self, actor: &Actor, service: &ServiceName, generation: u64) -> Result<()> {
+        let seen = self.of(actor, service)?.filter(|seen| *seen > generation);
+        let Some(seen) = seen else {
+            return self.note(actor, service, generation);
+        };
+        let text = format!(
+            "{service} is stored, but as generation {generation}, and generation {seen} was seen here: an older state was continued"
+        );
+        let hint = "find out who changed the bucket; if that was on purpose, take it for the present one: artifacts secret read SERVICE --accept-older";
+        Err(SecretError {
+            hint: hint.into(),
+            ..SecretError::because(Reason::EnvelopeRollback, text)
+        })
+    }
+
     /// Remembers a generation that is higher than what was seen.
     ///
     /// # Errors
@@ -114,12 +137,8 @@ impl Seen {
         })
     }
 
-    /// Takes a generation for the present one, whatever was seen: what was stored just now, or
-    /// accepted.
-    ///
-    /// # Errors
-    /// It could not be written.
-    pub fn set(&self, actor: &Actor, service: &ServiceName, generation: u64) -> Result<()> {
+    /// Takes a generation for the present one, whatever was seen: it was accepted.
+    fn set(&self, actor: &Actor, service: &ServiceName, generation: u64) -> Result<()> {
         self.change(actor, |file| {
             file.generations.insert(service.clone(), generation);
         })
@@ -163,6 +182,35 @@ impl Seen {
             "move it away; until a secret was read again, an older one is not recognised",
         )
     }
+}
+
+/// Refuses a generation that nobody reaches by storing. It is in the open part of an envelope,
+/// which whoever may write to the bucket has made up.
+///
+/// # Errors
+/// [`Reason::EnvelopeInvalid`].
+pub(crate) fn refuse_made_up(service: &ServiceName, generation: u64) -> Result<()> {
+    if generation <= HIGHEST {
+        return Ok(());
+    }
+    let text =
+        format!("the envelope of {service} has generation {generation}, which nobody reaches");
+    let hint =
+        "find out who may write to the bucket, delete the object, and store the secret again";
+    Err(SecretError {
+        hint: hint.into(),
+        ..SecretError::because(Reason::EnvelopeInvalid, text)
+    })
+}
+
+/// The generation that follows this one, in the bucket, and what was seen.
+///
+/// # Errors
+/// [`Reason::EnvelopeInvalid`] if one of them is made up.
+pub(crate) fn following(service: &ServiceName, there: u64, seen: Option<u64>) -> Result<u64> {
+    let highest = there.max(seen.unwrap_or(0));
+    refuse_made_up(service, highest)?;
+    Ok(highest + 1)
 }
 
 /// Refuses a generation below what was seen.
@@ -211,8 +259,26 @@ mod tests {
         assert_eq!(refused.kind, Kind::Conflict);
         seen.set(&actor, &service, 2).expect("accepted");
         seen.check(&actor, &service, 2).expect("accepted");
+        seen.stored(&actor, &service, 4).expect("a later one");
+        let refused = seen.stored(&actor, &service, 3).expect_err("older");
+        assert_eq!(refused.reason, Some(Reason::EnvelopeRollback));
+        assert!(refused.message.contains("is stored, but"), "{refused}");
+        assert_eq!(seen.of(&actor, &service).expect("readable"), Some(4));
         seen.forget(&actor).expect("gone");
         assert_eq!(seen.of(&actor, &service).expect("readable"), None);
+    }
+
+    #[test]
+    fn the_generation_that_follows_is_a_higher_one_or_none() {
+        let service: ServiceName = "openrouter".parse().expect("a name");
+        let following = |there, seen| following(&service, there, seen).ok();
+        assert_eq!(following(0, None), Some(1));
+        assert_eq!(following(3, Some(5)), Some(6));
+        assert_eq!(following(HIGHEST, None), Some(HIGHEST + 1));
+        for made_up in [HIGHEST + 1, u64::MAX] {
+            assert_eq!(following(made_up, Some(1)), None);
+            assert_eq!(following(1, Some(made_up)), None);
+        }
     }
 
     #[test]

@@ -284,6 +284,40 @@ async fn an_older_envelope_is_a_rollback_and_is_not_continued() {
 }
 
 #[tokio::test]
+async fn a_made_up_generation_does_not_begin_again_from_zero() {
+    let scene = Scene::new().await;
+    let store = scene.store();
+    let name = service("a");
+    for text in ["one", "two"] {
+        store
+            .store(&name, &value(text), None)
+            .await
+            .expect("stored");
+    }
+    let old = {
+        let sealed = vault::seal(&scene.signer.kek(1), &scene.place(&name), 1, 1, b"one");
+        sealed.expect("sealed")
+    };
+    for generation in [u64::MAX, u64::MAX / 2 + 1] {
+        let mut garbage = old.clone();
+        garbage[5..13].copy_from_slice(&generation.to_be_bytes());
+        assert_eq!(
+            vault::header(&garbage).expect("a header").generation,
+            generation
+        );
+        scene.put("a", garbage).await;
+        let error = store.store(&name, &value("three"), None).await;
+        assert_eq!(
+            error.expect_err("made up").reason,
+            Some(Reason::EnvelopeInvalid)
+        );
+        scene.put("a", old.clone()).await;
+        let error = read(&store, "a").await.expect_err("a rollback");
+        assert_eq!(error.reason, Some(Reason::EnvelopeRollback));
+    }
+}
+
+#[tokio::test]
 async fn an_envelope_of_another_service_or_a_changed_one_does_not_open() {
     let scene = Scene::new().await;
     let store = scene.store();

@@ -79,6 +79,19 @@ impl Daemon {
         Policy::load(&self.paths, self.me)
     }
 
+    /// The daemon's own user.
+    pub(crate) fn me(&self) -> u32 {
+        self.me
+    }
+
+    /// Whether the peer is served at all, whatever it will ask for.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`], for another user than the policy names.
+    pub fn admit(&self, peer: &Peer) -> Result<()> {
+        self.policy()?.admit(peer)
+    }
+
     /// Answers a peer.
     pub async fn answer(&self, peer: &Peer, request: Request) -> Answer {
         self.try_answer(peer, request)
@@ -104,6 +117,9 @@ impl Daemon {
                 accept_older,
             } => {
                 policy.allow(peer, &Wanted::Fetch(service.clone()))?;
+                if accept_older {
+                    self.may_accept_older(peer)?;
+                }
                 let read = self.store.read(&service, accept_older).await?;
                 Ok(Answer::Fetched(FetchedCredential {
                     service,
@@ -134,6 +150,21 @@ impl Daemon {
             }
             Request::Stop => self.stop(peer),
         }
+    }
+
+    /// What was seen is the same for all who ask: another user is not to lower it.
+    fn may_accept_older(&self, peer: &Peer) -> Result<()> {
+        if peer.uid == self.me {
+            return Ok(());
+        }
+        Err(SecretError::new(
+            Kind::Denied,
+            format!(
+                "only user {} may take an older secret for the present one",
+                self.me
+            ),
+            "as that user, run: artifacts secret read SERVICE --accept-older",
+        ))
     }
 
     fn stop(&self, peer: &Peer) -> Result<Answer> {

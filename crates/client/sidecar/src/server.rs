@@ -16,10 +16,12 @@ use tokio_util::task::TaskTracker;
 use crate::daemon::Daemon;
 use crate::peer::Peer;
 
-/// By when a request must have come.
+/// By when a request must have come, and an answer been taken.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Requests at one time.
+/// Requests of the daemon's own user at one time.
 const MOST: usize = 256;
+/// Requests of all other users together.
+const MOST_OF_OTHERS: usize = 64;
 /// A socket's path, with its end (unix(7): `sun_path` has 108 bytes).
 const LONGEST_PATH: usize = 107;
 /// How long those who ask at the end have.
@@ -78,7 +80,8 @@ pub async fn bind(path: &Path, others: bool) -> Result<Socket> {
 
 /// Answers until the daemon ends.
 pub async fn serve(socket: Socket, daemon: Arc<Daemon>) {
-    let places = Arc::new(Semaphore::new(MOST));
+    let own = Arc::new(Semaphore::new(MOST));
+    let others = Arc::new(Semaphore::new(MOST_OF_OTHERS));
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -93,8 +96,17 @@ pub async fn serve(socket: Socket, daemon: Arc<Daemon>) {
                 continue;
             }
         };
-        let Ok(place) = places.clone().acquire_owned().await else {
-            break;
+        // Others do not take the own user's places: theirs are few, and who finds none goes.
+        let is_own = stream
+            .peer_cred()
+            .is_ok_and(|peer| peer.uid() == daemon.me());
+        let place = match is_own {
+            true => own.clone().acquire_owned().await.ok(),
+            false => others.clone().try_acquire_owned().ok(),
+        };
+        let Some(place) = place else {
+            tracing::warn!("a connection of another user was not taken: there are too many");
+            continue;
         };
         let daemon = daemon.clone();
         tasks.spawn(async move {
@@ -110,6 +122,9 @@ pub async fn serve(socket: Socket, daemon: Arc<Daemon>) {
 
 async fn one(mut stream: UnixStream, daemon: &Daemon) -> std::io::Result<()> {
     let peer = Peer::of(&stream)?;
+    if let Err(refusal) = daemon.admit(&peer) {
+        return send(&mut stream, &Answer::Failed(refusal)).await;
+    }
     let request = tokio::time::timeout(PATIENCE, receive::<Request>(&mut stream)).await;
     let answer = match request {
         Ok(Ok(request)) => daemon.answer(&peer, request).await,
@@ -123,5 +138,6 @@ async fn one(mut stream: UnixStream, daemon: &Daemon) -> std::io::Result<()> {
         Ok(Err(error)) => return Err(error),
         Err(_) => return Ok(()),
     };
-    send(&mut stream, &answer).await
+    let sent = tokio::time::timeout(PATIENCE, send(&mut stream, &answer)).await;
+    sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }

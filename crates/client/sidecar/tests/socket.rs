@@ -12,7 +12,7 @@ use api::vault::Reason;
 use artifacts_sidecar::{Daemon, server};
 use credentials::{Folder, Paths};
 use model::ServiceName;
-use secrets::{Kind, SecretStore, SidecarStore};
+use secrets::{Kind, SecretStore, SecretValue, SidecarStore};
 use support::{Broker, FakeWorker};
 use tempfile::TempDir;
 
@@ -146,6 +146,30 @@ async fn an_older_generation_than_was_seen_is_refused_whatever_the_worker_says()
 }
 
 #[tokio::test]
+async fn a_worker_that_stores_a_lower_generation_lowers_nothing() {
+    let scene = scene(None).await;
+    let value = || SecretValue::new(zeroize::Zeroizing::new(b"new".to_vec())).expect("a value");
+    scene.worker.will_give("a", "new", 5);
+    scene.read("a").await.expect("read");
+    for generation in [0, 4, u64::MAX] {
+        scene.worker.will_store("a", generation);
+        let error = scene.store.store(&service("a"), &value(), None).await;
+        let reason = error.err().and_then(|error| error.reason);
+        let expected = match generation {
+            u64::MAX => Reason::EnvelopeInvalid,
+            _ => Reason::EnvelopeRollback,
+        };
+        assert_eq!(reason, Some(expected), "{generation}");
+        scene.worker.will_give("a", "old", 4);
+        let error = scene.read("a").await.expect_err("a rollback");
+        assert_eq!(error.reason, Some(Reason::EnvelopeRollback), "{generation}");
+    }
+    scene.worker.will_store("a", 6);
+    let stored = scene.store.store(&service("a"), &value(), None).await;
+    assert_eq!(stored.expect("stored").generation, 6);
+}
+
+#[tokio::test]
 async fn the_policy_counts_from_the_next_request_on() {
     let scene = scene(None).await;
     scene.worker.will_give("a", "one", 1);
@@ -206,16 +230,19 @@ async fn the_socket_is_its_owners_and_two_daemons_do_not_share_one() {
     );
 }
 
-/// What a thread of another user hears at the socket.
-fn as_user(uid: u32, socket: PathBuf) -> std::io::Result<String> {
-    use std::io::{Read, Write};
+/// What a thread of another user hears at the socket, to this line or to none.
+fn as_user(uid: u32, socket: PathBuf, line: Option<&'static str>) -> std::io::Result<String> {
+    use std::io::{BufRead, BufReader, Write};
     let asked = std::thread::spawn(move || {
         let user = rustix::process::Uid::from_raw(uid);
         rustix::thread::set_thread_res_uid(user, user, user)?;
         let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
-        stream.write_all(b"{\"op\":\"fetch\",\"service\":\"a\"}\n")?;
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+        if let Some(line) = line {
+            writeln!(stream, "{line}")?;
+        }
         let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        BufReader::new(stream).read_line(&mut answer)?;
         Ok(answer)
     });
     asked.join().expect("no panic")
@@ -230,20 +257,26 @@ async fn another_user_is_refused_by_the_socket_and_by_the_kernels_word() {
     const STRANGER: u32 = 65_534;
     let closed = scene(None).await;
     open_up(&closed);
-    let refused = as_user(STRANGER, closed.socket.clone()).expect_err("closed");
+    let refused = as_user(STRANGER, closed.socket.clone(), None).expect_err("closed");
     assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
 
     // A policy for one other user opens the socket; all others are told no by their number.
     let policy = "[[allow]]\nuid = 65533\nservices = [\"a\"]\n";
     let scene = scene(Some(policy)).await;
     open_up(&scene);
-    let answer = as_user(STRANGER, scene.socket.clone()).expect("an answer");
+    // Before they have said anything, so that they keep no place by saying nothing.
+    let answer = as_user(STRANGER, scene.socket.clone(), None).expect("an answer");
     assert!(answer.contains("\"kind\":\"denied\""), "{answer}");
     assert!(answer.contains("does not serve user 65534"), "{answer}");
     assert_eq!(scene.worker.caps().len(), 0, "the worker was not asked");
     scene.worker.will_give("a", "one", 1);
-    let answer = as_user(65_533, scene.socket.clone()).expect("an answer");
+    let named = |line| as_user(65_533, scene.socket.clone(), Some(line)).expect("an answer");
+    let answer = named("{\"op\":\"fetch\",\"service\":\"a\"}");
     assert!(answer.contains("fetched"), "{answer}");
+    let answer = named("{\"op\":\"fetch\",\"service\":\"a\",\"accept_older\":true}");
+    assert!(answer.contains("\"kind\":\"denied\""), "{answer}");
+    assert!(answer.contains("take an older secret"), "{answer}");
+    assert_eq!(scene.worker.caps().len(), 1, "the worker was not asked");
 }
 
 /// Lets other users as far as the socket.

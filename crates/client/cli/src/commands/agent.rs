@@ -8,8 +8,9 @@ use credentials::{Config, Endpoint};
 use model::{Actor, DeviceId, ServiceName};
 use registrar::NewDevice;
 use registry::{Device, Roles};
-use secrets::{Broker, Kind, SecretError};
+use secrets::{Broker, Fingerprint, Kind, Login, SecretError};
 use serde::Serialize;
+use vault::SignEs256;
 
 use super::vault::keep;
 use crate::context::Context;
@@ -39,6 +40,10 @@ pub(crate) struct Pair {
     /// The broker [default: the last one]; remembered.
     #[arg(long, value_name = "URL")]
     broker: Option<Endpoint>,
+    /// Belong to this operator and to no other: its actor, 64 characters, as
+    /// `artifacts vault login` shows it [default: to whoever approves].
+    #[arg(long, value_name = "ACTOR")]
+    operator: Option<Actor>,
 }
 
 /// Which machine.
@@ -46,6 +51,10 @@ pub(crate) struct Pair {
 pub(crate) struct Approve {
     /// The code that the agent's machine shows.
     code: api::UserCode,
+    /// The fingerprint of the machine's device key, as that machine shows it. It has to come from
+    /// there: the broker might name another machine.
+    #[arg(long, value_name = "FINGERPRINT")]
+    device: Option<Fingerprint>,
     /// Allow the agent this service, too; may be given more than once.
     #[arg(
         long,
@@ -57,7 +66,7 @@ pub(crate) struct Approve {
     /// Turn it away instead.
     #[arg(long)]
     refuse: bool,
-    /// Do not ask.
+    /// Do not ask; then --device is needed.
     #[arg(long)]
     yes: bool,
 }
@@ -76,6 +85,7 @@ fn ask(command: &Pair, context: &Context) -> Result<()> {
     let broker = Servers::new(settings)?.broker()?;
     let (key, _) = context.devices()?.load_or_make()?;
     let session = context.block_on(wait(&broker, &key, &command.label, context))?;
+    belongs(command, &broker, &session, context)?;
     keep(context, &broker, &session)?;
     if let Some(url) = &command.broker {
         Config::set_vault(&context.paths()?, &[("broker", url.as_str())])?;
@@ -92,8 +102,11 @@ async fn wait(
     let asked = broker.pair(key, label).await?;
     let minutes = asked.expires_in / 60;
     context.output.note(&format!(
-        "On the operator's machine, run\n\n    artifacts agent approve {}\n\nWaiting, for {minutes} minutes at most…",
-        asked.user_code
+        "On the operator's machine, run\n\n    artifacts agent approve {} --device {}\n\n\
+         What is behind --device is the fingerprint of this machine's own key.\n\
+         Waiting, for {minutes} minutes at most…",
+        asked.user_code,
+        Fingerprint::of(&key.public_jwk().thumbprint()),
     ));
     let end = Instant::now() + Duration::from_secs(asked.expires_in.clamp(1, 3600));
     let pause = Duration::from_secs(asked.interval.clamp(1, 60));
@@ -111,22 +124,69 @@ async fn wait(
     Err(SecretError::new(Kind::Login, text, "run artifacts agent pair again").into())
 }
 
+/// Whose agent this machine has become, before it says so to anybody: what it stores from then
+/// on is that operator's.
+fn belongs(
+    command: &Pair,
+    broker: &Broker,
+    session: &api::SessionToken,
+    context: &Context,
+) -> Result<()> {
+    let refuse = |text: String| {
+        Failure::new(Code::VaultFailed, text)
+            .with_hint("no login was kept; ask the operator, and whoever runs the broker")
+    };
+    let token = secrecy::SecretString::from(session.access_token.expose());
+    let login = Login::of(token.into())
+        .ok_or_else(|| refuse("the broker gave something that is no session".into()))?;
+    let wrong = match &command.operator {
+        Some(wanted) if *wanted != login.operator => Some(format!(
+            "this machine was let in by the operator {}, not by {wanted}",
+            login.operator
+        )),
+        _ if login.actor != login.operator.agent(&command.label).map_err(no_label)? => {
+            Some(format!(
+                "the broker gave the session of another agent than {}",
+                command.label
+            ))
+        }
+        _ => None,
+    };
+    if let Some(text) = wrong {
+        // It is of no use to anybody; a broker that keeps it alive is refused all the same.
+        let _ = context.block_on(async { Ok(broker.logout(&login).await?) });
+        return Err(refuse(text));
+    }
+    if command.operator.is_none() {
+        context.output.note(&format!(
+            "This machine is now {} of the operator\n\n    {}\n\n\
+             If that is not yours, run artifacts vault logout, and pair with --operator.",
+            command.label, login.operator
+        ));
+    }
+    Ok(())
+}
+
 fn decide(command: &Approve, context: &Context) -> Result<()> {
     let servers = context.vault_servers()?;
     let access = context.vault_access(&servers)?;
     let code = command.code.to_string();
     let pending = context.block_on(async {
         let login = access.login().await?;
-        Ok(access.broker().pending(&login, &code).await?)
+        let pending = access.broker().pending(&login, &code).await?;
+        if pending.actor != login.operator.agent(&pending.label).map_err(no_label)? {
+            let text = "the broker shows an actor that is not this label's";
+            return Err(Failure::new(Code::VaultFailed, text)
+                .with_hint("do not approve; ask who runs the broker"));
+        }
+        Ok(pending)
     })?;
     context.output.note(&pairs(&[
         ("label", pending.label.clone()),
-        ("device", pending.device.to_string()),
         ("actor", pending.actor.to_string()),
     ]));
-    if !command.yes && !command.refuse {
-        let question = format!("The machine will act as your agent {}.", pending.label);
-        input::confirm(context, &question, &pending.label, "--yes")?;
+    if !command.refuse {
+        recognise(command, context, &pending)?;
     }
     let word = PairingApproval {
         approve: !command.refuse,
@@ -134,11 +194,6 @@ fn decide(command: &Approve, context: &Context) -> Result<()> {
     };
     context.block_on(async {
         let login = access.login().await?;
-        if pending.actor != login.operator.agent(&pending.label).map_err(no_label)? {
-            let text = "the broker shows an actor that is not this label's";
-            return Err(Failure::new(Code::VaultFailed, text)
-                .with_hint("do not approve; ask who runs the broker"));
-        }
         Ok(access.broker().decide(&login, &code, &word).await?)
     })?;
     if !command.refuse {
@@ -152,6 +207,37 @@ fn decide(command: &Approve, context: &Context) -> Result<()> {
     context
         .output
         .data(&pending, || format!("{} is {outcome}\n", pending.label))
+}
+
+/// Whether the device that the broker names is the machine that shows the code. What the broker
+/// says of it is not shown before: it would only be repeated.
+fn recognise(command: &Approve, context: &Context, pending: &PendingPairing) -> Result<()> {
+    let told = match &command.device {
+        Some(told) => *told,
+        None if command.yes => {
+            let text = "the fingerprint of the agent's machine is not given";
+            return Err(Failure::new(Code::InputNeeded, text)
+                .with_hint("add --device FINGERPRINT, as `artifacts agent pair` shows it there"));
+        }
+        None => {
+            let what = "fingerprint that the agent's machine shows";
+            let typed = input::answer(context, what, "--device FINGERPRINT")?;
+            let typed = typed.parse::<Fingerprint>();
+            typed.map_err(|e| Failure::new(Code::InvalidValue, e.to_string()))?
+        }
+    };
+    if told != Fingerprint::of(&pending.device) {
+        let text = format!(
+            "the broker names another machine for this code than the one with the fingerprint {told}; nothing was approved"
+        );
+        let hint = "compare it with what the agent's machine shows; if it is the same there, ask who runs the broker";
+        return Err(Failure::new(Code::VaultFailed, text).with_hint(hint));
+    }
+    if command.device.is_some() && !command.yes {
+        let question = format!("The machine will act as your agent {}.", pending.label);
+        input::confirm(context, &question, &pending.label, "--yes")?;
+    }
+    Ok(())
 }
 
 /// Makes the device known to the registry: until then the broker gives it no session.

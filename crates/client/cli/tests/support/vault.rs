@@ -127,6 +127,11 @@ impl Vault {
         self.kept().decided.clone()
     }
 
+    /// Whose the vault is.
+    pub(crate) fn operator(&self) -> Actor {
+        self.inner.operator.clone()
+    }
+
     /// How many capabilities were given.
     pub(crate) fn caps(&self) -> u64 {
         self.kept().caps

@@ -9,7 +9,7 @@ use super::caps::{Caps, HeldCap};
 use crate::broker::Wanted;
 use crate::error::{Kind, Result, SecretError};
 use crate::login::Login;
-use crate::seen::Seen;
+use crate::seen::{self, Seen};
 use crate::store::{ReadSecret, SecretStore};
 use crate::value::SecretValue;
 use crate::worker::Worker;
@@ -73,7 +73,9 @@ impl<C: Caps> SecretStore for HttpStore<C> {
             }
             Ok(stored) => stored,
         };
-        self.seen.set(&login.actor, service, stored.generation)?;
+        // The worker is not trusted with this.
+        seen::refuse_made_up(service, stored.generation)?;
+        self.seen.stored(&login.actor, service, stored.generation)?;
         Ok(stored)
     }
 
@@ -97,6 +99,7 @@ impl<C: Caps> SecretStore for HttpStore<C> {
             return Err(strange("it answered for another service"));
         }
         // The worker is not trusted with this.
+        seen::refuse_made_up(service, fetched.generation)?;
         self.seen
             .take(&login.actor, service, fetched.generation, accept_older)?;
         let value = SecretValue::from_wire(&fetched.plaintext);

@@ -17,7 +17,7 @@ use vault::{Header, LONGEST_ENVELOPE, OldVersions, Place};
 use crate::access::Access;
 use crate::error::{Kind, Result, SecretError};
 use crate::login::Login;
-use crate::seen::Seen;
+use crate::seen::{self, Seen};
 use crate::signer::{OwnKek, Signer};
 use crate::store::{ReadSecret, SecretStore};
 use crate::sts::StsKeys;
@@ -131,6 +131,7 @@ impl S3Store {
         let etag = object.meta.etag.clone();
         let bytes = collect(object.body).await?;
         let header = vault::header(&bytes)?;
+        seen::refuse_made_up(place.service, header.generation)?;
         Ok(Some(Found {
             bytes,
             etag,
@@ -228,12 +229,12 @@ impl S3Store {
         }
         // What was seen counts too: an older envelope that was put back is not continued.
         let seen = self.seen.of(place.actor, place.service)?;
-        let generation = there.max(seen.unwrap_or(0)) + 1;
+        let generation = seen::following(place.service, there, seen)?;
         let OwnKek { kek, epoch, .. } = self.kek(login, None).await?;
         let bytes = vault::seal(&kek, place, epoch, generation, value.expose())?;
         let etag = before.as_ref().map(|found| &found.etag);
         self.put(place, bytes, etag).await?;
-        self.seen.set(place.actor, place.service, generation)?;
+        self.seen.stored(place.actor, place.service, generation)?;
         Ok(StoredCredential {
             service: place.service.clone(),
             epoch,

@@ -64,8 +64,12 @@ impl SidecarStore {
         let mut stream = stream.map_err(|e| not_running(&self.socket, &e))?;
         self.check_owner(&stream)?;
         let broken = |e: std::io::Error| self.silent(&e.to_string());
-        sidecar::send(&mut stream, request).await.map_err(broken)?;
-        sidecar::receive(&mut stream).await.map_err(broken)
+        let sent = sidecar::send(&mut stream, request).await;
+        // Who is not served is told so before anything is read, which may break off the sending.
+        match (sidecar::receive(&mut stream).await, sent) {
+            (Ok(answer), _) => Ok(answer),
+            (Err(_), Err(error)) | (Err(error), Ok(())) => Err(broken(error)),
+        }
     }
 
     /// A secret is not handed to a socket that somebody else has put there.

@@ -177,6 +177,12 @@ impl FakeWorker {
         self.answers.lock().expect("unpoisoned").push_back(answer);
     }
 
+    pub(crate) fn will_store(&self, service: &str, generation: u64) {
+        let body = serde_json::json!({ "service": service, "epoch": 1, "generation": generation });
+        let answer = (StatusCode::OK, body.to_string());
+        self.answers.lock().expect("unpoisoned").push_back(answer);
+    }
+
     pub(crate) fn caps(&self) -> Vec<String> {
         let seen = self.seen.lock().expect("unpoisoned");
         seen.iter().map(|(cap, _)| cap.clone()).collect()
