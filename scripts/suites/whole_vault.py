@@ -333,7 +333,7 @@ class Suite:
         pairing = subprocess.Popen([self.lab["artifacts"], "agent", "pair", "--label", "builder"], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=log, env={**os.environ, **self.agent_home})
         code = self.wait(lambda: self.code_in(self.work / "pair.log"), "the code")
-        self.approve(code)
+        self.approve(code, self.fingerprint_in(self.work / "pair.log"))
         assert pairing.wait(60) == 0, (self.work / "pair.log").read_text()
         self.artifacts("scope", "set", "agentkey", "--actor", "builder")
         ask = lambda *words, **named: self.artifacts(*words, "--credential-backend", "http", env=self.agent_home, **named)
@@ -356,8 +356,12 @@ class Suite:
         found = re.search(r"\b[A-Z]{4}-[A-Z]{4}\b", file.read_text())
         return found and found.group()
 
-    def approve(self, code):
-        self.artifacts("agent", "approve", code, "--yes")
+    def fingerprint_in(self, file):
+        import re
+        return re.search(r"--device ((?:[0-9A-Z]{4}-){3}[0-9A-Z]{4})\b", file.read_text()).group(1)
+
+    def approve(self, code, device):
+        self.artifacts("agent", "approve", code, "--device", device, "--yes")
 
     def wait(self, so, what, seconds=15):
         until = time.monotonic() + seconds
