@@ -5,6 +5,7 @@
 //!   versions 0x01 and 0x02.
 //! - [`token`]: capabilities, proofs of possession, sessions and web identities, all compact JWS
 //!   signed with ES256; [`jws`] is what they stand on.
+//! - [`isolation`]: the store's policies that give each actor a prefix of its own.
 //!
 //! # Compatibility
 //!
@@ -19,6 +20,7 @@ pub mod envelope;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod isolation;
 pub mod jws;
 pub mod kek;
 pub mod legacy;

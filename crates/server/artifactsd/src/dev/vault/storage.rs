@@ -1,82 +1,79 @@
 //! The vault's bucket and role at the embedded store, made over the same interfaces as at any
-//! other: a token of the broker opens its actor's own prefix and nothing else.
+//! other: a token of the broker opens its actor's own prefix and nothing else. They are what
+//! `artifacts vault provision` would make, from the same documents.
 
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use embedded::{AccessKey, REGION, Server};
 use secrecy::ExposeSecret;
-use serde_json::json;
+use vault::isolation::{
+    AUDIENCE, Isolation, Issuer, POLICY, RoleArn, bucket_policy, role_policy, trust_policy,
+};
 
 use super::BUCKET;
 
 /// The role that the broker's tokens assume.
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::000000000000:role/artifacts-vault";
 
-const ROLE: &str = "artifacts-vault";
-const POLICY: &str = "artifacts-vault-own-prefix";
-const AUDIENCE: &str = "sts.amazonaws.com";
-
 /// Makes what is missing; what is there is brought up to date, since the broker may have moved.
+/// The bucket refuses before the role may anything.
 pub(super) async fn prepare(server: &Server, broker: &str) -> Result<(), String> {
-    make_bucket(server).await?;
+    let issuer: Issuer = broker.parse().map_err(|e| format!("{e}"))?;
+    let role: RoleArn = ROLE_ARN.parse().map_err(|e| format!("{e}"))?;
+    let isolation = Isolation {
+        bucket: BUCKET,
+        role: &role,
+        issuer: &issuer,
+        in_clear: server.endpoint().starts_with("http://"),
+    };
+    guarded_bucket(server, &isolation).await?;
+    bound_role(server, &isolation).await
+}
+
+async fn bound_role(server: &Server, isolation: &Isolation<'_>) -> Result<(), String> {
     let iam = iam(&server.endpoint(), server.root());
+    let role = isolation.role;
     let asked = iam
         .create_open_id_connect_provider()
-        .url(broker)
+        .url(isolation.issuer.as_str())
         .client_id_list(AUDIENCE);
     there(asked.send().await, "the identity provider")?;
-    let trust = trust_policy(broker).to_string();
-    let asked = iam
-        .create_role()
-        .role_name(ROLE)
-        .assume_role_policy_document(&trust);
+    let trust = trust_policy(isolation).to_string();
+    let asked = iam.create_role().role_name(role.name()).path(role.path());
+    let asked = asked.assume_role_policy_document(&trust);
     there(asked.send().await, "the role")?;
-    let asked = iam
-        .update_assume_role_policy()
-        .role_name(ROLE)
-        .policy_document(&trust);
-    asked
-        .send()
-        .await
-        .map_err(|e| failed("the role's trust", &e))?;
-    let asked = iam.put_role_policy().role_name(ROLE).policy_name(POLICY);
-    let asked = asked.policy_document(role_policy().to_string());
-    asked
-        .send()
-        .await
-        .map_err(|e| failed("the role's policy", &e))?;
+    let asked = iam.update_assume_role_policy().role_name(role.name());
+    let done = asked.policy_document(&trust).send().await;
+    done.map_err(|e| failed("the role's trust", &e))?;
+    let asked = iam.put_role_policy().role_name(role.name());
+    let asked = asked.policy_name(POLICY);
+    let asked = asked.policy_document(role_policy(isolation).to_string());
+    let done = asked.send().await;
+    done.map_err(|e| failed("the role's policy", &e))?;
     Ok(())
 }
 
-fn trust_policy(broker: &str) -> serde_json::Value {
-    let issuer = broker.split_once("://").map_or(broker, |(_, rest)| rest);
-    json!({ "Version": "2012-10-17", "Statement": [{
-        "Effect": "Allow",
-        "Principal": { "Federated": format!("arn:aws:iam::000000000000:oidc-provider/{issuer}") },
-        "Action": ["sts:AssumeRoleWithWebIdentity", "sts:TagSession"],
-        "Condition": {
-            "StringEquals": { format!("{issuer}:aud"): AUDIENCE },
-            "StringLike": { "aws:RequestTag/artifacts_actor": "?".repeat(64) },
-        },
-    }] })
+async fn guarded_bucket(server: &Server, isolation: &Isolation<'_>) -> Result<(), String> {
+    let s3 = s3(server);
+    let made = s3.create_bucket().bucket(BUCKET).send().await;
+    let made = made.map(drop).map_err(|error| {
+        let code = error.code().unwrap_or_default().to_owned();
+        (code, failed("the bucket", &error))
+    });
+    match made {
+        Err((code, _)) if code == "BucketAlreadyOwnedByYou" || code == "BucketAlreadyExists" => {}
+        Err((_, reason)) => return Err(reason),
+        Ok(()) => {}
+    }
+    let asked = s3.put_bucket_policy().bucket(BUCKET);
+    let done = asked
+        .policy(bucket_policy(isolation).to_string())
+        .send()
+        .await;
+    done.map_err(|e| failed("the bucket's policy", &e))?;
+    Ok(())
 }
 
-fn role_policy() -> serde_json::Value {
-    let own = "bots/${aws:PrincipalTag/artifacts_actor}/credentials/*";
-    let object = |action: &str| {
-        json!({
-            "Effect": "Allow", "Action": [action], "Resource": [format!("arn:aws:s3:::{BUCKET}/{own}")],
-        })
-    };
-    json!({ "Version": "2012-10-17", "Statement": [
-        {
-            "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [format!("arn:aws:s3:::{BUCKET}")],
-            "Condition": { "StringLike": { "s3:prefix": [own] } },
-        },
-        object("s3:GetObject"), object("s3:PutObject"), object("s3:DeleteObject"),
-    ] })
-}
-
-async fn make_bucket(server: &Server) -> Result<(), String> {
+fn s3(server: &Server) -> aws_sdk_s3::Client {
     let key = server.root();
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
@@ -91,20 +88,7 @@ async fn make_bucket(server: &Server) -> Result<(), String> {
             "artifactsd dev",
         ))
         .build();
-    let made = aws_sdk_s3::Client::from_conf(config)
-        .create_bucket()
-        .bucket(BUCKET);
-    let made = made.send().await.map(drop).map_err(|error| {
-        let code = error.code().unwrap_or_default().to_owned();
-        (code, failed("the bucket", &error))
-    });
-    match made {
-        Err((code, _)) if code == "BucketAlreadyOwnedByYou" || code == "BucketAlreadyExists" => {
-            Ok(())
-        }
-        Err((_, reason)) => Err(reason),
-        Ok(()) => Ok(()),
-    }
+    aws_sdk_s3::Client::from_conf(config)
 }
 
 fn iam(endpoint: &str, key: &AccessKey) -> aws_sdk_iam::Client {
