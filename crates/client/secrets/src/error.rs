@@ -7,6 +7,7 @@ use api::{ErrorBody, ErrorCode};
 use credentials::Endpoint;
 use serde::{Deserialize, Serialize};
 use vault::EnvelopeError;
+use vault::isolation::InvalidName;
 
 /// What a call of this crate gives.
 pub type Result<T> = std::result::Result<T, SecretError>;
@@ -47,6 +48,13 @@ pub struct SecretError {
 }
 
 impl std::error::Error for SecretError {}
+
+impl From<InvalidName> for SecretError {
+    fn from(error: InvalidName) -> Self {
+        let message = format!("{:?} is no {}", error.text, error.what);
+        Self::new(Kind::Usage, message, error.hint)
+    }
+}
 
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

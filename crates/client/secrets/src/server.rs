@@ -269,7 +269,7 @@ pub(crate) fn serialised(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-fn not_pem() -> SecretError {
+pub(crate) fn not_pem() -> SecretError {
     SecretError::new(
         Kind::Usage,
         "vault.ca_file holds no certificates in PEM",

@@ -7,6 +7,7 @@ use model::Actor;
 use super::report::Report;
 use super::target::{StoreKind, Target};
 use super::told::Told;
+use super::traversal::Traversal;
 
 /// The doors of one bucket, for one actor and for nobody.
 pub(super) struct Probes<'a> {
@@ -21,7 +22,7 @@ pub(super) struct Probes<'a> {
     scratch: String,
 }
 
-const BODY: &[u8] = b"artifacts vault provision --verify: may be deleted";
+pub(super) const BODY: &[u8] = b"artifacts vault provision --verify: may be deleted";
 
 impl<'a> Probes<'a> {
     pub(super) fn new(mine: Client, nobodys: Client, target: &'a Target, actor: &'a Actor) -> Self {
@@ -62,6 +63,7 @@ impl<'a> Probes<'a> {
             report.add(name, denied(&told));
         }
         self.carried(&own, report).await;
+        self.traversal().run(report).await;
         self.verbs_of_objects(&own, report).await;
         self.verbs_of_buckets(report).await;
         self.strangers(&own, report).await;
@@ -116,6 +118,17 @@ impl<'a> Probes<'a> {
             String::new(),
         ];
         prefixes.into_iter().map(Some).chain([None]).collect()
+    }
+
+    fn traversal(&self) -> Traversal<'_> {
+        Traversal {
+            mine: &self.mine,
+            bucket: self.bucket,
+            actor: self.actor,
+            other: &self.other,
+            there: &self.scratch,
+            fresh: format!("artifacts-verify-{}.enc", uuid::Uuid::new_v4().simple()),
+        }
     }
 
     async fn elsewhere(&self, key: &str, report: &mut Report) {

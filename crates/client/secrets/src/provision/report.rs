@@ -21,8 +21,10 @@ pub enum Verdict {
     Passed,
     /// Not as it must be, or not known: either is no pass.
     Failed,
-    /// The store has no way to be asked; nothing follows from it.
+    /// It does not matter at this store; the reason says why.
     Skipped,
+    /// It was not looked at, though it matters: nothing is known of it.
+    Unchecked,
 }
 
 /// All checks, in their order.
@@ -34,11 +36,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing failed, and something was looked at.
+    /// Whether nothing failed, nothing that matters was left out, and something was looked at.
     pub fn passed(&self) -> bool {
-        let failed = self.failures().next().is_some();
+        let missing = self.failures().next().is_some() || self.unchecked().next().is_some();
         let any = |check: &Check| check.verdict == Verdict::Passed;
-        !failed && self.checks.iter().any(any)
+        !missing && self.checks.iter().any(any)
+    }
+
+    /// What matters and was not looked at.
+    pub fn unchecked(&self) -> impl Iterator<Item = &Check> {
+        let unchecked = |check: &&Check| check.verdict == Verdict::Unchecked;
+        self.checks.iter().filter(unchecked)
     }
 
     /// What failed.
@@ -60,9 +68,17 @@ impl Report {
     }
 
     pub(super) fn skip(&mut self, name: impl Into<String>, reason: &str) {
+        self.without(Verdict::Skipped, name.into(), reason);
+    }
+
+    pub(super) fn leave_out(&mut self, name: impl Into<String>, reason: &str) {
+        self.without(Verdict::Unchecked, name.into(), reason);
+    }
+
+    fn without(&mut self, verdict: Verdict, name: String, reason: &str) {
         self.checks.push(Check {
-            name: name.into(),
-            verdict: Verdict::Skipped,
+            name,
+            verdict,
             reason: Some(reason.to_owned()),
         });
     }

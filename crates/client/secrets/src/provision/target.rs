@@ -1,12 +1,13 @@
 //! What is to be provisioned: one bucket, one role, one issuer of tokens.
 
-use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use credentials::{BucketName, Endpoint};
+use vault::isolation::{Isolation, Issuer, RoleArn};
 
 use crate::error::{Kind, SecretError};
+use crate::server::not_pem;
 
 /// What kind of store it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Target {
     pub endpoint: Option<Endpoint>,
     /// Where its STS is; none for that of the store.
     pub sts_endpoint: Option<Endpoint>,
+    /// The certificates that are trusted for the two beside the machine's.
+    pub ca: Option<Authorities>,
     /// The store's region.
     pub region: String,
     /// The role that tokens assume.
@@ -40,19 +43,26 @@ pub struct Target {
     pub expire_days: Option<NonZeroU16>,
 }
 
-/// The ARN of a role.
+/// Certificates in PEM that are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleArn {
-    whole: String,
-    partition: String,
-    account: String,
-    path: String,
-    name: String,
-}
+pub struct Authorities(Vec<u8>);
 
-/// Who issues tokens: an address without query, fragment and slash at its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issuer(String);
+impl Authorities {
+    /// Of a file's content.
+    ///
+    /// # Errors
+    /// It holds no certificates.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, SecretError> {
+        match reqwest::Certificate::from_pem_bundle(pem) {
+            Ok(all) if !all.is_empty() => Ok(Self(pem.to_vec())),
+            _ => Err(not_pem()),
+        }
+    }
+
+    pub(super) fn as_pem(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl StoreKind {
     /// The name that people write.
@@ -87,159 +97,19 @@ impl Target {
         let plain = |endpoint: &Endpoint| endpoint.as_str().starts_with("http://");
         self.endpoint.as_ref().is_some_and(plain)
     }
-}
 
-impl RoleArn {
-    /// The whole of it.
-    pub fn as_str(&self) -> &str {
-        &self.whole
-    }
-
-    /// The role's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The role's path, with a slash at both ends.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// `aws`, or that of another part of AWS.
-    pub fn partition(&self) -> &str {
-        &self.partition
-    }
-
-    /// The ARN of the provider of this issuer's tokens, in the same account.
-    pub fn provider(&self, issuer: &Issuer) -> String {
-        let (partition, account) = (&self.partition, &self.account);
-        format!(
-            "arn:{partition}:iam::{account}:oidc-provider/{}",
-            issuer.short()
-        )
-    }
-}
-
-impl FromStr for RoleArn {
-    type Err = SecretError;
-
-    /// `arn:aws:iam::ACCOUNT:role/NAME`; SeaweedFS has `arn:aws:iam::role/NAME`.
-    fn from_str(text: &str) -> Result<Self, SecretError> {
-        let hint = "write arn:aws:iam::ACCOUNT:role/NAME (for SeaweedFS: arn:aws:iam::role/NAME)";
-        let refused = || wrong("role", text, hint);
-        let parts: Vec<&str> = text.split(':').collect();
-        let (partition, account, resource) = match parts[..] {
-            ["arn", partition, "iam", "", account, resource] => (partition, account, resource),
-            ["arn", partition, "iam", "", resource] => (partition, "", resource),
-            _ => return Err(refused()),
-        };
-        let path = resource.strip_prefix("role/").ok_or_else(refused)?;
-        let (path, name) = match path.rsplit_once('/') {
-            Some((path, name)) => (format!("/{path}/"), name),
-            None => ("/".to_owned(), path),
-        };
-        let word = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-        let good = partition.starts_with("aws")
-            && account.chars().all(|c| c.is_ascii_digit())
-            && (1..=64).contains(&name.len())
-            && name.chars().all(word)
-            && path.chars().all(|c| word(c) || c == '/');
-        match good {
-            true => Ok(Self {
-                whole: text.to_owned(),
-                partition: partition.to_owned(),
-                account: account.to_owned(),
-                path,
-                name: name.to_owned(),
-            }),
-            false => Err(refused()),
+    /// What the policies depend on.
+    pub(super) fn isolation(&self) -> Isolation<'_> {
+        Isolation {
+            bucket: self.bucket.as_str(),
+            role: &self.role,
+            issuer: &self.issuer,
+            in_clear: self.is_in_clear(),
         }
-    }
-}
-
-impl fmt::Display for RoleArn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.whole)
-    }
-}
-
-impl Issuer {
-    /// The whole address.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Without the scheme: so an STS names a provider.
-    pub fn short(&self) -> &str {
-        self.0.split_once("://").map_or(&self.0, |(_, rest)| rest)
-    }
-}
-
-impl FromStr for Issuer {
-    type Err = SecretError;
-
-    fn from_str(text: &str) -> Result<Self, SecretError> {
-        let hint = "write the broker's issuer as its /.well-known/openid-configuration has it: \
-                    https://HOST, without query and slash at the end";
-        let rest = ["https://", "http://"]
-            .iter()
-            .find_map(|scheme| text.strip_prefix(scheme));
-        let good = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
-        match rest {
-            Some(rest) if !rest.is_empty() && !rest.ends_with('/') && rest.chars().all(good) => {
-                Ok(Self(text.to_owned()))
-            }
-            _ => Err(wrong("issuer", text, hint)),
-        }
-    }
-}
-
-impl fmt::Display for Issuer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
 fn wrong(what: &str, text: &str, hint: &str) -> SecretError {
     let text: String = text.chars().take(200).collect();
     SecretError::new(Kind::Usage, format!("{text:?} is no {what}"), hint)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arns_of_roles_are_read_whole_or_not_at_all() {
-        let role: RoleArn = "arn:aws:iam::123456789012:role/team/x/vault"
-            .parse()
-            .unwrap();
-        assert_eq!((role.path(), role.name()), ("/team/x/", "vault"));
-        let issuer: Issuer = "https://broker.example.com/a".parse().unwrap();
-        let provider = "arn:aws:iam::123456789012:oidc-provider/broker.example.com/a";
-        assert_eq!(role.provider(&issuer), provider);
-        let weed: RoleArn = "arn:aws:iam::role/vault".parse().unwrap();
-        assert_eq!((weed.path(), weed.name()), ("/", "vault"));
-        for wrong in [
-            "",
-            "vault",
-            "arn:aws:iam::123456789012:user/vault",
-            "arn:aws:iam::x:role/vault",
-            "arn:aws:iam::123456789012:role/",
-            "arn:aws:iam::123456789012:role/a*",
-            "arn:aws:s3::123456789012:role/a",
-        ] {
-            assert!(wrong.parse::<RoleArn>().is_err(), "{wrong}");
-        }
-        for wrong in [
-            "",
-            "broker",
-            "https://",
-            "https://b/",
-            "https://b?x",
-            "ftp://b",
-        ] {
-            assert!(wrong.parse::<Issuer>().is_err(), "{wrong}");
-        }
-    }
 }

@@ -50,6 +50,14 @@ impl Told {
         }
     }
 
+    /// The code and the status of a refusal: what two answers have in common.
+    pub(super) fn kind(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::Refused { code, status, .. } => Some((code, *status)),
+            Self::Done | Self::Nothing(_) => None,
+        }
+    }
+
     /// Whether it is this refusal.
     pub(super) fn is(&self, code: &str) -> bool {
         matches!(self, Self::Refused { code: said, .. } if said == code)

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::clients::{Admin, s3, sts};
 use super::grants;
+use super::iam_json::{self, IamJson};
 use super::probes::Probes;
 use super::report::Report;
 use super::target::{StoreKind, Target};
@@ -62,15 +63,25 @@ impl Identities for OwnIdentities {
     }
 }
 
-/// Looks at everything. `admin` sees what the role and the bucket have beside the plan's
-/// documents; only for SeaweedFS, which cannot be asked, may it be missing.
+/// Who sees what else is granted beside the plan's documents.
+#[derive(Clone, Copy)]
+pub enum Seen<'a> {
+    /// An administrator, who asks the store for the policies of role and bucket.
+    Asked(&'a Admin),
+    /// The file that SeaweedFS, which cannot be asked, was started with.
+    Read(&'a IamJson),
+    /// Nobody: for SeaweedFS alone, and the report says that it was left out.
+    Unseen,
+}
+
+/// Looks at everything.
 ///
 /// # Errors
-/// There is no token, or nobody to ask for the policies. What was found is in the report.
+/// There is no token, or nobody to ask for the policies.
 pub async fn verify(
     target: &Target,
     identities: &dyn Identities,
-    admin: Option<&Admin>,
+    seen: Seen<'_>,
 ) -> Result<Report> {
     let mut report = Report::default();
     let token = identities.token().await?;
@@ -88,13 +99,20 @@ pub async fn verify(
         }
         Err(told) => report.add("a token is exchanged for keys", Err(told.shown())),
     }
-    match (target.kind, admin) {
-        (StoreKind::SeaweedFs, _) => report.skip(
-            "role and bucket have no other policy",
-            "SeaweedFS has no call that lists a role's policies: look at its iam.json",
+    beside(target, seen, &mut report).await?;
+    Ok(report)
+}
+
+/// What no call of an actor can show: a role of another name, another policy, another's keys.
+async fn beside(target: &Target, seen: Seen<'_>, report: &mut Report) -> Result<()> {
+    match (target.kind, seen) {
+        (StoreKind::SeaweedFs, Seen::Read(file)) => iam_json::look(file, target, report),
+        (StoreKind::SeaweedFs, _) => report.leave_out(
+            "no other role, policy or provider grants more",
+            "SeaweedFS cannot be asked for them: give the file it was started with, --iam-json FILE",
         ),
-        (_, Some(admin)) => grants::look(admin, target, &mut report).await,
-        (_, None) => {
+        (_, Seen::Asked(admin)) => grants::look(admin, target, report).await,
+        (_, Seen::Read(_) | Seen::Unseen) => {
             return Err(SecretError::new(
                 Kind::Usage,
                 "without an administrator's keys nobody can see what the role has beside",
@@ -102,7 +120,7 @@ pub async fn verify(
             ));
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 async fn exchange(target: &Target, token: &SecretString) -> std::result::Result<Credentials, Told> {

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod golden;
+mod iam_json;
 mod moto;
 mod on_embedded;
 mod on_seaweedfs;
+mod own_authority;
+mod resolving;
 mod tokens;

@@ -2,7 +2,7 @@
 
 use artifacts_secrets::Kind;
 use artifacts_secrets::provision::{
-    Admin, Outcome, Plan, Report, Step, StoreKind, Target, apply, verify,
+    Admin, Outcome, Plan, Report, Seen, Step, StoreKind, Target, apply, verify,
 };
 use aws_sdk_iam::config::{BehaviorVersion, Credentials, Region};
 use embedded::{AccessKey, Durability, Options, Server};
@@ -68,7 +68,7 @@ impl Lab {
             broker: &self.broker,
             actor: ada(),
         };
-        verify(&self.target, &tokens, Some(&self.admin))
+        verify(&self.target, &tokens, Seen::Asked(&self.admin))
             .await
             .unwrap()
     }
@@ -225,7 +225,7 @@ async fn what_is_provisioned_isolates_and_verify_says_so() {
     let lab = Lab::provisioned().await;
     let report = lab.verify().await;
     assert!(report.passed(), "{:#?}", failures(&report));
-    assert!(report.checks.len() > 60, "{}", report.checks.len());
+    assert!(report.checks.len() > 85, "{}", report.checks.len());
     // Nothing is left behind.
     let there = lab
         .s3
@@ -349,14 +349,16 @@ async fn a_store_that_is_away_or_fails_otherwise_is_no_pass() {
         broker: &lab.broker,
         actor: ada(),
     };
-    let report = verify(&target, &tokens, Some(&lab.admin)).await.unwrap();
+    let report = verify(&target, &tokens, Seen::Asked(&lab.admin))
+        .await
+        .unwrap();
     assert!(!report.passed());
     let away = Target {
         endpoint: Some("http://127.0.0.1:9".parse().unwrap()),
         ..lab.target.clone()
     };
     let admin = Admin::new(&away, &admin_keys());
-    let report = verify(&away, &tokens, Some(&admin)).await.unwrap();
+    let report = verify(&away, &tokens, Seen::Asked(&admin)).await.unwrap();
     assert!(!report.passed());
     let passed = report
         .checks
@@ -364,6 +366,8 @@ async fn a_store_that_is_away_or_fails_otherwise_is_no_pass() {
         .filter(|check| check.reason.is_none())
         .count();
     assert_eq!(passed, 0, "{report:#?}");
-    let unseen = verify(&lab.target, &tokens, None).await.unwrap_err();
+    let unseen = verify(&lab.target, &tokens, Seen::Unseen)
+        .await
+        .unwrap_err();
     assert_eq!(unseen.kind, Kind::Usage);
 }

@@ -1,6 +1,8 @@
 //! On SeaweedFS, a store that we have not made: the same probes.
 
-use artifacts_secrets::provision::{Plan, Report, Step, StoreKind, Target, Verdict, verify};
+use artifacts_secrets::provision::{
+    IamJson, Plan, Report, Seen, Step, StoreKind, Target, Verdict, verify,
+};
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
 use testkit::seaweedfs::{Options, SeaweedFs};
@@ -12,6 +14,8 @@ struct Lab {
     broker: Broker,
     target: Target,
     s3: aws_sdk_s3::Client,
+    /// What the store was started with.
+    file: String,
     _server: SeaweedFs,
 }
 
@@ -33,6 +37,7 @@ impl Lab {
             "signingKey": STANDARD.encode_to_string([7; 32]),
         });
         change(&mut iam);
+        let file = iam.to_string();
         let options = Options {
             iam: Some(iam),
             ..Options::default()
@@ -43,16 +48,22 @@ impl Lab {
             target: target(StoreKind::SeaweedFs, &server.endpoint(), &broker.issuer),
             s3: testkit::s3::client(&server.endpoint()),
             broker,
+            file,
             _server: server,
         }
     }
 
     async fn verify(&self) -> Report {
+        let file = IamJson::parse(self.file.as_bytes()).unwrap();
+        self.verify_by(Seen::Read(&file)).await
+    }
+
+    async fn verify_by(&self, seen: Seen<'_>) -> Report {
         let tokens = Tokens {
             broker: &self.broker,
             actor: ada(),
         };
-        verify(&self.target, &tokens, None).await.unwrap()
+        verify(&self.target, &tokens, seen).await.unwrap()
     }
 }
 
@@ -63,9 +74,10 @@ async fn the_planned_file_isolates_actors() {
     let report = lab.verify().await;
     let failed: Vec<_> = report.failures().collect();
     assert!(report.passed(), "{failed:#?}");
-    assert!(report.checks.len() > 50, "{}", report.checks.len());
+    assert!(report.checks.len() > 80, "{}", report.checks.len());
     let skipped = |check: &&artifacts_secrets::provision::Check| check.verdict == Verdict::Skipped;
-    assert_eq!(report.checks.iter().filter(skipped).count(), 2);
+    assert_eq!(report.checks.iter().filter(skipped).count(), 1);
+    assert_eq!(report.unchecked().count(), 0);
     let key = format!("bots/{}/credentials/openrouter.enc", bob().as_str());
     let bob = exchange(&lab.target, &lab.broker.token(&bob()))
         .await
@@ -167,5 +179,63 @@ async fn a_broad_grant_beside_makes_verify_fail() {
     assert!(
         !failed.iter().any(|name| name.starts_with("PutObject")),
         "{failed:#?}"
+    );
+}
+
+/// What was not looked at is no pass, and says how it is looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_file_it_is_not_shown() {
+    let _weed = testkit::require!(Tool::Weed);
+    let lab = Lab::start(|_| {});
+    let report = lab.verify_by(Seen::Unseen).await;
+    assert_eq!(report.failures().count(), 0);
+    assert!(!report.passed());
+    let left: Vec<_> = report.unchecked().collect();
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert!(left[0].reason.as_ref().unwrap().contains("--iam-json"));
+}
+
+/// A second role opens everything to the same tokens, and no call of the first can show it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_role_beside_makes_verify_fail_and_is_named() {
+    let _weed = testkit::require!(Tool::Weed);
+    let lab = Lab::start(|iam: &mut Value| {
+        let all = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}]});
+        let policies = iam["policies"].as_array_mut().unwrap();
+        policies.push(json!({"name": "everything", "document": all}));
+        let mut role = iam["roles"][0].clone();
+        role["roleName"] = json!("planted");
+        role["roleArn"] = json!("arn:aws:iam::role/planted");
+        role["attachedPolicies"] = json!(["everything"]);
+        iam["roles"].as_array_mut().unwrap().push(role);
+    });
+    // It is real: a token of one actor reads another's object by it.
+    let key = format!("bots/{}/credentials/openrouter.enc", bob().as_str());
+    let put = lab.s3.put_object().bucket(BUCKET).key(&key);
+    put.send().await.unwrap();
+    let planted = Target {
+        role: "arn:aws:iam::role/planted".parse().unwrap(),
+        ..lab.target.clone()
+    };
+    let ada = exchange(&planted, &lab.broker.token(&ada())).await.unwrap();
+    ada.get_object()
+        .bucket(BUCKET)
+        .key(&key)
+        .send()
+        .await
+        .unwrap();
+    let report = lab.verify().await;
+    let failed: Vec<String> = report
+        .failures()
+        .map(|check| format!("{}: {}", check.name, check.reason.clone().unwrap()))
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            "iam.json has the plan's role artifacts-vault and no other: it has others beside: planted",
+            "iam.json has the plan's policy artifacts-vault-own-prefix and no other: \
+             it has others beside: everything",
+        ]
     );
 }

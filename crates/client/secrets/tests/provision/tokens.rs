@@ -147,6 +147,7 @@ pub(crate) fn target(kind: StoreKind, endpoint: &str, issuer: &str) -> Target {
         bucket: BUCKET.parse().unwrap(),
         endpoint: Some(endpoint.parse().unwrap()),
         sts_endpoint: None,
+        ca: None,
         region: testkit::REGION.into(),
         role: role.parse().unwrap(),
         issuer: issuer.parse().unwrap(),

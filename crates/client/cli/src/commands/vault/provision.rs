@@ -1,6 +1,8 @@
 //! `artifacts vault provision`: the bucket and the role that keep actors apart.
 
 use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgGroup, Args};
 use credentials::vault::{BROKER_VARIABLE, BUCKET_VARIABLE, ROLE_VARIABLE};
@@ -8,11 +10,12 @@ use credentials::{BucketName, Endpoint, VaultSettings};
 use secrecy::SecretString;
 use secrets::SecretError;
 use secrets::provision::{
-    Admin, AdminKeys, Check, Issuer, Outcome, OwnIdentities, Plan, Report, RoleArn, Step,
-    StoreKind, Target, Verdict, apply, verify,
+    Admin, AdminKeys, Authorities, Check, IamJson, InvalidName, Issuer, Outcome, OwnIdentities,
+    Plan, Report, RoleArn, Seen, Step, StoreKind, Target, Verdict, apply, verify,
 };
 use serde::Serialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
@@ -26,7 +29,7 @@ use crate::output::table;
 /// exactly that plan, with the storage keys of the profile, which must be an administrator's; it
 /// may be interrupted and run again. --verify tries with a token of the broker for this machine's
 /// login: its own prefix must work, everything else must be refused with AccessDenied, and nothing
-/// broader may stand beside.
+/// broader may stand beside. What it could not look at ends it with exit code 8.
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["plan", "apply", "verify"])))]
 pub(crate) struct Provision {
@@ -63,6 +66,9 @@ pub(crate) struct Provision {
     /// vault.broker].
     #[arg(long, value_name = "URL")]
     issuer: Option<Issuer>,
+    /// For --verify on SeaweedFS: the file of -s3.iam.config, which is compared with the plan.
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    iam_json: Option<PathBuf>,
     #[command(flatten)]
     profile: Profile,
 }
@@ -86,7 +92,7 @@ struct Applied {
 
 pub(super) fn run(command: &Provision, context: &Context) -> Result<()> {
     let settings = context.vault_settings()?;
-    let target = command.target(&settings)?;
+    let target = command.target(&settings, context)?;
     if command.plan {
         return print_plan(&target, context);
     }
@@ -94,18 +100,14 @@ pub(super) fn run(command: &Provision, context: &Context) -> Result<()> {
         let admin = Admin::new(&target, &command.admin_keys(context)?);
         return carry_out(&target, &admin, context);
     }
-    let admin = match target.kind {
-        StoreKind::SeaweedFs => None,
-        _ => Some(Admin::new(&target, &command.admin_keys(context)?)),
-    };
-    let report = look(&target, admin.as_ref(), context)?;
+    let report = command.look(&target, context)?;
     print_report(&report, context)?;
     judged(&report)
 }
 
 impl Provision {
     /// Options, then settings, then what goes without saying.
-    fn target(&self, settings: &VaultSettings) -> Result<Target> {
+    fn target(&self, settings: &VaultSettings, context: &Context) -> Result<Target> {
         let endpoint = self.endpoint.clone().or_else(|| settings.endpoint.clone());
         let kind = self.store.unwrap_or(match &endpoint {
             None => StoreKind::Aws,
@@ -116,7 +118,7 @@ impl Provision {
         let region = self.region.clone().or_else(|| settings.region.clone());
         let issuer = match (&self.issuer, &settings.broker) {
             (Some(issuer), _) => issuer.clone(),
-            (None, Some(broker)) => broker.as_str().trim_end_matches('/').parse()?,
+            (None, Some(broker)) => name(broker.as_str().trim_end_matches('/'))?,
             (None, None) => return Err(SecretError::unset("broker", BROKER_VARIABLE).into()),
         };
         Ok(Target {
@@ -124,6 +126,11 @@ impl Provision {
             bucket,
             sts_endpoint: settings.sts_endpoint.clone().filter(|_| endpoint.is_some()),
             endpoint,
+            ca: context
+                .vault_servers()?
+                .ca()
+                .map(Authorities::from_pem)
+                .transpose()?,
             region: region.unwrap_or_else(|| "us-east-1".to_owned()),
             role: self.role(kind, settings)?,
             issuer,
@@ -142,7 +149,29 @@ impl Provision {
         };
         let role = settings.role_arn.as_deref().or(usual);
         let role = role.ok_or_else(|| SecretError::unset("role_arn", ROLE_VARIABLE))?;
-        Ok(role.parse()?)
+        name(role)
+    }
+
+    fn look(&self, target: &Target, context: &Context) -> Result<Report> {
+        match (target.kind, &self.iam_json) {
+            (StoreKind::SeaweedFs, None) => tried(target, Seen::Unseen, context),
+            (StoreKind::SeaweedFs, Some(path)) => {
+                // It holds the key by which the store signs its sessions.
+                let text = std::fs::read(path).map(Zeroizing::new);
+                let text = text.map_err(|e| credentials::Error::io("read", path, e))?;
+                let file = IamJson::parse(&text)?;
+                tried(target, Seen::Read(&file), context)
+            }
+            (_, Some(_)) => {
+                let message = "--iam-json is for SeaweedFS; this store is asked";
+                Err(Failure::new(Code::Usage, message)
+                    .with_hint("leave it out, or say --store seaweedfs"))
+            }
+            (_, None) => {
+                let admin = Admin::new(target, &self.admin_keys(context)?);
+                tried(target, Seen::Asked(&admin), context)
+            }
+        }
     }
 
     fn admin_keys(&self, context: &Context) -> Result<AdminKeys> {
@@ -158,6 +187,10 @@ impl Provision {
                 .map(|token| secret(&token.value)),
         })
     }
+}
+
+fn name<T: FromStr<Err = InvalidName>>(text: &str) -> Result<T> {
+    Ok(text.parse().map_err(SecretError::from)?)
 }
 
 fn print_plan(target: &Target, context: &Context) -> Result<()> {
@@ -210,11 +243,11 @@ fn carry_out(target: &Target, admin: &Admin, context: &Context) -> Result<()> {
     result
 }
 
-fn look(target: &Target, admin: Option<&Admin>, context: &Context) -> Result<Report> {
+fn tried(target: &Target, seen: Seen<'_>, context: &Context) -> Result<Report> {
     let access = context.vault_access(&context.vault_servers()?)?;
     context.block_on(async {
         let identities = OwnIdentities::of(access).await?;
-        Ok(verify(target, &identities, admin).await?)
+        Ok(verify(target, &identities, seen).await?)
     })
 }
 
@@ -225,6 +258,7 @@ fn print_report(report: &Report, context: &Context) -> Result<()> {
                 Verdict::Passed => "passed",
                 Verdict::Failed => "FAILED",
                 Verdict::Skipped => "skipped",
+                Verdict::Unchecked => "NOT CHECKED",
             };
             let reason = check.reason.clone().unwrap_or_default();
             vec![check.name.clone(), verdict.to_owned(), reason]
@@ -234,10 +268,11 @@ fn print_report(report: &Report, context: &Context) -> Result<()> {
     })
 }
 
-/// A failure that names the first check that failed; the others are in the table.
+/// A failure that names the first check that failed, or what was left out; the others are in the
+/// table.
 fn judged(report: &Report) -> Result<()> {
     let Some(first) = report.failures().next() else {
-        return Ok(());
+        return whole(report);
     };
     let reason = first.reason.as_deref().unwrap_or_default();
     let message = format!(
@@ -249,4 +284,16 @@ fn judged(report: &Report) -> Result<()> {
     let hint = "run artifacts vault provision --apply, remove what is named beside its documents, \
                 then verify again";
     Err(Failure::new(Code::VaultFailed, message).with_hint(hint))
+}
+
+fn whole(report: &Report) -> Result<()> {
+    let Some(first) = report.unchecked().next() else {
+        return Ok(());
+    };
+    let message = format!(
+        "nothing failed, but the vault's isolation is not shown; not checked: {}",
+        first.name,
+    );
+    let hint = first.reason.clone().unwrap_or_default();
+    Err(Failure::new(Code::LeftUndone, message).with_hint(hint))
 }
