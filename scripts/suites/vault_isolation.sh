@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The vault's bucket and role as `artifactsd dev` makes them, looked at from outside with tokens of the
+# real broker: they keep actors apart, and a broad grant that is planted beside is found and named.
+. "$(dirname "$0")/common.sh"
+
+main() {
+    begin_suite
+    require_tools
+    access_key=script-root
+    secret_key=$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
+    ARTIFACTS_DEV_ACCESS_KEY_ID=$access_key ARTIFACTS_DEV_SECRET_ACCESS_KEY=$secret_key \
+        "$artifactsd" dev --data "$work/dev" --listen 127.0.0.1:0 --ready-file "$work/dev.json" >"$work/dev.log" 2>&1 &
+    started+=($!)
+    wait_for_file "$work/dev.json" $! "$work/dev.log"
+    use_keys
+    mkdir -p "$XDG_CONFIG_HOME/artifacts"
+    install -m 600 "$work/dev/vault/client.toml" "$XDG_CONFIG_HOME/artifacts/config.toml"
+    "$artifacts" vault login --bootstrap <"$work/dev/vault/bootstrap-token" >&2
+    export RESULT
+    if ! "$ARTIFACTS_TOOLS/venv/bin/python3" "$repo/scripts/suites/vault_isolation.py" "$work/dev.json" "$artifacts" >&2; then
+        failures=$((failures + 1))
+        tail -n 20 "$work/dev.log" >&2
+    fi
+    end_suite
+}
+
+main
