@@ -82,6 +82,11 @@ impl Orchestrator {
                 .redirect(Policy::none())
                 .connect_timeout(CONNECT)
                 .user_agent(concat!("artifacts/", env!("CARGO_PKG_VERSION")));
+            // Without TLS it stays on this machine: no proxy of the environment reads it.
+            let builder = match url.as_str().starts_with("http://") {
+                true => builder.no_proxy(),
+                false => builder,
+            };
             match &trusted {
                 Some(trusted) => builder.tls_certs_only(trusted.clone()),
                 None => builder,

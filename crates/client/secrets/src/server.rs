@@ -76,6 +76,11 @@ impl Server {
                 .redirect(Policy::none())
                 .connect_timeout(CONNECT)
                 .user_agent(concat!("artifacts/", env!("CARGO_PKG_VERSION")));
+            // Without TLS it stays on this machine: no proxy of the environment reads it.
+            let builder = match base.as_str().starts_with("http://") {
+                true => builder.no_proxy(),
+                false => builder,
+            };
             match ca {
                 Some(_) => builder.tls_certs_only(certificates.clone()),
                 None => builder,

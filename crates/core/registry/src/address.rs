@@ -47,3 +47,62 @@ pub(crate) fn words(error: &reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use crate::chain::{Patience, Rpc};
+    use crate::documents::Source;
+
+    /// Tells the test that it runs a second time.
+    const AGAIN: &str = "ARTIFACTS_TEST_BEHIND_A_PROXY";
+
+    /// Answers "not found" to everybody.
+    fn nothing_there() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let answer =
+                    "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn what_stays_on_this_machine_goes_through_no_proxy() {
+        if std::env::var_os(AGAIN).is_none() {
+            // A test does not change its own environment.
+            let name = std::thread::current().name().unwrap().to_owned();
+            let mut again = Command::new(std::env::current_exe().unwrap());
+            let nobody = "http://127.0.0.1:1";
+            again
+                .args(["--exact", &name, "--nocapture"])
+                .env(AGAIN, "1");
+            for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+                again.env(variable, nobody);
+            }
+            again.env_remove("NO_PROXY").env_remove("no_proxy");
+            assert!(again.status().unwrap().success());
+            return;
+        }
+        let url = nothing_there();
+        let source = Source::parse(&url).unwrap();
+        assert!(source.is_missing("epoch.jws").await.unwrap());
+        let patience = Patience {
+            one: Duration::from_secs(2),
+            all: Duration::from_secs(2),
+        };
+        let rpc = Rpc::new(vec![url.parse().unwrap()], 1, patience).unwrap();
+        let error = rpc.check().await.unwrap_err().to_string();
+        assert!(error.contains("404"), "{error}");
+    }
+}

@@ -108,8 +108,8 @@ fn a_capability_and_its_proof_are_taken_once() {
     let proof = vault::verify_proof(Some(&proof), &request, Some(&cap.device), NOW).unwrap();
     assert_eq!(proof.device, cap.device);
     let cache = ReplayCache::default();
-    assert!(!cache.seen(&proof, NOW));
-    assert!(cache.seen(&proof, NOW));
+    assert!(!cache.seen(&proof, &cap.operator, NOW));
+    assert!(cache.seen(&proof, &cap.operator, NOW));
 }
 
 #[test]

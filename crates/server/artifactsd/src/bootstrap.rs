@@ -8,6 +8,7 @@ mod worker_app;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use worker_app::{Lifetime, WorkerFlags};
@@ -19,6 +20,15 @@ struct Arguments {
     /// Where clients reach this worker: the function's URL or the gateway's. Proofs are made for it.
     #[arg(long, value_name = "URL", env = "ARTIFACTS_WORKER_PUBLIC_URL")]
     public_url: String,
+    /// Take a registry of signed documents, although each process that Lambda starts has seen none
+    /// of them: whoever serves or writes them can put back an older one, from before a revocation,
+    /// down to the `min_version` of operators.json.
+    #[arg(
+        long,
+        env = "ARTIFACTS_WORKER_MAY_FORGET",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    may_forget: bool,
     #[command(flatten)]
     worker: WorkerFlags,
 }
@@ -50,9 +60,15 @@ async fn serve(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> 
     }
     let opened = arguments
         .worker
-        .open(&arguments.public_url, Lifetime::Short)
+        .open(
+            &arguments.public_url,
+            Lifetime::Short {
+                may_forget: arguments.may_forget,
+            },
+        )
         .await?;
-    let served = worker::serve_lambda(worker::router(opened.app)).await;
+    let served = worker::serve_lambda(worker::router(Arc::clone(&opened.app))).await;
+    opened.app.settle(true).await;
     opened.records.sync();
     served.map_err(|error| error as Box<dyn std::error::Error>)
 }

@@ -80,6 +80,16 @@ impl RegistryFlags {
         Ok(settings.open().await?)
     }
 
+    /// Whether it is one of signed documents. Of these only who has seen a newer one refuses an
+    /// older one; a chain says itself what is newest.
+    #[cfg_attr(
+        not(feature = "worker"),
+        allow(dead_code, reason = "only a worker asks")
+    )]
+    pub(crate) fn is_of_documents(&self) -> bool {
+        self.registry_documents.is_some()
+    }
+
     fn chain(&self) -> Result<ChainSettings> {
         let missing = "no registry is named\nhint: --registry-documents FOLDER|URL --registry-pins FILE, or --registry-rpc URL with the chain's id and contracts";
         let oldest = Duration::from_secs(self.registry_oldest_head);

@@ -12,12 +12,13 @@ use base::{Listener, Tls};
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use worker::App;
 use worker::adapters::Records;
 
 use crate::closed_memory;
 use crate::health::{self, Health};
 use crate::open_files;
-use crate::worker_app::{Lifetime, WorkerFlags};
+use crate::worker_app::{Lifetime, Opened, WorkerFlags};
 
 /// Run the server that stores, fetches, lists and tears down credentials.
 #[derive(Args)]
@@ -157,21 +158,24 @@ async fn serve(arguments: Serve) -> Result {
     let opened = arguments.worker.open(public_url, Lifetime::Long).await?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
-    let syncing = tokio::spawn(sync(opened.records, stop.clone()));
+    let Opened { app, records } = opened;
+    let keeping = keep(Arc::clone(&app), records, stop.clone());
+    let keeping = tokio::spawn(keeping);
     tracing::info!(endpoint = here, public_url, "ready");
     announce(&here, arguments.ready_file.as_deref())?;
-    base::serve(listener, worker::router(opened.app), stop).await;
-    syncing.await?;
+    base::serve(listener, worker::router(app), stop).await;
+    keeping.await?;
     Ok(())
 }
 
-/// Puts the audit on the disk, each second and at the end.
-async fn sync(records: Arc<Records>, stop: CancellationToken) {
+/// Tells the audit what is due, and puts it on the disk, each second and at the end.
+async fn keep(app: Arc<App>, records: Arc<Records>, stop: CancellationToken) {
     loop {
         let stopped = tokio::select! {
             () = stop.cancelled() => true,
             () = tokio::time::sleep(Duration::from_secs(1)) => false,
         };
+        app.settle(stopped).await;
         let records = Arc::clone(&records);
         let _ = tokio::task::spawn_blocking(move || records.sync()).await;
         if stopped {

@@ -10,10 +10,10 @@ use base::audit::AuditFile;
 use base::mutual::{self, Identity};
 use base::peer::TrustDomain;
 use base::published::PublishedKeys;
-use base::{Clock, SystemClock};
+use base::{Clock, SystemClock, clients};
 use bucket::s3::{Config, Keys, StaticKeys, Transport};
 use clap::Args;
-use reqwest::{Certificate, Client, redirect};
+use reqwest::{Certificate, Client};
 use secrecy::SecretString;
 use worker::adapters::{
     ActorBuckets, BrokerKeys, MutualSigner, Records, Sts, StsSettings, WebIdentities,
@@ -59,7 +59,8 @@ pub(crate) struct WorkerFlags {
     registry: RegistryFlags,
     #[command(flatten)]
     storage: Storage,
-    /// How many proofs are remembered, each for a minute; one device has a sixteenth of it.
+    /// How many proofs are remembered, each for a minute; one device has a sixteenth of it, one
+    /// operator a quarter.
     #[arg(
         long,
         value_name = "NUMBER",
@@ -76,6 +77,9 @@ pub(crate) struct WorkerFlags {
     )]
     at_once: usize,
 }
+
+/// The shortest time that Amazon's STS takes.
+const KEYS_FOR: u32 = 900;
 
 /// Who this worker is to signer and broker: mTLS.
 #[derive(Args)]
@@ -126,12 +130,13 @@ struct Storage {
     /// The role whose policy opens each actor's own prefix.
     #[arg(long, value_name = "ARN", env = "ARTIFACTS_WORKER_ROLE_ARN")]
     role_arn: String,
-    /// For how many seconds storage keys count that the STS gives for an actor.
+    /// For how many seconds storage keys count that the STS gives for an actor. Whoever takes over
+    /// the process has those of all actors who asked within this time.
     #[arg(
         long,
         value_name = "SECONDS",
         env = "ARTIFACTS_WORKER_KEYS_FOR",
-        default_value_t = 3600,
+        default_value_t = KEYS_FOR,
         value_parser = clap::value_parser!(u32).range(900..=43_200)
     )]
     keys_for: u32,
@@ -150,8 +155,11 @@ pub(crate) enum Lifetime {
     /// last life, and takes none from then.
     Long,
     /// Of Lambda's: a few requests, of which the first was sent before it began. What it writes
-    /// out is collected; its folder is gone with it.
-    Short,
+    /// out is collected; its folder is gone with it, and with that what was seen of a registry.
+    Short {
+        /// Whether a registry's older document may count again in the next process.
+        may_forget: bool,
+    },
 }
 
 /// A worker that is ready to answer, and its audit.
@@ -164,6 +172,7 @@ impl WorkerFlags {
     /// Opens all that it is made of, as `lifetime` wants it.
     pub(crate) async fn open(&self, public_url: &str, lifetime: Lifetime) -> Result<Opened> {
         let clock = Arc::new(SystemClock);
+        self.may_forget(lifetime)?;
         self.make_folder()?;
         let records = Arc::new(self.records(lifetime)?);
         let mut settings = Settings::new(public_url.trim_end_matches('/'), self.issuer());
@@ -189,6 +198,16 @@ impl WorkerFlags {
         Ok(Opened { app, records })
     }
 
+    /// A document says nothing of how long it counts: only who has seen a newer one refuses it.
+    fn may_forget(&self, lifetime: Lifetime) -> Result {
+        let forgets = lifetime == Lifetime::Short { may_forget: false };
+        if forgets && self.registry.is_of_documents() {
+            let text = "a function forgets which documents of the registry it has seen, so whoever serves them could put back one from before a revocation\nhint: name a registry on a chain (--registry-rpc), run the server (artifactsd worker serve), or say in operators.json which version is the least (min_version) and accept the rest: ARTIFACTS_WORKER_MAY_FORGET=true";
+            return Err(text.into());
+        }
+        Ok(())
+    }
+
     fn make_folder(&self) -> Result {
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(&self.data);
@@ -203,7 +222,7 @@ impl WorkerFlags {
         let file = match (&self.audit, lifetime) {
             (Some(path), _) => path.clone(),
             (None, Lifetime::Long) => self.data.join("audit.jsonl"),
-            (None, Lifetime::Short) => PathBuf::from("-"),
+            (None, Lifetime::Short { .. }) => PathBuf::from("-"),
         };
         if file.as_os_str() == "-" {
             return Ok(Records::to_output());
@@ -262,12 +281,11 @@ impl WorkerFlags {
         let issuer = self.issuer();
         let url = self.broker_keys.clone();
         let url = url.unwrap_or_else(|| format!("{issuer}/jwks.json"));
-        let here = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
-        if !url.starts_with("https://") && !here.iter().any(|here| url.starts_with(here)) {
+        if !clients::is_safe(&url) {
             let text = format!("{url} would give the broker's keys without TLS\nhint: https://");
             return Err(text.into());
         }
-        let client = Client::builder().redirect(redirect::Policy::none());
+        let client = clients::to(&url);
         let client = match ca {
             Some(pem) => client.tls_certs_only(Certificate::from_pem_bundle(pem)?),
             None => client,
@@ -300,4 +318,89 @@ fn no_keys() -> StaticKeys {
         session_token: None,
         expires: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        worker: WorkerFlags,
+    }
+
+    fn flags(broker_keys: &str, registry: &[&str]) -> WorkerFlags {
+        let flags = [
+            "worker",
+            "--data=/nowhere/data",
+            "--broker=https://broker.example",
+            "--broker-internal=https://broker.example:1",
+            "--signer=https://signer.example",
+            "--internal-certificate=/nowhere/a.pem",
+            "--internal-key=/nowhere/a-key.pem",
+            "--internal-ca=/nowhere/ca.pem",
+            "--bucket=vault",
+            "--role-arn=arn:aws:iam::000000000000:role/vault",
+            "--broker-keys",
+            broker_keys,
+        ];
+        Program::try_parse_from(flags.iter().chain(registry))
+            .unwrap()
+            .worker
+    }
+
+    const DOCUMENTS: &[&str] = &[
+        "--registry-documents=https://documents.example/",
+        "--registry-pins=/nowhere/operators.json",
+    ];
+
+    const CHAIN: &[&str] = &[
+        "--registry-rpc=https://rpc.example",
+        "--registry-chain-id=1",
+        "--registry-devices=0x0000000000000000000000000000000000000001",
+        "--registry-scopes=0x0000000000000000000000000000000000000002",
+        "--registry-epochs=0x0000000000000000000000000000000000000003",
+    ];
+
+    #[test]
+    fn storage_keys_count_for_a_quarter_of_an_hour() {
+        let flags = flags("https://broker.example/jwks.json", DOCUMENTS);
+        assert_eq!(flags.storage.keys_for, 900);
+    }
+
+    #[test]
+    fn the_brokers_keys_come_over_tls_or_from_this_machine() {
+        let refusal = |url: &str| {
+            let keys = flags(url, DOCUMENTS).keys(None, Arc::new(SystemClock));
+            keys.err().map(|error| error.to_string())
+        };
+        for good in ["https://a.example/keys", "http://127.0.0.1:8/jwks.json"] {
+            assert_eq!(refusal(good), None, "{good}");
+        }
+        for bad in [
+            "http://127.0.0.1.evil.example/jwks.json",
+            "http://localhost@evil.example/jwks.json",
+            "http://localhost.evil.example",
+        ] {
+            let text = refusal(bad).unwrap_or_default();
+            assert!(text.contains("without TLS"), "{bad}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_function_takes_documents_only_if_told_that_it_may_forget_them() {
+        let flags = |registry| flags("https://broker.example/jwks.json", registry);
+        let may = |may_forget| Lifetime::Short { may_forget };
+        let refused = flags(DOCUMENTS).may_forget(may(false)).unwrap_err();
+        assert!(
+            refused.to_string().contains("before a revocation"),
+            "{refused}"
+        );
+        assert!(flags(DOCUMENTS).may_forget(may(true)).is_ok());
+        assert!(flags(CHAIN).may_forget(may(false)).is_ok());
+        assert!(flags(DOCUMENTS).may_forget(Lifetime::Long).is_ok());
+    }
 }

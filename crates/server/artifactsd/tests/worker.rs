@@ -211,6 +211,12 @@ impl Lab {
             ("ARTIFACTS_WORKER_ENDPOINT", self.endpoint().into()),
             ("ARTIFACTS_WORKER_REGION", testkit::REGION.into()),
             ("ARTIFACTS_WORKER_ROLE_ARN", ROLE.into()),
+            // Nobody answers there: what stays on this machine, the broker's keys and the bucket,
+            // goes through no proxy.
+            ("HTTP_PROXY", "http://127.0.0.1:1".into()),
+            ("http_proxy", "http://127.0.0.1:1".into()),
+            ("NO_PROXY", "".into()),
+            ("no_proxy", "".into()),
         ]
     }
 
@@ -599,14 +605,22 @@ async fn the_package_for_lambda_answers_an_event_and_writes_its_audit_out() {
         "body": body, "isBase64Encoded": false
     });
     let (api, mut answers) = lambda(event, &lab.stop).await;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+    let mut function = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+    function
         .envs(lab.settings("lambda", &identity))
         .env("ARTIFACTS_WORKER_PUBLIC_URL", URL)
         .env("AWS_LAMBDA_RUNTIME_API", api)
         .env("AWS_LAMBDA_FUNCTION_NAME", "worker")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
-        .stdin(Stdio::null())
+        .stdin(Stdio::null());
+    // Documents that it forgets are not taken unasked.
+    let refused = function.output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("ARTIFACTS_WORKER_MAY_FORGET=true"), "{text}");
+    let mut child = function
+        .env("ARTIFACTS_WORKER_MAY_FORGET", "true")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use crate::clock::SystemClock;
 use crate::layers::PATIENCE;
+use crate::limits::{Share, Shares};
 use crate::peer::Connection;
 use crate::tls::{Acceptor, Tls, TlsError};
 
@@ -32,6 +33,9 @@ const SILENCE_MILLIS: u32 = 30_000;
 
 /// More connections wait until others end.
 const CONNECTIONS: usize = 10_000;
+
+/// What one client may have of these, so that it alone locks nobody out.
+const OF_ONE: usize = CONNECTIONS / 4;
 
 /// Requests under way get this long when the server stops: as long as a request may take.
 const GRACE: Duration = PATIENCE;
@@ -107,6 +111,7 @@ pub async fn serve(listener: Listener, router: Router, stop: CancellationToken) 
     let Listener { socket, tls, .. } = listener;
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let shares = Shares::new(OF_ONE);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -115,10 +120,14 @@ pub async fn serve(listener: Listener, router: Router, stop: CancellationToken) 
         let Some((stream, address, place)) = accepted else {
             continue;
         };
+        let Some(share) = share(&shares, address, tls.is_some()) else {
+            tracing::debug!(%address, "a client has too many connections");
+            continue;
+        };
         let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
         connections.spawn(async move {
             greet(stream, address, tls, router, stop).await;
-            drop(place);
+            drop((place, share));
         });
     }
     drop(socket);
@@ -129,6 +138,16 @@ pub async fn serve(listener: Listener, router: Router, stop: CancellationToken) 
     {
         tracing::warn!("requests under way were cut off");
     }
+}
+
+/// One connection more of this client's, unless it has too many.
+fn share(shares: &Arc<Shares>, address: SocketAddr, has_tls: bool) -> Option<Option<Share>> {
+    let peer = Connection::plain(address, has_tls);
+    let Some(key) = peer.peer().own_key() else {
+        return Some(None);
+    };
+    let mut share = shares.of(key);
+    share.grow(1).then_some(Some(share))
 }
 
 async fn accept(
@@ -159,7 +178,7 @@ async fn greet(
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENCE_MILLIS);
     let Some(tls) = tls else {
-        return converse(stream, Connection::plain(address), router, stop).await;
+        return converse(stream, Connection::plain(address, false), router, stop).await;
     };
     match tokio::time::timeout(HEAD, tls.current().accept(stream)).await {
         Ok(Ok(stream)) => {
@@ -175,7 +194,7 @@ fn identify(stream: &TlsStream<TcpStream>, address: SocketAddr, tls: &Acceptor) 
     let shown = stream.get_ref().1.peer_certificates();
     match (shown.and_then(<[_]>::first), tls.trust_domain()) {
         (Some(certificate), Some(domain)) => Connection::mutual(address, certificate, domain),
-        _ => Connection::plain(address),
+        _ => Connection::plain(address, true),
     }
 }
 
@@ -200,5 +219,25 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_does_not_take_all_connections() {
+        let shares = Shares::new(2);
+        let enter = |address: &str, has_tls| share(&shares, address.parse().unwrap(), has_tls);
+        let first = enter("[2001:db8::1]:1", true).unwrap();
+        let _second = enter("[2001:db8::2]:1", true).unwrap();
+        assert!(enter("[2001:db8::3]:1", true).is_none(), "of the same /64");
+        assert!(enter("192.0.2.1:1", true).is_some());
+        drop(first);
+        assert!(enter("[2001:db8::3]:1", true).is_some());
+        // Behind a proxy they all come from its address.
+        let many: Vec<_> = (0..5).map(|_| enter("192.0.2.9:1", false)).collect();
+        assert!(many.iter().all(Option::is_some));
     }
 }

@@ -5,7 +5,7 @@
 //! a certificate that has ended since its connection began.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -42,6 +42,9 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The SHA-256 of its certificate, as 64 hexadecimal digits.
     pub certificate: Option<Arc<str>>,
+    /// Whether many clients may come from the address: it is this machine's, or a proxy is in
+    /// front, which has the TLS.
+    pub is_shared: bool,
 }
 
 /// The other end of one connection.
@@ -109,12 +112,12 @@ impl fmt::Display for TrustDomain {
 
 impl Connection {
     /// Without a certificate.
-    pub(crate) fn plain(address: SocketAddr) -> Self {
-        let certificate = None;
+    pub(crate) fn plain(address: SocketAddr, has_tls: bool) -> Self {
         Self {
             peer: Peer {
                 address,
-                certificate,
+                certificate: None,
+                is_shared: !has_tls || address.ip().to_canonical().is_loopback(),
             },
             role: None,
             ends: i64::MAX,
@@ -135,10 +138,16 @@ impl Connection {
             peer: Peer {
                 address,
                 certificate: Some(digest.into()),
+                is_shared: false,
             },
             role: domain.role_in(certificate).map(Into::into),
             ends,
         }
+    }
+
+    /// The other end.
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Puts into a request what is known of its peer at this moment.
@@ -152,11 +161,28 @@ impl Connection {
 }
 
 impl Peer {
-    /// What limits are counted by: the certificate, or the address.
+    /// What limits are counted by: the certificate, or the network that the address is of.
     pub fn key(&self) -> String {
         match &self.certificate {
             Some(certificate) => certificate.to_string(),
-            None => self.address.ip().to_string(),
+            None => network(self.address.ip()),
+        }
+    }
+
+    /// The same, if it is one client's alone: where [`is_shared`](Self::is_shared), a limit by
+    /// peer would count all clients as one.
+    pub fn own_key(&self) -> Option<String> {
+        (!self.is_shared).then(|| self.key())
+    }
+}
+
+/// An IPv4 address, or the /64 of an IPv6 address: whoever has one address of it has all.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
     }
 }
@@ -231,7 +257,7 @@ mod tests {
         let connection = Connection {
             role: Some("worker".into()),
             ends: 2,
-            ..Connection::plain("127.0.0.1:1".parse().unwrap())
+            ..Connection::plain("127.0.0.1:1".parse().unwrap(), true)
         };
         let role = || {
             let mut request = Request::new(Body::empty());
@@ -243,6 +269,32 @@ mod tests {
         assert_eq!(role().as_deref(), Some("worker"));
         clock.advance(Duration::from_secs(1));
         assert_eq!(role(), None);
+    }
+
+    #[test]
+    fn a_client_is_counted_as_one_by_all_addresses_that_it_has() {
+        let key = |address: &str| {
+            let address = SocketAddr::new(address.parse().unwrap(), 1);
+            Connection::plain(address, true).peer.key()
+        };
+        assert_eq!(key("2001:db8:1:2::1"), "2001:db8:1:2::/64");
+        assert_eq!(key("2001:db8:1:2:ffff::9"), key("2001:db8:1:2::1"));
+        assert_ne!(key("2001:db8:1:3::1"), key("2001:db8:1:2::1"));
+        assert_eq!(key("192.0.2.7"), "192.0.2.7");
+        assert_eq!(key("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_ne!(key("192.0.2.8"), key("192.0.2.7"));
+    }
+
+    #[test]
+    fn clients_behind_one_address_are_not_counted_as_one() {
+        let own = |address: &str, has_tls| {
+            let address = address.parse().unwrap();
+            Connection::plain(address, has_tls).peer.own_key()
+        };
+        assert_eq!(own("192.0.2.7:1", true).as_deref(), Some("192.0.2.7"));
+        assert_eq!(own("192.0.2.7:1", false), None);
+        assert_eq!(own("127.0.0.1:1", true), None);
+        assert_eq!(own("[::1]:1", true), None);
     }
 
     #[test]

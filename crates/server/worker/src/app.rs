@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::vault::Reason;
 use base::Clock;
+use base::limits::Shares;
 use parking_lot::Mutex;
 use registry::Registry;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use vault::{Place, ReplayCache};
 
+use crate::audit::Record;
 use crate::checks::Verified;
 use crate::ports::{Audit, Buckets, CapKeys, Signer};
 use crate::recent::Recent;
+use crate::strangers::Strangers;
 
 /// How the worker is set.
 #[derive(Debug, Clone)]
@@ -25,14 +29,23 @@ pub struct Settings {
     /// anew does not know which of them were used. `None` where each process lives for a few
     /// requests, and would refuse the one that it was started for.
     pub oldest_proof: Option<i64>,
-    /// How many proofs are remembered, for a minute each; one device has a sixteenth of it.
+    /// How many proofs are remembered, for a minute each; one device has a sixteenth of it, one
+    /// operator a quarter.
     pub proofs: usize,
     /// How many requests are carried out at once; others wait.
     pub at_once: usize,
     /// How long a request waits for its turn, or for room.
     pub patience: Duration,
-    /// How many bytes the bodies of all requests may have that are here at once.
+    /// How many bytes the bodies of all requests may have that are here at once; one client has
+    /// a quarter of it.
     pub body_room: u32,
+    /// How long a body may take to come.
+    pub arrival: Duration,
+    /// How long a client may send nothing of a body that it has not sent whole.
+    pub silence: Duration,
+    /// How many refusals of callers without a verified capability are recorded one by one in a
+    /// minute. Of more, their number is: a stranger fills no disk.
+    pub stranger_records: u32,
 }
 
 /// Why the settings cannot be used.
@@ -59,6 +72,9 @@ impl Settings {
             at_once: 64,
             patience: Duration::from_secs(20),
             body_room: 48 << 20,
+            arrival: Duration::from_secs(10),
+            silence: Duration::from_secs(4),
+            stranger_records: 60,
         }
     }
 
@@ -123,6 +139,9 @@ pub struct App {
     pub(crate) seen: Seen,
     /// Bytes of bodies that may be here.
     pub(crate) room: Arc<Semaphore>,
+    /// Of these, those of one client.
+    pub(crate) peers: Arc<Shares>,
+    pub(crate) strangers: Strangers,
     /// Requests that may be carried out at once.
     pub(crate) places: Semaphore,
 }
@@ -139,6 +158,8 @@ impl App {
             verified: Verified::new(),
             seen: Seen::new(),
             room: Arc::new(Semaphore::new(parts.settings.body_room as usize)),
+            peers: Shares::new(share_of(parts.settings.body_room)),
+            strangers: Strangers::new(parts.settings.stranger_records),
             places: Semaphore::new(parts.settings.at_once),
             settings: parts.settings,
             registry: parts.registry,
@@ -150,6 +171,27 @@ impl App {
         }))
     }
 
+    /// Tells the audit how many strangers' refusals it was not told one by one, once their minute
+    /// is over; at the worker's end (`is_end`) also of the minute under way. Whoever runs a worker
+    /// calls this every second or so; requests do it, too.
+    pub async fn settle(&self, is_end: bool) {
+        let at = self.clock.now();
+        let Some(omitted) = self.strangers.due(at, is_end) else {
+            return;
+        };
+        let record = Record {
+            at,
+            omitted: Some(omitted.clone()),
+            outcome: Err(Reason::RateLimited),
+            note: Some("refused without a verified capability, beyond what is recorded one by one"),
+            ..Record::of("strangers")
+        };
+        if let Err(away) = self.audit.write(&record).await {
+            tracing::warn!(error = %away, "the number of strangers is told later");
+            self.strangers.keep(omitted);
+        }
+    }
+
     /// Seconds since 1970 (UTC).
     pub(crate) fn now(&self) -> i64 {
         self.clock.now().seconds()
@@ -159,6 +201,11 @@ impl App {
     pub(crate) fn url_of(&self, path: &str) -> String {
         format!("{}{path}", self.settings.public_url)
     }
+}
+
+/// A quarter, and in any case one body.
+fn share_of(room: u32) -> usize {
+    (room as usize / 4).max(crate::intake::LONGEST)
 }
 
 /// The highest generation that was seen of each credential, as far as there is room. Losing one

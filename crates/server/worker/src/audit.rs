@@ -1,5 +1,8 @@
 //! What the audit is told of each request: who asked for what, and how it ended. Never a
-//! capability, a proof, a key, or anything of a credential but its name.
+//! capability, a proof, a key, or anything of a credential but its name. Callers who show no
+//! capability that counts share so many records a minute; of the rest the number is recorded.
+
+use std::collections::BTreeMap;
 
 use api::Timestamp;
 use api::vault::Reason;
@@ -11,7 +14,7 @@ use serde::{Serialize, Serializer};
 pub struct Record {
     /// When it ended.
     pub at: Timestamp,
-    /// What was asked: `store`, `fetch`, `list`, `teardown`.
+    /// What was asked: `store`, `fetch`, `list`, `teardown`; `strangers` for a number of refusals.
     pub op: &'static str,
     /// `done`, or why not.
     #[serde(serialize_with = "ending")]
@@ -52,6 +55,9 @@ pub struct Record {
     /// How many could not be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<u64>,
+    /// How many requests were refused that have no record of their own, by reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub omitted: Option<BTreeMap<&'static str, u64>>,
     /// What was found and done away with on the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
@@ -76,6 +82,7 @@ impl Record {
             skipped: None,
             deleted: None,
             failed: None,
+            omitted: None,
             note: None,
         }
     }

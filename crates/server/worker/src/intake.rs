@@ -1,12 +1,14 @@
 //! How a request comes in: how large it may be, how many may be here at once, and its form.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use api::vault::{LONGEST_BODY, PROOF_HEADER, Reason};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
+use base::limits::Share;
+use base::peer::Peer;
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
@@ -21,14 +23,14 @@ pub(crate) const LONGEST: usize = LONGEST_BODY;
 /// The longest body of those that bring no credential: a capability and some names.
 pub(crate) const SHORT: usize = 16 * 1024;
 
-/// A body has this long to come.
-const ARRIVAL: Duration = Duration::from_secs(10);
+/// A body's memory begins with this much, and doubles as more comes.
+const FIRST: usize = 4 * 1024;
 
 /// A request that is here whole. The body is wiped when it goes.
 pub(crate) struct Arrived {
     pub(crate) body: Zeroizing<Vec<u8>>,
     pub(crate) proof: Proof,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 /// What was sent as proof.
@@ -57,14 +59,13 @@ pub(crate) async fn take(app: &App, request: Request, longest: usize) -> Result<
     if expected > longest {
         return Err(Reason::TooLarge.into());
     }
-    let room = room(app, expected).await?;
-    let body = tokio::time::timeout(ARRIVAL, read(body, expected, longest)).await;
-    let late = |_| {
-        let text = "the body did not come in time\nhint: try again over a better connection";
-        Err(Refused::new(Reason::RequestInvalid, text))
+    let peer = parts.extensions.get::<Peer>().and_then(Peer::own_key);
+    let mut room = Room {
+        of_all: None,
+        of_peer: peer.map(|peer| app.peers.of(peer)),
     };
     Ok(Arrived {
-        body: body.unwrap_or_else(late)?,
+        body: read(app, body, expected, &mut room).await?,
         proof: proof(&parts.headers),
         _room: room,
     })
@@ -90,14 +91,30 @@ pub(crate) async fn turn(app: &App) -> Result<SemaphorePermit<'_>> {
         .ok_or(Reason::RateLimited.into())
 }
 
-async fn room(app: &App, bytes: usize) -> Result<OwnedSemaphorePermit> {
-    // A request takes memory even without a body.
-    let bytes = u32::try_from(bytes.max(4 * 1024)).unwrap_or(u32::MAX);
-    let room = Arc::clone(&app.room).acquire_many_owned(bytes);
-    let room = tokio::time::timeout(app.settings.patience, room).await;
-    room.ok()
-        .and_then(std::result::Result::ok)
-        .ok_or(Reason::RateLimited.into())
+/// Memory for a body, on the account of all bodies and on its client's.
+struct Room {
+    of_all: Option<OwnedSemaphorePermit>,
+    of_peer: Option<Share>,
+}
+
+impl Room {
+    /// So much more, if need be after a while.
+    async fn grow(&mut self, app: &App, bytes: usize) -> Result<()> {
+        if self.of_peer.as_mut().is_some_and(|peer| !peer.grow(bytes)) {
+            return Err(Reason::RateLimited.into());
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let more = Arc::clone(&app.room).acquire_many_owned(bytes);
+        let more = tokio::time::timeout(app.settings.patience, more).await;
+        let Ok(Ok(more)) = more else {
+            return Err(Reason::RateLimited.into());
+        };
+        match &mut self.of_all {
+            Some(all) => all.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
 }
 
 fn announced(headers: &HeaderMap) -> Option<usize> {
@@ -105,21 +122,53 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
     length.to_str().ok()?.parse().ok()
 }
 
-/// The body, in a piece of memory that does not grow: a grown one would leave copies unwiped.
-async fn read(body: Body, expected: usize, longest: usize) -> Result<Zeroizing<Vec<u8>>> {
-    let mut whole = Zeroizing::new(Vec::with_capacity(expected));
+/// The body. Memory is taken for what has come, never for what was only announced, and none is
+/// waited for longer than `silence`, nor all of it longer than `arrival`.
+async fn read(
+    app: &App,
+    body: Body,
+    longest: usize,
+    room: &mut Room,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let mut whole = Zeroizing::new(Vec::new());
+    let mut left = app.settings.arrival;
     let mut stream = body.into_data_stream();
-    while let Some(part) = stream.next().await {
+    loop {
+        let since = Instant::now();
+        let next = tokio::time::timeout(left.min(app.settings.silence), stream.next());
+        let next = next.await.map_err(|_| late())?;
+        left = left.saturating_sub(since.elapsed());
+        let Some(part) = next else {
+            return Ok(whole);
+        };
         let part = part.map_err(|_| {
             let text = "the body broke off\nhint: try again";
             Refused::new(Reason::RequestInvalid, text)
         })?;
-        if whole.len() + part.len() > longest.min(whole.capacity()) {
+        let length = whole.len() + part.len();
+        if length > longest {
             return Err(Reason::TooLarge.into());
+        }
+        if length > whole.capacity() {
+            let wanted = length.next_power_of_two().max(FIRST).min(longest);
+            room.grow(app, wanted - whole.capacity()).await?;
+            whole = larger(&whole, wanted);
         }
         whole.extend_from_slice(&part);
     }
-    Ok(whole)
+}
+
+fn late() -> Refused {
+    let text = "the body did not come in time\nhint: try again over a better connection";
+    Refused::new(Reason::RequestInvalid, text)
+}
+
+/// The same in a larger piece of memory. The smaller one is wiped when it goes; a vector that
+/// grows by itself would leave it as it is.
+fn larger(bytes: &[u8], capacity: usize) -> Zeroizing<Vec<u8>> {
+    let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+    larger.extend_from_slice(bytes);
+    larger
 }
 
 fn proof(headers: &HeaderMap) -> Proof {

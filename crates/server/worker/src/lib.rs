@@ -21,6 +21,7 @@ mod recent;
 mod refused;
 mod retry;
 mod router;
+mod strangers;
 
 pub use app::{App, Parts, Settings, SettingsError};
 pub use audit::Record;

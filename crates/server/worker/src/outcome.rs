@@ -62,6 +62,10 @@ async fn conclude(app: &App, story: Story, result: Result<Zeroizing<Vec<u8>>>) -
         .as_ref()
         .map(|_| ())
         .map_err(|refused| refused.reason);
+    app.settle(false).await;
+    if let Some(refused) = omitted(app, &record, &result) {
+        return private(refused.into_response());
+    }
     if let Err(away) = app.audit.write(&record).await {
         return private(Refused::away(Reason::AuditUnavailable, &away).into_response());
     }
@@ -73,6 +77,15 @@ async fn conclude(app: &App, story: Story, result: Result<Zeroizing<Vec<u8>>>) -
         }
         Err(refused) => refused.into_response(),
     })
+}
+
+/// A refusal that is only counted: of a caller without a verified capability, beyond so many in a
+/// minute.
+fn omitted<T>(app: &App, record: &Record, result: &Result<T>) -> Option<Refused> {
+    let refused = result.as_ref().err()?;
+    let is_stranger = record.cap.is_none();
+    let counted = is_stranger && !app.strangers.is_recorded(record.at, refused.reason);
+    counted.then(|| refused.clone())
 }
 
 /// The answer as JSON, in one piece of memory that is wiped: none that grows, which would leave

@@ -109,6 +109,12 @@ impl Source {
         }
         Ok(Fetched::Found(Fresh { bytes, tag }))
     }
+
+    #[cfg(test)]
+    pub(crate) async fn is_missing(&self, file: &str) -> Result<bool, Unavailable> {
+        let fetched = self.fetch(file, None).await?;
+        Ok(matches!(fetched, Fetched::Missing))
+    }
 }
 
 impl fmt::Display for Source {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{AUDIENCE, Peek, Refused, check_times, refused_by_library, validation};
+use crate::clients::{Clients, is_safe};
 
 pub use relying::{Attempt, Door, NotLetIn};
 
@@ -110,7 +111,7 @@ pub struct Issuers {
 struct Issuer {
     config: IssuerConfig,
     secret: Option<SecretString>,
-    client: reqwest::Client,
+    clients: Clients,
     known: Mutex<Known>,
 }
 
@@ -157,10 +158,7 @@ impl Issuers {
     /// An issuer that is not reached by TLS (on this machine it need not be), or that is named
     /// twice, or without algorithms.
     pub fn new(configs: Vec<IssuerConfig>) -> Result<Self, String> {
-        let client = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
+        let clients = Clients::new(|client| client.timeout(PATIENCE))
             .map_err(|error| format!("no HTTPS client can be made: {error}"))?;
         let mut all: Vec<Issuer> = Vec::new();
         for config in configs {
@@ -182,7 +180,7 @@ impl Issuers {
             all.push(Issuer {
                 secret: relying::client_secret(&config)?,
                 config,
-                client: client.clone(),
+                clients: clients.clone(),
                 known: Mutex::default(),
             });
         }
@@ -331,7 +329,7 @@ impl Issuer {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, String> {
-        let response = self.client.get(url).send().await;
+        let response = self.clients.for_url(url).get(url).send().await;
         let response = response.map_err(|e| e.to_string())?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(format!("{url} answered {}", response.status()));
@@ -384,22 +382,6 @@ fn choose<'a>(keys: &'a [Jwk], seen: &Peek) -> Option<&'a Jwk> {
     }
 }
 
-/// TLS, or this machine.
-fn is_safe(url: &str) -> bool {
-    if url.starts_with("https://") {
-        return true;
-    }
-    let Some(rest) = url.strip_prefix("http://") else {
-        return false;
-    };
-    let authority = rest.split('/').next().unwrap_or("");
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    matches!(host, "127.0.0.1" | "[::1]" | "localhost")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,25 +400,5 @@ mod tests {
         assert!(Issuers::new(vec![config("console")]).is_ok());
         let refused = Issuers::new(vec![config(AUDIENCE)]).err();
         assert!(refused.is_some_and(|reason| reason.contains("client_id cannot be")));
-    }
-
-    #[test]
-    fn an_issuer_is_asked_over_tls_or_on_this_machine() {
-        for good in [
-            "https://a",
-            "http://127.0.0.1:1/x",
-            "http://localhost",
-            "http://[::1]:8",
-        ] {
-            assert!(is_safe(good), "{good}");
-        }
-        for bad in [
-            "http://a",
-            "http://127.0.0.1.evil.com",
-            "ftp://a",
-            "http://127.0.0.1@evil.com",
-        ] {
-            assert!(!is_safe(bad), "{bad}");
-        }
     }
 }

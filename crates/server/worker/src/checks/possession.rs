@@ -21,7 +21,7 @@ pub(super) fn verify(app: &App, asked: &Asked<'_>, cap: &Cap) -> Result<()> {
         .settings
         .oldest_proof
         .is_some_and(|oldest| proof.iat < oldest);
-    if too_old || app.proofs.seen(&proof, now) {
+    if too_old || app.proofs.seen(&proof, &cap.operator, now) {
         return Err(Reason::ProofReplayed.into());
     }
     Ok(())

@@ -38,6 +38,7 @@ pub(crate) const ISSUER: &str = "https://broker.example";
 pub(crate) const NOW: i64 = 1_800_000_000;
 
 pub(crate) struct World {
+    pub(crate) app: Arc<App>,
     pub(crate) router: Router,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) registry: Arc<FakeRegistry>,
@@ -102,9 +103,11 @@ impl World {
             cap_keys: keys.clone(),
             audit: audit.clone(),
             clock: clock.clone(),
-        });
+        })
+        .unwrap();
         Self {
-            router: router(app.unwrap()),
+            router: router(Arc::clone(&app)),
+            app,
             clock,
             registry,
             signer,
@@ -132,9 +135,11 @@ impl World {
             cap_keys: other.keys.clone(),
             audit: other.audit.clone(),
             clock: other.clock.clone(),
-        });
+        })
+        .unwrap();
         Self {
-            router: router(app.unwrap()),
+            router: router(Arc::clone(&app)),
+            app,
             bucket: self.bucket.clone(),
             buckets,
             ..other

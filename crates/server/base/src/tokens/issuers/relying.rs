@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Claims, Discovery, Foreign, Issuer, IssuerConfig, Issuers, is_safe, read};
+use super::{Claims, Discovery, Foreign, Issuer, IssuerConfig, Issuers, read};
+use crate::clients::is_safe;
 use crate::tokens::{Refused, peek};
 
 /// How a secret is shown unless an issuer says that it wants it otherwise.
@@ -206,7 +207,7 @@ impl Door<'_> {
         let methods = discovery.token_endpoint_auth_methods_supported;
         let by_header = methods.is_none_or(|methods| methods.iter().any(|m| m == BY_HEADER));
         let url = endpoint(discovery.token_endpoint, "token_endpoint")?;
-        let mut request = self.issuer.client.post(url);
+        let mut request = self.issuer.clients.for_url(url.as_str()).post(url);
         if let Some(secret) = self.issuer.secret.as_ref().filter(|_| by_header) {
             // RFC 6749 §2.3.1: both are encoded before they are joined.
             let secret = SecretString::from(encoded(secret.expose_secret()));
