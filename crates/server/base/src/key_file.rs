@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -10,23 +10,17 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
+use crate::private_file::{self, NotPrivate};
+
 /// A private key's PKCS#8 (DER), wiped when dropped.
 pub type Pkcs8 = Zeroizing<Vec<u8>>;
 
 /// Why the key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Others may read the file.
-    #[error(
-        "the signing key {} can be read by others (mode {mode:04o})\nhint: chmod 600 {}",
-        path.display(), path.display()
-    )]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// It is not this user's alone.
+    #[error("a signing key is not used: {0}")]
+    NotPrivate(#[from] NotPrivate),
     /// It is no P-256 key.
     #[error(
         "{} is no ECDSA P-256 key in PKCS#8\nhint: move it away, and a new one is made; what the old one signed counts no more then",
@@ -42,6 +36,9 @@ pub enum KeyError {
         source: io::Error,
     },
 }
+
+/// No file of one key is longer.
+const LONGEST: usize = 16 * 1024;
 
 /// Reads the key of a PEM file, or makes one where there is none.
 ///
@@ -61,26 +58,10 @@ pub fn read_or_make(path: &Path) -> Result<Pkcs8, KeyError> {
 /// # Errors
 /// Why it cannot be used.
 pub fn read(path: &Path) -> Result<Pkcs8, KeyError> {
-    check_mode(path)?;
-    let der = PrivatePkcs8KeyDer::from_pem_file(path);
+    let pem = private_file::read(path, LONGEST)?;
+    let der = PrivatePkcs8KeyDer::from_pem_slice(&pem);
     let der = der.map_err(|_| KeyError::Form(path.to_owned()))?;
     Ok(Zeroizing::new(der.secret_pkcs8_der().to_vec()))
-}
-
-/// Only the file's user may read it.
-pub(crate) fn check_mode(path: &Path) -> Result<(), KeyError> {
-    let mode = fs::metadata(path).map(|metadata| metadata.mode() & 0o777);
-    match mode {
-        Ok(mode) if mode & 0o077 != 0 => Err(KeyError::Exposed {
-            path: path.to_owned(),
-            mode,
-        }),
-        Ok(_) => Ok(()),
-        Err(source) => Err(KeyError::Io {
-            path: path.to_owned(),
-            source,
-        }),
-    }
 }
 
 /// A new key.
@@ -132,7 +113,7 @@ pub(crate) fn write_once(path: &Path, content: &[u8], mode: u32) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
@@ -153,7 +134,11 @@ mod tests {
         drop(read_or_make(&path).unwrap());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let refused = read_or_make(&path).err().unwrap();
-        assert!(matches!(refused, KeyError::Exposed { mode: 0o640, .. }));
+        let exposed = NotPrivate::Exposed {
+            path: path.clone(),
+            mode: 0o640,
+        };
+        assert_eq!(refused.to_string(), KeyError::from(exposed).to_string());
         fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAA\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let refused = read_or_make(&path).err().unwrap();

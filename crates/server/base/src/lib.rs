@@ -21,6 +21,7 @@ pub mod limits;
 mod listen;
 pub mod mutual;
 pub mod peer;
+pub mod private_file;
 pub mod published;
 mod random;
 pub mod reload;

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use base::private_file::{self, NotPrivate};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::seal::{self, LONGEST, Seal, SealError};
@@ -19,14 +20,9 @@ pub enum FileError {
         .0.display()
     )]
     Exists(PathBuf),
-    /// Others may read it.
-    #[error("{} can be read by others (mode {mode:04o})\nhint: chmod 600 {}", path.display(), path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// It is not this user's alone.
+    #[error(transparent)]
+    NotPrivate(NotPrivate),
     /// Its content.
     #[error("{} cannot be opened: {source}", path.display())]
     Seal {
@@ -121,14 +117,10 @@ fn turn(path: &Path) -> Result<File, FileError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    let file = File::open(path).map_err(io_of(path))?;
-    let mode = file.metadata().map_err(io_of(path))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(FileError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
-    }
+    let file = private_file::open(path).map_err(|refused| match refused {
+        NotPrivate::Io { path, source } => FileError::Io { path, source },
+        refused => FileError::NotPrivate(refused),
+    })?;
     let mut bytes = Vec::new();
     let limit = LONGEST as u64 + 1;
     file.take(limit)

@@ -1,11 +1,11 @@
 //! Where the passphrase of the sealed file comes from: a variable, a file, a credential of
 //! systemd, or a person at a terminal. Never an argument: others see those.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use base::private_file;
 use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
@@ -68,7 +68,9 @@ impl PassphraseFlags {
                 "there are no credentials\nhint: --passphrase-credential is for services of systemd",
             )?;
             let path = Path::new(&folder).join(name);
-            return line_of(&path).map(Some);
+            // systemd gives its folder and its rights; who owns the file differs.
+            let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            return line_of(file, &path).map(Some);
         }
         given(
             self.passphrase_env.as_deref(),
@@ -93,22 +95,13 @@ fn given(variable: Option<&str>, file: Option<&Path>) -> Result<Option<SecretStr
         return Ok(Some(text.into()));
     }
     let Some(path) = file else { return Ok(None) };
-    let mode = fs::metadata(path).map(|seen| seen.mode() & 0o777);
-    let mode = mode.map_err(|error| format!("{}: {error}", path.display()))?;
-    if mode & 0o077 != 0 {
-        let path = path.display();
-        let text =
-            format!("{path} can be read by others (mode {mode:04o})\nhint: chmod 600 {path}");
-        return Err(text.into());
-    }
-    line_of(path).map(Some)
+    line_of(private_file::open(path)?, path).map(Some)
 }
 
 /// A file's only line.
-fn line_of(path: &Path) -> Result<SecretString> {
+fn line_of(file: File, path: &Path) -> Result<SecretString> {
     let wrong = |error: io::Error| format!("{}: {error}", path.display());
     let mut text = Zeroizing::new(String::with_capacity(4096));
-    let file = fs::File::open(path).map_err(wrong)?;
     file.take(LONGEST)
         .read_to_string(&mut text)
         .map_err(wrong)?;

@@ -1,3 +1,4 @@
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -56,7 +57,11 @@ async fn a_file_that_others_can_read_is_refused_and_so_is_one_that_changes_alrea
     drop(held);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let refused = open(&path, &seal).await.err().unwrap();
-    assert!(matches!(refused, FileError::Exposed { mode: 0o640, .. }));
+    let exposed = NotPrivate::Exposed {
+        path: path.clone(),
+        mode: 0o640,
+    };
+    assert_eq!(refused.to_string(), exposed.to_string());
 }
 
 /// The same test runs again as a process of its own that kills itself after one step.
