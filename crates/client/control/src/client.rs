@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::vault::PROOF_HEADER;
 use api::{ErrorBody, Page, PageToken, WorkspaceConflict};
 use credentials::Endpoint;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use crate::device::Prove;
 use crate::error::{ControlError, Result};
 
 /// Connecting to a server that is there takes less.
@@ -177,12 +179,27 @@ impl Orchestrator {
         path: &str,
         fields: &[(&str, &str)],
     ) -> Result<std::result::Result<Zeroizing<Vec<u8>>, Refused>> {
+        self.proven_form(path, fields, None).await
+    }
+
+    /// The same, with a proof by this machine's device.
+    pub(crate) async fn proven_form(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+        prove: Option<Prove<'_>>,
+    ) -> Result<std::result::Result<Zeroizing<Vec<u8>>, Refused>> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields);
-        let request = self.http.post(self.address(path));
+        let (address, form) = (self.address(path), form.finish());
+        let proof = prove.and_then(|prove| prove(&address, form.as_bytes()));
+        let mut request = self.http.post(address);
+        if let Some(proof) = proof {
+            request = request.header(PROOF_HEADER, proof);
+        }
         let request = request
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.finish());
+            .body(form);
         let response = request.send().await.map_err(|e| self.unreachable(&e))?;
         let (status, retry_after) = (response.status(), retry_after(&response));
         let body = self.bytes(response).await?;

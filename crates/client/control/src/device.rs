@@ -36,6 +36,10 @@ pub async fn begin(
     orchestrator.parse(&answer?)
 }
 
+/// Makes the proof by this machine's device for a POST of a body to a URL: what the session shall
+/// be bound to. An orchestrator's is bound to none.
+pub type Prove<'a> = &'a (dyn Fn(&str, &[u8]) -> Option<String> + Sync);
+
 /// Asks again and again whether somebody has approved. A server that is away for a moment
 /// ends nothing; the code's end does.
 ///
@@ -44,6 +48,7 @@ pub async fn begin(
 pub async fn wait(
     orchestrator: &Orchestrator,
     asked: &DeviceAuthorization,
+    prove: Option<Prove<'_>>,
 ) -> Result<SessionToken> {
     let end = Instant::now() + Duration::from_secs(asked.expires_in.clamp(1, LONGEST));
     let mut pause = Duration::from_secs(asked.interval.clamp(1, 60));
@@ -52,7 +57,7 @@ pub async fn wait(
             return Err(ControlError::CodeEnded);
         }
         sleep(pause).await;
-        match poll(orchestrator, &asked.device_code).await {
+        match poll(orchestrator, &asked.device_code, prove).await {
             Ok(Answer::Session(session)) => return Ok(session),
             Ok(Answer::NotYet) => {}
             Ok(Answer::Slower) => pause += SLOWER,
@@ -69,13 +74,18 @@ enum Answer {
     Slower,
 }
 
-async fn poll(orchestrator: &Orchestrator, code: &Secret) -> Result<Answer> {
+async fn poll(
+    orchestrator: &Orchestrator,
+    code: &Secret,
+    prove: Option<Prove<'_>>,
+) -> Result<Answer> {
     let fields = [
         ("grant_type", GRANT_TYPE),
         ("device_code", code.expose()),
         ("client_id", CLIENT),
     ];
-    let refused = match orchestrator.form("/oauth/token", &fields).await? {
+    let answer = orchestrator.proven_form("/oauth/token", &fields, prove);
+    let refused = match answer.await? {
         Ok(body) => return orchestrator.parse(&body).map(Answer::Session),
         Err(refused) => refused,
     };

@@ -56,14 +56,14 @@ impl Access {
         Ok(login)
     }
 
-    /// Begins a new session in place of one of a device that ends within `ahead` seconds;
+    /// Begins a new session in place of one of an agent's device that ends within `ahead` seconds;
     /// whether it did. A person's session is the person's to renew.
     ///
     /// # Errors
     /// There is no login that counts, or the broker refuses.
     pub async fn renew(&self, ahead: i64) -> Result<bool> {
         let login = self.login().await?;
-        if login.ends - crate::now() > ahead || !login.is_of_device {
+        if login.ends - crate::now() > ahead || !login.is_renewable() {
             return Ok(false);
         }
         let session = self.broker.renew(&login, self.key()?).await?;

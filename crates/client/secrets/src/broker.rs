@@ -98,13 +98,19 @@ impl Broker {
         }
     }
 
-    /// A token for the store's STS, tagged with the session's actor.
+    /// A token for the store's STS, tagged with the session's actor: an operator's, by the device
+    /// that the session is bound to.
     ///
     /// # Errors
     /// The broker's refusal.
-    pub async fn web_identity(&self, login: &Login) -> Result<WebIdentity> {
+    pub async fn web_identity(&self, login: &Login, key: &DeviceKey) -> Result<WebIdentity> {
+        let proven = Proven {
+            key,
+            token: Some(&login.token),
+        };
         let body = MintWebIdentity {};
-        self.post("/v1/mint-oidc-jwt", Some(&login.token), None, &body)
+        let path = "/v1/mint-oidc-jwt";
+        self.post(path, Some(&login.token), Some(proven), &body)
             .await
     }
 
@@ -129,12 +135,13 @@ impl Broker {
 
 /// Logins.
 impl Broker {
-    /// The session of the first operator, for the one-time token.
+    /// The session of the first operator, for the one-time token; bound to the device.
     ///
     /// # Errors
     /// The token does not count.
-    pub async fn bootstrap(&self, token: Secret) -> Result<SessionToken> {
-        self.post("/v1/bootstrap", None, None, &Bootstrap { token })
+    pub async fn bootstrap(&self, token: Secret, key: &DeviceKey) -> Result<SessionToken> {
+        let proven = Proven { key, token: None };
+        self.post("/v1/bootstrap", None, Some(proven), &Bootstrap { token })
             .await
     }
 

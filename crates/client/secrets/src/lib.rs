@@ -45,7 +45,7 @@ pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use login::{Login, Logins};
 pub use place::Place;
 pub use seen::Seen;
-pub use server::Server;
+pub use server::{Server, prove_login};
 pub use signer::Signer;
 pub use store::{ReadSecret, SecretStore};
 pub use value::SecretValue;

@@ -19,8 +19,8 @@ pub struct Login {
     pub actor: Actor,
     /// When it ends, in seconds since 1970.
     pub ends: i64,
-    /// Whether it was given to a device, as an agent's is: such a one can be renewed.
-    pub is_of_device: bool,
+    /// The device that it is bound to; without it servers hand nothing over for it.
+    pub device: Option<DeviceId>,
 }
 
 /// What of a session's claims is needed here. Nothing is decided by them: servers verify the
@@ -51,9 +51,15 @@ impl Login {
             operator: claims.operator,
             actor: claims.sub,
             ends: claims.exp,
-            is_of_device: claims.device.is_some(),
+            device: claims.device,
             token,
         })
+    }
+
+    /// Whether the device that it is bound to can begin another in its place. A person logs in
+    /// again.
+    pub fn is_renewable(&self) -> bool {
+        self.device.is_some() && !self.is_operator()
     }
 
     /// Whether it is an operator's own, not an agent's.

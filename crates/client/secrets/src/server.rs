@@ -246,6 +246,20 @@ impl Server {
     }
 }
 
+/// A proof by a device for a POST that carries no token, made now.
+///
+/// # Errors
+/// [`Kind::Temporary`] where the system gives no random numbers.
+pub fn prove_login(key: &DeviceKey, url: &str, body: &[u8]) -> Result<String> {
+    let request = ProofFor {
+        method: "POST",
+        url,
+        token: None,
+        body,
+    };
+    proof_of(key, &request)
+}
+
 /// A proof for one request, made now.
 fn proof_of(key: &DeviceKey, request: &ProofFor<'_>) -> Result<String> {
     let failed = || {

@@ -6,13 +6,13 @@ use model::ServiceName;
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vault::Kek;
 use vault::legacy::{self, Wallet};
+use vault::{DeviceKey, Kek};
 use zeroize::Zeroizing;
 
 use crate::error::{Kind, Result, SecretError};
 use crate::login::Login;
-use crate::server::{Asked, Server};
+use crate::server::{Asked, Proven, Server};
 use crate::value::decode;
 
 /// A signer. Cheap to clone.
@@ -35,13 +35,20 @@ impl Signer {
         Self(server)
     }
 
-    /// The key of the session's own secrets, of an epoch or of the present one.
+    /// The key of the session's own secrets, of an epoch or of the present one. Here as below,
+    /// `key` is of the device that the session is bound to.
     ///
     /// # Errors
     /// The signer's refusal.
-    pub async fn own_kek(&self, login: &Login, epoch: Option<u32>) -> Result<OwnKek> {
+    pub async fn own_kek(
+        &self,
+        login: &Login,
+        key: &DeviceKey,
+        epoch: Option<u32>,
+    ) -> Result<OwnKek> {
         let body = DeriveOwnKek { epoch };
-        let derived: DerivedKek = self.post("/v1/derive-own-kek", login, &body).await?;
+        let path = "/v1/derive-own-kek";
+        let derived: DerivedKek = self.post(path, login, key, &body).await?;
         let bytes = decode(&derived.kek).and_then(|bytes| <[u8; 32]>::try_from(&bytes[..]).ok());
         let is_other = epoch.is_some_and(|epoch| epoch != derived.epoch);
         let bytes = bytes.filter(|_| !is_other && derived.epoch <= derived.current_epoch);
@@ -60,13 +67,15 @@ impl Signer {
     pub async fn legacy_kek(
         &self,
         login: &Login,
+        key: &DeviceKey,
         wallet: &Wallet,
         service: &ServiceName,
     ) -> Result<Kek> {
         let body = SignMessage {
             message: legacy::kek_message(wallet, service),
         };
-        let signed: SignedMessage = self.post("/dev/sign-message", login, &body).await?;
+        let path = "/dev/sign-message";
+        let signed: SignedMessage = self.post(path, login, key, &body).await?;
         if signed.address != wallet.as_str() {
             return Err(SecretError::new(
                 Kind::Usage,
@@ -83,13 +92,18 @@ impl Signer {
         &self,
         path: &str,
         login: &Login,
+        key: &DeviceKey,
         body: &B,
     ) -> Result<T> {
+        let proven = Proven {
+            key,
+            token: Some(&login.token),
+        };
         let asked = Asked {
             method: Method::POST,
             path,
             bearer: Some(&login.token),
-            proven: None,
+            proven: Some(proven),
             body: Some(body),
         };
         self.0.ask(asked).await

@@ -68,7 +68,8 @@ impl StsKeys {
 
     async fn fetch(&self) -> Result<Keys> {
         let login = self.access.login().await?;
-        let identity = self.access.broker().web_identity(&login).await?;
+        let key = self.access.key()?;
+        let identity = self.access.broker().web_identity(&login, key).await?;
         let answer = self
             .client
             .assume_role_with_web_identity()

@@ -8,8 +8,8 @@ use api::Secret;
 use api::vault::Reason;
 use artifacts_secrets::rekey::{self, Which};
 use artifacts_secrets::{
-    Access, Broker, Kind, Logins, Place, S3Settings, S3Store, SecretStore, SecretValue, Seen,
-    Server, Signer,
+    Access, Broker, Devices, Kind, Logins, Place, S3Settings, S3Store, SecretStore, SecretValue,
+    Seen, Server, Signer,
 };
 use axum::Router;
 use axum::extract::State;
@@ -110,7 +110,8 @@ impl Scene {
         let claims = json!({ "sub": operator, "operator": operator, "exp": i64::MAX });
         let token = format!("{}.{}.x", encode("{}"), encode(&claims.to_string()));
         let token: Secret = secrecy::SecretString::from(token).into();
-        Logins::new(place).save(&url, &token).expect("kept");
+        Logins::new(place.clone()).save(&url, &token).expect("kept");
+        Devices::new(place).load_or_make().expect("a key");
         Self {
             _home: home,
             paths,

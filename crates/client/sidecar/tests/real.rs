@@ -220,7 +220,9 @@ impl World {
         let broker: Endpoint = url.parse().expect("an address");
         let client = Broker::new(Server::new("broker", broker.clone(), None).expect("a server"));
         let token: Secret = secrecy::SecretString::from(token).into();
-        let session = client.bootstrap(token).await.expect("a session");
+        let own = Place::in_files(&operator_paths(&home));
+        let (key, _) = Devices::new(own).load_or_make().expect("a key");
+        let session = client.bootstrap(token, &key).await.expect("a session");
         let operator = Login::of(session.access_token).expect("a session");
         let agent = pair(&client, &operator, &book, &home).await;
         Self {
@@ -283,6 +285,11 @@ impl World {
         }
         (daemon, SidecarStore::new(path))
     }
+}
+
+/// The operator's own machine.
+fn operator_paths(home: &tempfile::TempDir) -> Paths {
+    Paths::under(&home.path().join("operator"))
 }
 
 /// Pairs the machine as the agent `bot`, as the commands of both sides do.
@@ -436,17 +443,19 @@ async fn signer_of(world: &World) -> secrets::Signer {
     let clock = Arc::new(base::SystemClock);
     let jwks = format!("{}/jwks.json", world.broker);
     let keys = base::published::PublishedKeys::new(reqwest::Client::new(), jwks, clock.clone());
+    let (listener, url) = listen().await;
     let signer = signer::Signer::new(signer::Parts {
         seal: Box::new(passphrase()),
         epochs: epochs.expect("a file"),
         audit: base::audit::AuditFile::open(&folder.join("audit.jsonl")).expect("a file"),
         sessions: signer::Sessions::new(world.broker.as_str(), keys),
+        public_url: url.clone(),
+        own_keys: true,
         login_places: Vec::new(),
         rates: signer::Rates::default(),
         clock,
         path,
     });
-    let (listener, url) = listen().await;
     tokio::spawn(base::serve(
         listener,
         signer::public(signer),
@@ -456,16 +465,16 @@ async fn signer_of(world: &World) -> secrets::Signer {
     secrets::Signer::new(Server::new("signer", url, None).expect("a server"))
 }
 
-/// The backend `s3` of whoever has this session.
+/// The backend `s3` of whoever has this session, on the machine that it is bound to.
 fn s3(
     world: &World,
+    paths: &Paths,
     login: &Login,
     signer: secrets::Signer,
     bucket: &MemoryBucket,
     wallet: &str,
 ) -> S3Store {
-    let paths = Paths::under(&world.home.path().join(login.actor.as_str()));
-    let place = Place::in_files(&paths);
+    let place = Place::in_files(paths);
     Logins::new(place.clone())
         .save(&world.broker, &login.token)
         .expect("kept");
@@ -483,7 +492,7 @@ fn s3(
         },
         wallet: Some(wallet.parse().expect("an address")),
     };
-    let seen = Seen::new(&paths);
+    let seen = Seen::new(paths);
     S3Store::over(
         Arc::new(access),
         signer,
@@ -499,7 +508,10 @@ async fn the_signer_gives_an_operators_own_machine_what_it_seals_and_opens_with(
     let (signer, bucket) = (signer_of(&world).await, MemoryBucket::new());
     let operator = &world.operator;
     let nobodys = format!("0x{}", "0".repeat(40));
-    let store = s3(&world, operator, signer.clone(), &bucket, &nobodys);
+    let own = operator_paths(&world.home);
+    let key = Devices::new(Place::in_files(&own)).load();
+    let key = &key.expect("readable").expect("made");
+    let store = s3(&world, &own, operator, signer.clone(), &bucket, &nobodys);
     store
         .store(&service("openrouter"), &value("sk"), None)
         .await
@@ -508,14 +520,19 @@ async fn the_signer_gives_an_operators_own_machine_what_it_seals_and_opens_with(
 
     // An older envelope opens with the signature of the login's own wallet and of no other.
     let asked = signer
-        .legacy_kek(operator, &nobodys.parse().expect("one"), &service("old"))
+        .legacy_kek(
+            operator,
+            key,
+            &nobodys.parse().expect("one"),
+            &service("old"),
+        )
         .await;
     let error = asked.err().expect("not its wallet");
     assert_eq!(error.kind, Kind::Denied, "{error}");
     let wallet = error.hint.split(':').nth(1).expect("its wallet").to_owned();
     let owner = wallet.parse().expect("an address");
     let kek = signer
-        .legacy_kek(operator, &owner, &service("old"))
+        .legacy_kek(operator, key, &owner, &service("old"))
         .await
         .expect("signed");
     let owner = vault::legacy::Owner::Wallet(&owner);
@@ -527,13 +544,13 @@ async fn the_signer_gives_an_operators_own_machine_what_it_seals_and_opens_with(
         .put(&key, body, bucket::PutOptions::default())
         .await
         .expect("written");
-    let store = s3(&world, operator, signer.clone(), &bucket, &wallet);
+    let store = s3(&world, &own, operator, signer.clone(), &bucket, &wallet);
     assert_eq!(read(&store, "old").await.expect("allowed"), "from before");
 
     // An agent's keys stay between signer and worker.
     let agent = Logins::new(Place::in_files(&world.paths())).load(&world.broker);
     let agent = agent.expect("readable").expect("paired");
-    let store = s3(&world, &agent, signer, &bucket, &wallet);
+    let store = s3(&world, &world.paths(), &agent, signer, &bucket, &wallet);
     let error = store
         .store(&service("a"), &value("x"), None)
         .await

@@ -1,10 +1,12 @@
 //! What every endpoint and the background work share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use base::limits::{KeyedLimit, Limit};
+use base::peer::Peer;
 use base::tokens::Issuers;
-use base::{Clock, Random};
+use base::{Clock, Failure, Random};
 use model::Actor;
 use parking_lot::Mutex;
 use registry::Registry;
@@ -17,7 +19,7 @@ use crate::hub::Hub;
 use crate::keys::SigningKeys;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Store, Watched};
 
 /// What a broker is put together from.
 pub struct Parts {
@@ -58,12 +60,24 @@ pub struct App {
     pub(crate) seals: aws_lc_rs::hmac::Key,
     /// The epoch that was seen last.
     pub(crate) epoch: Mutex<Option<u32>>,
+    /// Up to where the watch has looked, where it cannot look at all at once.
+    pub(crate) looked_at: Mutex<Option<Watched>>,
+    /// Refusals that are not in the audit since the last record.
+    pub(crate) omitted: AtomicU64,
 }
 
 /// How often something may be done.
 pub(crate) struct Limits {
-    /// Logins and pairings that begin, whoever asks: nobody is known yet.
-    pub(crate) logins: Limit,
+    /// Sessions that begin with a token.
+    pub(crate) logins: Strangers,
+    /// Logins of wallets.
+    pub(crate) wallets: Strangers,
+    /// Sign-ins of browsers.
+    pub(crate) browsers: Strangers,
+    /// Machines that ask to be let in.
+    pub(crate) machines: Strangers,
+    /// Devices that ask to belong to somebody.
+    pub(crate) pairings: Strangers,
     /// Capabilities and identities, by actor.
     pub(crate) caps: KeyedLimit<Actor>,
     /// Codes that a person types, by actor: eight letters could be guessed otherwise.
@@ -76,6 +90,62 @@ pub(crate) struct Limits {
     pub(crate) nobodys: Limit,
     /// Lines of the log about a registry that is away: it is asked many times a second.
     pub(crate) complaints: Limit,
+}
+
+/// A limit on what begins while nobody is known yet: of each address, so that one host does not
+/// use up what is there for all, and of all together.
+pub(crate) struct Strangers {
+    each: KeyedLimit<String>,
+    all: Limit,
+}
+
+impl Strangers {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            each: KeyedLimit::per_minute(settings.logins_per_address),
+            all: Limit::per_minute(settings.logins_per_minute),
+        }
+    }
+
+    /// One more from there.
+    pub(crate) fn check(&self, peer: &Peer) -> Result<(), Failure> {
+        self.each.check(&peer.key())?;
+        self.all.check()
+    }
+}
+
+impl Limits {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            logins: Strangers::new(settings),
+            wallets: Strangers::new(settings),
+            browsers: Strangers::new(settings),
+            machines: Strangers::new(settings),
+            pairings: Strangers::new(settings),
+            caps: KeyedLimit::per_minute(settings.caps_per_minute),
+            codes: KeyedLimit::per_minute(10),
+            drops: KeyedLimit::per_minute(120),
+            refusals: KeyedLimit::per_minute(120),
+            nobodys: Limit::per_minute(300),
+            complaints: Limit::per_minute(6),
+        }
+    }
+
+    /// Forgets those who have not come for long.
+    pub(crate) fn tidy(&self) {
+        for strangers in [
+            &self.logins,
+            &self.wallets,
+            &self.browsers,
+            &self.machines,
+            &self.pairings,
+        ] {
+            strangers.each.tidy();
+        }
+        for known in [&self.caps, &self.codes, &self.drops, &self.refusals] {
+            known.tidy();
+        }
+    }
 }
 
 impl App {
@@ -92,15 +162,7 @@ impl App {
             random,
             stop,
         } = parts;
-        let limits = Limits {
-            logins: Limit::per_minute(settings.logins_per_minute),
-            caps: KeyedLimit::per_minute(settings.caps_per_minute),
-            codes: KeyedLimit::per_minute(10),
-            drops: KeyedLimit::per_minute(120),
-            refusals: KeyedLimit::per_minute(120),
-            nobodys: Limit::per_minute(300),
-            complaints: Limit::per_minute(6),
-        };
+        let limits = Limits::new(&settings);
         let mut seal = [0; 32];
         random.fill(&mut seal);
         Arc::new(Self {
@@ -117,6 +179,8 @@ impl App {
             limits,
             seals: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &seal),
             epoch: Mutex::new(None),
+            looked_at: Mutex::new(None),
+            omitted: AtomicU64::new(0),
         })
     }
 
@@ -158,14 +222,14 @@ impl App {
         let key = self.keys.signer(self.now());
         key.ok_or_else(|| {
             tracing::error!("no signing key counts now");
-            base::Failure::internal().into()
+            Failure::internal().into()
         })
     }
 
     /// The keys whose tokens count.
     pub(crate) fn verify_keys(&self) -> Result<VerifyKeys, Refusal> {
         let keys = self.keys.published(self.now());
-        keys.ok_or_else(|| base::Failure::internal().into())
+        keys.ok_or_else(|| Failure::internal().into())
     }
 
     /// The URL of one of our paths, as clients call it.

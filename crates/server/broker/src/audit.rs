@@ -1,6 +1,8 @@
 //! What the audit is told: who was given what, and who was refused. Never a token, a code, a
 //! proof or a key.
 
+use std::sync::atomic::Ordering;
+
 use api::Timestamp;
 use async_trait::async_trait;
 use axum::http::StatusCode;
@@ -76,6 +78,13 @@ pub struct Record {
     /// What else is to be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Refusals since the record before that are in no record: there were too many.
+    #[serde(skip_serializing_if = "is_none")]
+    pub omitted: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Record {
@@ -92,6 +101,7 @@ impl Record {
             target: None,
             token: None,
             note: None,
+            omitted: 0,
         }
     }
 
@@ -115,15 +125,24 @@ impl Record {
 impl App {
     /// Writes what is about to be done.
     pub(crate) async fn record(&self, record: &Record) -> Result<(), Refusal> {
-        let written = self.audit.write(record).await;
-        written.map_err(|error| {
+        self.write(record.clone()).await.map_err(|error| {
             tracing::error!(error, "the audit cannot be written");
             Refusal::Reason(api::vault::Reason::AuditUnavailable)
         })
     }
 
+    /// Writes a record, with how many refusals were left out before it.
+    async fn write(&self, mut record: Record) -> Result<(), String> {
+        record.omitted = self.omitted.swap(0, Ordering::Relaxed);
+        let written = self.audit.write(&record).await;
+        if written.is_err() {
+            self.omitted.fetch_add(record.omitted, Ordering::Relaxed);
+        }
+        written
+    }
+
     /// Writes that something was refused, and gives the refusal on. Those who are known to nobody
-    /// are counted: whoever sends many fills the log, not the audit.
+    /// are limited, and so is everybody; what is left out is counted in the next record.
     pub(crate) async fn refused(&self, mut record: Record, refusal: Refusal) -> Refusal {
         record.outcome = refusal.word();
         record.at = self.clock.now();
@@ -134,7 +153,9 @@ impl App {
             (Some(actor), _) => self.limits.refusals.check(actor).is_ok(),
             (None, _) => self.limits.nobodys.check().is_ok(),
         };
-        if worth && let Err(error) = self.audit.write(&record).await {
+        if !worth {
+            self.omitted.fetch_add(1, Ordering::Relaxed);
+        } else if let Err(error) = self.write(record).await {
             tracing::error!(error, "a refusal is not in the audit");
         }
         refusal

@@ -6,8 +6,9 @@ use api::vault::{PROOF_HEADER, Reason};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use base::Failure;
+use base::extract::Form;
 use model::DeviceId;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -62,6 +63,29 @@ impl Caller {
                     "this is for an operator's own session\nhint: the agent's operator does this";
                 Err(Failure::forbidden(text).into())
             }
+        }
+    }
+
+    /// That the device which the session is bound to proves this request. Whether the proof was
+    /// seen before is still to be asked.
+    pub(crate) fn proved(&self, app: &App, request: &Proved) -> Result<Proof, Refusal> {
+        let Some(device) = &self.session.device else {
+            let text = "the session is bound to no device\nhint: log in again by `artifacts vault login` on the machine that asks";
+            return Err(Failure::forbidden(text).into());
+        };
+        Ok(request.proof(app, Some(&self.token), Some(device))?)
+    }
+
+    /// That the session may follow events: an agent's device has to stand; an operator's may not
+    /// be registered yet.
+    pub(crate) async fn require_follower(&self, app: &App) -> Result<(), Refusal> {
+        match self.require_device(app).await {
+            Err(Refusal::Reason(Reason::DeviceUnknown | Reason::RoleMissing))
+                if self.is_operator() =>
+            {
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -129,6 +153,7 @@ pub(crate) struct Proved {
     method: Method,
     path: String,
     proof: Option<String>,
+    kind: Option<HeaderValue>,
     pub(crate) body: Bytes,
 }
 
@@ -145,11 +170,13 @@ impl<S: Send + Sync> FromRequest<S> for Proved {
             (Some(_), Some(_)) => Some(String::new()),
             (Some(proof), None) => Some(proof.to_str().unwrap_or("").to_owned()),
         };
+        let kind = request.headers().get(header::CONTENT_TYPE).cloned();
         let Whole(body) = Whole::from_request(request, state).await?;
         Ok(Self {
             method,
             path,
             proof,
+            kind,
             body,
         })
     }
@@ -159,6 +186,27 @@ impl Proved {
     /// The body as what the endpoint reads.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
         read(&self.body)
+    }
+
+    /// The body as a form (RFC 6749).
+    pub(crate) async fn form<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let mut request = Request::new(self.body.clone().into());
+        *request.method_mut() = Method::POST;
+        if let Some(kind) = &self.kind {
+            let headers = request.headers_mut();
+            headers.insert(header::CONTENT_TYPE, kind.clone());
+        }
+        let Form(value) = Form::from_request(request, &()).await?;
+        Ok(value)
+    }
+
+    /// The proof by the device that a session shall be bound to, if there is one: a session that
+    /// begins without is bound to none. Whether it was seen before is still to be asked.
+    pub(crate) fn proof_at_login(&self, app: &App) -> Result<Option<Proof>, Reason> {
+        match self.proof {
+            None => Ok(None),
+            Some(_) => self.proof(app, None, None).map(Some),
+        }
     }
 
     /// The device that proves this request, with this session if it has one. Whether it was seen
@@ -202,6 +250,13 @@ pub(crate) fn remembered(proof: &Proof) -> (Vec<u8>, i64) {
 }
 
 impl App {
+    /// The device of a proof that a login came with, if one did; the proof is used up.
+    pub(crate) async fn bound_to(&self, proof: Option<Proof>) -> Result<Option<DeviceId>, Refusal> {
+        let Some(proof) = proof else { return Ok(None) };
+        self.first_time(&proof).await?;
+        Ok(Some(proof.device))
+    }
+
     /// That a proof was not seen before.
     pub(crate) async fn first_time(&self, proof: &Proof) -> Result<(), Refusal> {
         let (hash, until) = remembered(proof);

@@ -18,38 +18,61 @@ pub(crate) struct Hub(Mutex<HashMap<Actor, Followed>>);
 
 struct Followed {
     wakes: watch::Sender<()>,
-    followers: usize,
+    /// How many streams each device or session has; none is 0.
+    streams: HashMap<String, usize>,
+}
+
+impl Followed {
+    fn count(&self) -> usize {
+        self.streams.values().sum()
+    }
+}
+
+/// How many streams there may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Most {
+    /// Of an operator, with all of their agents.
+    pub(crate) of_operator: usize,
+    /// Of one device or session, so that an agent does not take the places of all others.
+    pub(crate) of_one: usize,
 }
 
 /// One follower; it is none any more when this is dropped.
 pub(crate) struct Follower {
     hub: Arc<Hub>,
     operator: Actor,
+    one: String,
     /// Changes when there is something to read.
     pub(crate) woken: watch::Receiver<()>,
 }
 
 impl Hub {
-    /// One more follower of an operator.
+    /// One more follower of an operator: a device, or a session that has none.
     pub(crate) fn follow(
         self: &Arc<Self>,
         operator: &Actor,
-        most: usize,
+        one: String,
+        most: Most,
     ) -> Result<Follower, Failure> {
         let mut all = self.0.lock();
-        let count: usize = all.values().map(|followed| followed.followers).sum();
-        let followed = all.entry(operator.clone()).or_insert_with(|| Followed {
-            wakes: watch::Sender::new(()),
-            followers: 0,
+        let count: usize = all.values().map(Followed::count).sum();
+        let (of_operator, of_one) = all.get(operator).map_or((0, 0), |followed| {
+            let of_one = followed.streams.get(&one).copied();
+            (followed.count(), of_one.unwrap_or(0))
         });
-        if followed.followers >= most || count >= MOST {
+        if of_one >= most.of_one || of_operator >= most.of_operator || count >= MOST {
             return Err(Failure::rate_limited(30));
         }
-        followed.followers += 1;
+        let followed = all.entry(operator.clone()).or_insert_with(|| Followed {
+            wakes: watch::Sender::new(()),
+            streams: HashMap::new(),
+        });
+        *followed.streams.entry(one.clone()).or_default() += 1;
         Ok(Follower {
             woken: followed.wakes.subscribe(),
             hub: Arc::clone(self),
             operator: operator.clone(),
+            one,
         })
     }
 
@@ -76,11 +99,17 @@ impl Hub {
 impl Drop for Follower {
     fn drop(&mut self) {
         let mut all = self.hub.0.lock();
-        if let Some(followed) = all.get_mut(&self.operator) {
-            followed.followers -= 1;
-            if followed.followers == 0 {
-                all.remove(&self.operator);
+        let Some(followed) = all.get_mut(&self.operator) else {
+            return;
+        };
+        if let Some(count) = followed.streams.get_mut(&self.one) {
+            *count -= 1;
+            if *count == 0 {
+                followed.streams.remove(&self.one);
             }
+        }
+        if followed.streams.is_empty() {
+            all.remove(&self.operator);
         }
     }
 }
@@ -89,19 +118,43 @@ impl Drop for Follower {
 mod tests {
     use super::*;
 
+    const MOST: Most = Most {
+        of_operator: 3,
+        of_one: 2,
+    };
+
+    fn follow(hub: &Arc<Hub>, operator: &Actor, one: &str) -> Option<Follower> {
+        hub.follow(operator, one.to_owned(), MOST).ok()
+    }
+
     #[test]
     fn places_are_counted_and_given_back() {
         let hub = Arc::new(Hub::default());
         let ada = Actor::from_oidc("https://a", "ada").unwrap();
-        let first = hub.follow(&ada, 2).ok().unwrap();
-        let mut second = hub.follow(&ada, 2).ok().unwrap();
-        assert!(hub.follow(&ada, 2).is_err());
+        let first = follow(&hub, &ada, "a").unwrap();
+        let second = follow(&hub, &ada, "a").unwrap();
+        // One that has taken its places leaves the others theirs.
+        assert!(follow(&hub, &ada, "a").is_none());
+        let mut third = follow(&hub, &ada, "b").unwrap();
+        assert!(follow(&hub, &ada, "c").is_none());
         drop(first);
-        assert!(hub.follow(&ada, 2).is_ok());
+        drop(follow(&hub, &ada, "c").unwrap());
         hub.wake(&ada);
-        assert!(second.woken.has_changed().unwrap());
-        second.woken.mark_unchanged();
-        drop(second);
+        assert!(third.woken.has_changed().unwrap());
+        third.woken.mark_unchanged();
+        drop((second, third));
+        assert!(hub.is_empty());
+    }
+
+    #[test]
+    fn who_is_refused_leaves_nothing_behind() {
+        let hub = Arc::new(Hub::default());
+        let ada = Actor::from_oidc("https://a", "ada").unwrap();
+        let none = Most {
+            of_operator: 0,
+            of_one: 0,
+        };
+        assert!(hub.follow(&ada, "a".into(), none).is_err());
         assert!(hub.is_empty());
     }
 }

@@ -14,14 +14,19 @@ use crate::refusal::Refusal;
 use crate::store::SessionRow;
 
 impl App {
-    /// A session of a person, that begins now.
-    pub(crate) fn new_session(&self, actor: &Actor, way: &str) -> SessionRow {
+    /// A session of a person, that begins now; bound to the device that has proved itself.
+    pub(crate) fn new_session(
+        &self,
+        actor: &Actor,
+        device: Option<DeviceId>,
+        way: &str,
+    ) -> SessionRow {
         let lifetime = self.settings.session_lifetime;
-        self.session_row(actor, actor, None, way, lifetime)
+        self.session_row(actor, actor, device, way, lifetime)
     }
 
-    /// A session of a device, that begins now.
-    pub(crate) fn new_device_session(
+    /// A session of an agent's device, that begins now.
+    pub(crate) fn new_agent_session(
         &self,
         operator: &Actor,
         actor: &Actor,
@@ -85,9 +90,9 @@ impl App {
             access_token: self.session_text(row)?.into(),
             token_type: "Bearer".into(),
             expires_in: u64::try_from(lifetime).unwrap_or(0),
-            scope: match row.device {
-                Some(_) => Scope::Tenant,
-                None => Scope::Operator,
+            scope: match row.actor == row.operator {
+                true => Scope::Operator,
+                false => Scope::Tenant,
             },
         })
     }

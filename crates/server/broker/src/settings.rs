@@ -31,8 +31,14 @@ pub struct Settings {
     pub events_per_operator: i64,
     /// Streams of one operator's events.
     pub streams_per_operator: usize,
-    /// Logins and pairings that may begin in a minute, of all together.
+    /// Of these, streams of one device, or of a session that is bound to none.
+    pub streams_per_device: usize,
+    /// Live capabilities whose standing is looked at in one turn.
+    pub watched_at_once: i64,
+    /// Logins of each kind, and pairings, that may begin in a minute, of all together.
     pub logins_per_minute: u32,
+    /// Of these, from one address.
+    pub logins_per_address: u32,
     /// Capabilities and identities that an actor may ask for in a minute.
     pub caps_per_minute: u32,
     /// The chains whose wallets log in; none: no wallet does.
@@ -56,7 +62,10 @@ impl Settings {
             events_kept: Duration::from_secs(24 * 3600),
             events_per_operator: 10_000,
             streams_per_operator: 1_000,
+            streams_per_device: 16,
+            watched_at_once: 20_000,
             logins_per_minute: 300,
+            logins_per_address: 60,
             caps_per_minute: 600,
             wallet_chains: Vec::new(),
         }
@@ -85,8 +94,12 @@ pub struct File {
     pub events_kept_hours: Option<u32>,
     /// Streams of one operator's events.
     pub streams_per_operator: Option<usize>,
-    /// Logins and pairings that may begin in a minute, of all together.
+    /// Streams of one device's events.
+    pub streams_per_device: Option<usize>,
+    /// Logins of each kind, and pairings, that may begin in a minute, of all together.
     pub logins_per_minute: Option<u32>,
+    /// The same, from one address.
+    pub logins_per_address: Option<u32>,
     /// Capabilities and identities that an actor may ask for in a minute.
     pub caps_per_minute: Option<u32>,
     /// The chains whose wallets log in.
@@ -158,7 +171,9 @@ impl File {
             streams_per_operator: self
                 .streams_per_operator
                 .unwrap_or(usual.streams_per_operator),
+            streams_per_device: self.streams_per_device.unwrap_or(usual.streams_per_device),
             logins_per_minute: self.logins_per_minute.unwrap_or(usual.logins_per_minute),
+            logins_per_address: self.logins_per_address.unwrap_or(usual.logins_per_address),
             caps_per_minute: self.caps_per_minute.unwrap_or(usual.caps_per_minute),
             wallet_chains: self.wallet_chains.clone(),
             ..usual

@@ -4,11 +4,12 @@
 //! A worker refuses what was revoked in any case: this only lets daemons drop it too.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::vault::{DropEvent, OperatorEvent, Reason};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use model::Actor;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +22,6 @@ use crate::store::Watched;
 
 /// What is asked of the registry at the same time.
 const AT_ONCE: usize = 16;
-
-/// More live capabilities than these are looked at in turns.
-const MOST: i64 = 20_000;
 
 /// Between two tidyings.
 const TIDY: Duration = Duration::from_secs(60);
@@ -39,10 +37,16 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut tidy = tokio::time::interval(TIDY);
     tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let failed = tokio::select! {
+        let done = tokio::select! {
             () = stop.cancelled() => return,
-            _ = look.tick() => self::look(&app).await,
-            _ = tidy.tick() => self::tidy(&app).await,
+            _ = look.tick() => AssertUnwindSafe(self::look(&app)).catch_unwind().await,
+            _ = tidy.tick() => AssertUnwindSafe(self::tidy(&app)).catch_unwind().await,
+        };
+        // Without the watch no revocation would reach a daemon until the broker is started anew:
+        // a defect costs one look, not all that follow.
+        let Ok(failed) = done else {
+            tracing::error!("the watch over capabilities broke down in a look; it goes on");
+            continue;
         };
         // A registry that is away has been complained of.
         let away = Refusal::Reason(Reason::RegistryUnavailable);
@@ -65,16 +69,13 @@ async fn tidy(app: &App) -> Result<(), Refusal> {
     app.store
         .forget_events(now.saturating_sub(kept), most)
         .await?;
-    app.limits.caps.tidy();
-    app.limits.codes.tidy();
-    app.limits.drops.tidy();
-    app.limits.refusals.tidy();
+    app.limits.tidy();
     Ok(())
 }
 
 /// Looks once.
 pub(crate) async fn look(app: &App) -> Result<(), Refusal> {
-    let all = app.store.watched(app.now(), MOST).await?;
+    let all = in_turn(app).await?;
     if all.is_empty() && app.hub.is_empty() {
         return Ok(());
     }
@@ -97,6 +98,18 @@ pub(crate) async fn look(app: &App) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// What is looked at this time: all that is live, or, where that is more than fits one look, what
+/// comes after the last look's; the next one after the end begins anew.
+async fn in_turn(app: &App) -> Result<Vec<Watched>, Refusal> {
+    let most = app.settings.watched_at_once;
+    let after = app.looked_at.lock().take();
+    let all = app.store.watched(app.now(), after.as_ref(), most).await?;
+    if i64::try_from(all.len()).unwrap_or(i64::MAX) >= most {
+        *app.looked_at.lock() = all.last().cloned();
+    }
+    Ok(all)
 }
 
 /// Whether it is another epoch than the one before. The first one ever is none.

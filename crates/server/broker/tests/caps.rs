@@ -137,19 +137,25 @@ async fn a_stolen_half_is_worth_nothing() {
         broker.book.allow(&ada.actor, &who.actor, SERVICE, false);
     }
     let path = "/v1/cap/cred-fetch";
-    let ask = async |session: &Person, device: &vault::DeviceKey| {
-        let token = Some(session.token.as_str());
-        broker.prove(path, token, device, &about()).await
+    let with = async |token: &str, device: &vault::DeviceKey| {
+        broker.prove(path, Some(token), device, &about()).await
     };
+    let ask =
+        async |session: &Person, device: &vault::DeviceKey| with(&session.token, device).await;
     // An operator's stolen session, with a device of nobody's, of the thief's, of an agent's.
-    ask(&ada, &new_key())
-        .await
-        .is_refused(403, "device_unknown");
+    for device in [&new_key(), &eve.key, &agent.key] {
+        ask(&ada, device).await.is_refused(403, "proof_invalid");
+    }
+    // One that is bound to none, as a browser's.
+    let unbound = broker.login("ada").await;
+    let unknown = with(&unbound, &new_key()).await;
+    unknown.is_refused(403, "device_unknown");
     let mismatch = "device_binding_mismatch";
-    ask(&ada, &eve.key).await.is_refused(403, mismatch);
-    ask(&ada, &agent.key).await.is_refused(403, mismatch);
+    with(&unbound, &eve.key).await.is_refused(403, mismatch);
+    with(&unbound, &agent.key).await.is_refused(403, mismatch);
     // A thief's own session with a stolen device.
-    ask(&eve, &ada.key).await.is_refused(403, mismatch);
+    let thief = broker.login("eve").await;
+    with(&thief, &ada.key).await.is_refused(403, mismatch);
     // An agent's stolen session counts for its device only, its operator's included.
     for device in [&other.key, &ada.key, &eve.key] {
         ask(&agent, device).await.is_refused(403, "proof_invalid");
@@ -219,7 +225,8 @@ async fn nothing_is_handed_out_that_the_audit_does_not_know() {
     let refused = broker.cap(&ada, "fetch", &about()).await;
     refused.is_refused(502, "audit_unavailable");
     let token = Some(ada.token.as_str());
-    let refused = broker.post("/v1/mint-oidc-jwt", token, &json!({})).await;
+    let path = "/v1/mint-oidc-jwt";
+    let refused = broker.prove(path, token, &ada.key, &json!({})).await;
     refused.is_refused(502, "audit_unavailable");
     let body = json!({ "token": broker.issuer.token("ada", broker.now()) });
     let refused = broker.post("/v1/session/exchange", None, &body).await;

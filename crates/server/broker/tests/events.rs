@@ -49,6 +49,64 @@ async fn a_revocation_made_elsewhere_is_heard_within_a_second() {
 }
 
 #[tokio::test]
+async fn a_look_that_breaks_down_is_not_the_last_one() {
+    let broker = Broker::start().await;
+    let ada = broker.operator("ada").await;
+    let body = json!({ "service": SERVICE });
+    broker.book.allow(&ada.actor, &ada.actor, SERVICE, false);
+    broker.cap(&ada, "fetch", &body).await.done();
+    let mut stream = Stream::open(&broker, &ada.actor, &ada.token, None).await;
+    stream.begin().await;
+    broker.book.break_once();
+    let since = Instant::now();
+    while !broker.book.has_broken() {
+        assert!(since.elapsed() < Duration::from_secs(5), "nobody looks");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    broker.book.disallow(&ada.actor, &ada.actor, SERVICE);
+    let heard = tokio::time::timeout(Duration::from_secs(5), stream.event());
+    let heard = heard.await.expect("the watch is gone").unwrap();
+    assert_eq!(heard.event.as_deref(), Some("drop"));
+}
+
+/// What does not fit one look is looked at in the next ones.
+#[tokio::test]
+async fn more_capabilities_than_fit_a_look_are_all_looked_at() {
+    let broker = Broker::start_with(|settings| settings.watched_at_once = 2).await;
+    let ada = broker.operator("ada").await;
+    let mut stream = Stream::open(&broker, &ada.actor, &ada.token, None).await;
+    stream.begin().await;
+    let names = ["a", "b", "c", "d", "e"];
+    for name in names {
+        broker.book.allow(&ada.actor, &ada.actor, name, false);
+        let body = json!({ "service": name });
+        broker.cap(&ada, "fetch", &body).await.done();
+    }
+    for name in ["e", "a", "c"] {
+        broker.book.disallow(&ada.actor, &ada.actor, name);
+        let heard = tokio::time::timeout(Duration::from_secs(5), stream.event());
+        let heard = heard.await.expect("it was never looked at").unwrap();
+        let wanted = json!({ "kind": "drop", "actor": ada.actor, "service": name });
+        assert_eq!(heard.data, wanted);
+    }
+}
+
+/// One agent's device does not take the places of all.
+#[tokio::test]
+async fn streams_are_counted_by_device() {
+    let broker = Broker::start_with(|settings| settings.streams_per_device = 1).await;
+    let ada = broker.operator("ada").await;
+    let agent = broker.agent(&ada, "ci").await;
+    let mut first = Stream::open(&broker, &ada.actor, &agent.token, None).await;
+    first.begin().await;
+    let path = format!("/v1/sse/operator/{}", ada.actor);
+    let second = broker.get(&path, &agent.token).await;
+    second.is_failure(429, "rate_limited");
+    let mut other = Stream::open(&broker, &ada.actor, &ada.token, None).await;
+    other.begin().await;
+}
+
+#[tokio::test]
 async fn while_the_registry_is_away_nothing_is_dropped() {
     let broker = Broker::start().await;
     let ada = broker.operator("ada").await;

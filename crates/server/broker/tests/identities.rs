@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use vault::jws;
 
 const SERVICE: &str = "openrouter";
+const OWN: &str = "/v1/mint-oidc-jwt";
 const PATH: &str = "/v1/worker/web-identity";
 
 /// The inner listener, and certificates for it.
@@ -120,28 +121,63 @@ async fn cap(broker: &Broker, who: &Person, op: &str, body: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_session_gets_an_identity_of_its_own_actor_and_no_other() {
+async fn an_operator_gets_an_identity_of_their_own_actor_and_no_other() {
     let broker = Broker::start().await;
     let ada = broker.operator("ada").await;
+    let ask = async |who: &Person, body: Value| {
+        broker.prove(OWN, Some(&who.token), &who.key, &body).await
+    };
+    // Whatever the body names is nobody's concern.
+    let answer = ask(&ada, json!({ "actor": "*" })).await.done();
+    let token = answer["token"].as_str().unwrap();
+    is_tagged(token, &broker, &ada.actor);
+    assert_eq!(answer["expires_in"], 300);
+    let record = broker.kept.last();
+    assert_eq!(record["action"], "identity.own");
+    assert_eq!(record["target"], ada.actor.as_str());
+    assert_eq!(record["device"], id(&ada.key).to_string());
+    // The worker alone reaches the bucket for an agent: it knows its scope.
     let agent = broker.agent(&ada, "ci").await;
-    let ask =
-        async |token: &str, body: Value| broker.post("/v1/mint-oidc-jwt", Some(token), &body).await;
-    for who in [&ada, &agent] {
-        // Whatever the body names is nobody's concern.
-        let answer = ask(&who.token, json!({ "actor": "*" })).await.done();
-        let token = answer["token"].as_str().unwrap();
-        is_tagged(token, &broker, &who.actor);
-        assert_eq!(answer["expires_in"], 300);
-        let record = broker.kept.last();
-        assert_eq!(record["action"], "identity.own");
-        assert_eq!(record["target"], who.actor.as_str());
-    }
-    ask("", json!({})).await.is_failure(401, "unauthenticated");
-    // While the watch has not looked yet: the session counts, and its device does not.
-    broker.book.forget(id(&agent.key));
-    let refused = ask(&agent.token, json!({})).await;
+    let refused = ask(&agent, json!({})).await;
+    refused.is_failure(403, "forbidden");
+    assert!(refused.text.contains("an agent gets no keys to the bucket"));
+    assert_eq!(broker.kept.last()["outcome"], "forbidden");
+    // The session counts, and its device does not.
+    broker.book.forget(id(&ada.key));
+    let refused = ask(&ada, json!({})).await;
     refused.is_refused(403, "device_unknown");
     assert_eq!(broker.kept.last()["outcome"], "device_unknown");
+}
+
+/// Every server that a session is shown to could use it otherwise.
+#[tokio::test]
+async fn a_session_alone_gets_no_identity() {
+    let broker = Broker::start().await;
+    let ada = broker.operator("ada").await;
+    let body = json!({});
+    let bare = broker.post(OWN, Some(&ada.token), &body).await;
+    bare.is_refused(403, "proof_missing");
+    let thief = new_key();
+    // Not by a device that is registered as the operator's, either: the session is the other's.
+    broker.book.add(&ada.actor, &ada.actor, id(&thief), 3);
+    let stolen = broker.prove(OWN, Some(&ada.token), &thief, &body).await;
+    stolen.is_refused(403, "proof_invalid");
+    let elsewhere = broker.proof("/v1/drop", Some(&ada.token), &ada.key, "{}");
+    let other = broker
+        .with_proof(OWN, Some(&ada.token), &elsewhere, &body)
+        .await;
+    other.is_refused(403, "proof_invalid");
+    let unbound = broker.login("ada").await;
+    let refused = broker.prove(OWN, Some(&unbound), &ada.key, &body).await;
+    refused.is_failure(403, "forbidden");
+    assert!(refused.text.contains("bound to no device"));
+    let proof = broker.proof(OWN, Some(&ada.token), &ada.key, "{}");
+    let first = broker.with_proof(OWN, Some(&ada.token), &proof, &body);
+    first.await.done();
+    let again = broker.with_proof(OWN, Some(&ada.token), &proof, &body);
+    again.await.is_refused(403, "proof_replayed");
+    let nobody = broker.prove(OWN, Some(""), &ada.key, &body).await;
+    nobody.is_failure(401, "unauthenticated");
 }
 
 #[tokio::test]

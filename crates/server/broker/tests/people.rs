@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{BEGIN, Broker, Reply, claims};
+use common::{BEGIN, Broker, Reply, claims, id, new_key};
 use k256::ecdsa::SigningKey;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -77,9 +77,23 @@ async fn a_machine_is_let_in_by_whom_its_code_was_typed() {
         "invalid_grant",
     );
     // That was too quick, and costs five seconds more.
-    broker.clock.advance(Duration::from_secs(5));
-    let token = poll(&broker, &asked).await.token();
+    broker.clock.advance(Duration::from_secs(10));
+    let key = new_key();
+    let body = format!("grant_type={GRANT}&device_code={code}&client_id=artifacts");
+    let send = async |proof: String| {
+        let request = broker.request(Method::POST, "/oauth/token");
+        let kind = "application/x-www-form-urlencoded";
+        let request = request.header("content-type", kind);
+        let request = request.header("artifacts-proof", proof);
+        broker.send(request.body(body.clone())).await
+    };
+    let wrong = send(broker.proof("/oauth/token", None, &key, "other")).await;
+    wrong.is_refused(403, "proof_invalid");
+    broker.clock.advance(Duration::from_secs(10));
+    let token = send(broker.proof("/oauth/token", None, &key, &body)).await;
+    let token = token.token();
     assert_eq!(claims(&token)["sub"], ada.actor.as_str());
+    assert_eq!(claims(&token)["device"], id(&key).to_string());
     is_not_yet(&poll(&broker, &asked).await, "invalid_grant");
 
     let asked = authorize(&broker).await;
@@ -222,6 +236,9 @@ async fn a_browser_signs_in_with_an_issuer_and_approves() {
         .go(Method::POST, "/sign-out", Some(format!("csrf={csrf}")))
         .await;
     assert_eq!(status, 303);
+    let record = broker.kept.last();
+    assert_eq!(record["action"], "session.end");
+    assert_eq!(record["actor"], broker.actor("ada").as_str());
     let (_, _, text) = browser.go(Method::GET, "/device", None).await;
     assert!(text.contains("Continue with Example"), "{text}");
 }
@@ -265,7 +282,11 @@ async fn a_wallet_logs_in_once_for_each_nonce() {
         broker.post("/v1/wallet/login", None, &body).await
     };
     let text = message(&broker, &nonce().await, address);
-    let token = login(&text, &signed(&key, &text)).await.token();
+    let (device, signature) = (new_key(), signed(&key, &text));
+    let body = json!({ "message": text, "signature": signature });
+    let begun = broker.prove("/v1/wallet/login", None, &device, &body).await;
+    let token = begun.token();
+    assert_eq!(claims(&token)["device"], id(&device).to_string());
     let actor = model::Actor::from_evm(&address.to_lowercase()).unwrap();
     assert_eq!(claims(&token)["sub"], actor.as_str());
     let refused = async |text: &str, signature: &str, note: &str| {

@@ -109,9 +109,10 @@ async fn forged_expired_and_confused_tokens_are_refused() {
 #[tokio::test]
 async fn only_the_broker_s_own_live_sessions_count() {
     let broker = Broker::start().await;
-    let token = broker.login("ada").await;
+    let ada = broker.operator("ada").await;
+    let token = ada.token;
     let identity = broker
-        .post("/v1/mint-oidc-jwt", Some(&token), &json!({}))
+        .prove("/v1/mint-oidc-jwt", Some(&token), &ada.key, &json!({}))
         .await
         .done();
     let foreign = broker.issuer.token("ada", broker.now());
@@ -133,6 +134,64 @@ async fn only_the_broker_s_own_live_sessions_count() {
     assert_eq!(ended.status, 204);
     let refused = broker.get("/v1/session", &token).await;
     refused.is_failure(401, "unauthenticated");
+}
+
+/// However a session begins, it is bound to the device that proves itself then.
+#[tokio::test]
+async fn a_session_is_bound_to_the_device_that_begins_it() {
+    let broker = Broker::start().await;
+    let key = new_key();
+    let path = "/v1/session/exchange";
+    let body = json!({ "token": broker.issuer.token("ada", broker.now()) });
+    let proof = broker.proof(path, None, &key, &body.to_string());
+    let token = broker.with_proof(path, None, &proof, &body).await.token();
+    assert_eq!(claims(&token)["device"], id(&key).to_string());
+    let again = broker.with_proof(path, None, &proof, &body).await;
+    again.is_refused(403, "proof_replayed");
+    let other = broker.proof("/v1/bootstrap", None, &key, &body.to_string());
+    let wrong = broker.with_proof(path, None, &other, &body).await;
+    wrong.is_refused(403, "proof_invalid");
+
+    let random = SystemRandom::default();
+    let first = new_bootstrap(&broker.store, &random, broker.now()).await;
+    let body = json!({ "token": first.unwrap().expose_secret() });
+    let begun = broker.prove("/v1/bootstrap", None, &key, &body).await;
+    assert_eq!(claims(&begun.token())["device"], id(&key).to_string());
+    // A capability is for that device only.
+    broker
+        .book
+        .add(&broker.actor("ada"), &broker.actor("ada"), id(&key), 3);
+    let list = "/v1/cap/cred-list";
+    let mine = broker.prove(list, Some(&token), &key, &json!({})).await;
+    assert!(mine.done()["cap"].is_string());
+    let thief = new_key();
+    broker
+        .book
+        .add(&broker.actor("ada"), &broker.actor("ada"), id(&thief), 3);
+    let stolen = broker.prove(list, Some(&token), &thief, &json!({})).await;
+    stolen.is_refused(403, "proof_invalid");
+}
+
+#[tokio::test]
+async fn one_address_does_not_use_up_the_logins_of_all() {
+    let broker = Broker::start_with(|settings| settings.logins_per_address = 3).await;
+    let body = json!({ "token": "artboot_AAAA" });
+    for _ in 0..3 {
+        let refused = broker.post("/v1/bootstrap", None, &body).await;
+        refused.is_failure(401, "unauthenticated");
+    }
+    let limited = broker.post("/v1/bootstrap", None, &body).await;
+    limited.is_failure(429, "rate_limited");
+    // What is asked for elsewhere is counted apart.
+    let nonce = broker.post("/v1/wallet/nonce", None, &json!({})).await;
+    assert!(nonce.done()["nonce"].is_string());
+    // What was left out of the audit is counted in the next record.
+    let refused = broker.get("/v1/session", "x").await;
+    refused.is_failure(401, "unauthenticated");
+    assert_eq!(broker.kept.last()["omitted"], 1);
+    let refused = broker.get("/v1/session", "x").await;
+    refused.is_failure(401, "unauthenticated");
+    assert!(broker.kept.last()["omitted"].is_null());
 }
 
 #[tokio::test]

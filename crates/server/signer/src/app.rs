@@ -12,6 +12,7 @@ use base::{Clock, Failure};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use serde::Serialize;
+use vault::ReplayCache;
 use zeroize::Zeroizing;
 
 use crate::file::{self, FileError};
@@ -67,6 +68,12 @@ pub struct Parts {
     pub audit: AuditFile,
     /// Whose sessions count outside.
     pub sessions: Sessions,
+    /// Where people reach the signer: what their devices' proofs name. No slash at its end.
+    pub public_url: String,
+    /// Whether people get the keys of their own credentials, and signatures under the messages of
+    /// older envelopes. Whoever has the broker's signing key can be anybody, so with this they
+    /// open the credentials of every operator (not of agents).
+    pub own_keys: bool,
     /// Where wallets may log in.
     pub login_places: Vec<LoginPlace>,
     /// How often something may be asked.
@@ -95,6 +102,9 @@ pub struct Signer {
     pub(crate) limits: Limits,
     strangers: Limit,
     omitted: AtomicU64,
+    pub(crate) proofs: ReplayCache,
+    /// Proofs from before this second are refused: whether they were used is not known.
+    pub(crate) started: i64,
 }
 
 struct Fixed {
@@ -103,6 +113,8 @@ struct Fixed {
     audit: AuditFile,
     sessions: Sessions,
     login_places: Vec<LoginPlace>,
+    public_url: String,
+    own_keys: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -131,12 +143,16 @@ impl Signer {
             },
             strangers: Limit::per_minute(STRANGERS),
             omitted: AtomicU64::new(0),
+            proofs: ReplayCache::default(),
+            started: parts.clock.now().seconds(),
             parts: Fixed {
                 path: parts.path,
                 seal: parts.seal,
                 audit: parts.audit,
                 sessions: parts.sessions,
                 login_places: parts.login_places,
+                public_url: parts.public_url,
+                own_keys: parts.own_keys,
                 clock: parts.clock,
             },
         })
@@ -174,6 +190,16 @@ impl Signer {
 
     pub(crate) fn login_places(&self) -> &[LoginPlace] {
         &self.parts.login_places
+    }
+
+    /// Whether people get keys of their own.
+    pub(crate) fn own_keys(&self) -> bool {
+        self.parts.own_keys
+    }
+
+    /// The URL of one of our paths, as people call it.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.parts.public_url)
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

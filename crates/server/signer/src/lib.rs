@@ -3,9 +3,10 @@
 //!
 //! Two doors. *Inside* ([`internal`]), over mTLS, a worker asks for the key of any operator's
 //! actor; who is a worker is in its certificate. *Outside* ([`public`]), over TLS with a broker's
-//! session, a person asks for keys of their own, and for signatures of their own wallet under
-//! messages that are known by their whole form ([`message`]), never under a text of their
-//! choosing.
+//! session and a proof by the device that the session is bound to, a person asks for signatures
+//! of their own wallet under messages that are known by their whole form ([`message`]), never under
+//! a text of their choosing; and, only where the operator has said so ([`Parts::own_keys`]), for
+//! keys of their own.
 //!
 //! The secrets lie in one file ([`file`]), sealed under a passphrase ([`seal`]). In memory they
 //! lie in pages that are never swapped and never dumped ([`memory`]). Each request, refused ones
@@ -24,6 +25,7 @@ pub mod file;
 mod internal;
 pub mod memory;
 pub mod message;
+mod proven;
 mod public;
 mod record;
 pub mod seal;

@@ -1,16 +1,15 @@
-//! The door outside, over TLS: for people with a session of the broker.
+//! The door outside, over TLS: for people with a session of the broker, at their own device.
 
 use std::sync::Arc;
 
 use api::Secret;
 use api::vault::{DeriveOwnKek, DerivedKek, Epoch, SignMessage, SignedMessage};
 use axum::Router;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
 use base::Failure;
-use base::extract::Body;
 use base::layers::{PATIENCE, bounded};
 use base::peer::{Peer, PeerRole};
 use vault::{Session, derive_cred_kek};
@@ -18,6 +17,7 @@ use vault::{Session, derive_cred_kek};
 use crate::app::{LONGEST_BODY, Signer};
 use crate::internal::{handed_over, known};
 use crate::message::{Purpose, recognise};
+use crate::proven::proven;
 use crate::record::Record;
 use crate::wallet::Wallet;
 
@@ -44,12 +44,9 @@ async fn derived(
     record: &mut Record,
 ) -> Result<DerivedKek, Failure> {
     let session = who(signer, peer, request.headers(), record).await?;
-    if session.operator != session.sub {
-        let text = "the keys of an agent are not handed out: the worker opens its credentials, service by service\nhint: --credential-backend sidecar or http";
-        return Err(Failure::forbidden(text));
-    }
+    own_keys(signer)?;
     signer.limits.own.check(&session.sub.to_string())?;
-    let Body(wanted) = Body::<DeriveOwnKek>::from_request(request, &()).await?;
+    let wanted: DeriveOwnKek = proven(signer, &session, request).await?;
     let epochs = signer.epochs();
     let epoch = wanted.epoch.unwrap_or(epochs.current());
     record.epoch = Some(epoch);
@@ -71,13 +68,14 @@ async fn signed(
 ) -> Result<SignedMessage, Failure> {
     let session = who(signer, peer, request.headers(), record).await?;
     signer.limits.sign.check(&session.sub.to_string())?;
-    let Body(SignMessage { message }) = Body::from_request(request, &()).await?;
+    let SignMessage { message } = proven(signer, &session, request).await?;
     let epochs = signer.epochs();
     let wallet = Wallet::derive(known(&epochs, 1)?, &session.sub);
     let wallet = wallet.ok_or_else(Failure::internal)?;
     let now = signer.clock().now();
     match recognise(&message, &wallet, signer.login_places(), now) {
         Some(Purpose::Kek(service)) => {
+            own_keys(signer)?;
             record.purpose = Some("kek");
             record.service = Some(service);
         }
@@ -95,6 +93,17 @@ async fn signed(
         address: wallet.address(),
         signature: Secret::from(signature),
     })
+}
+
+/// That keys of people's own are given here at all.
+fn own_keys(signer: &Signer) -> Result<(), Failure> {
+    match signer.own_keys() {
+        true => Ok(()),
+        false => {
+            let text = "this signer hands out no keys of people's own\nhint: --credential-backend sidecar or http; or its operator starts it with --own-keys, having read in SECURITY.md what that opens";
+            Err(Failure::forbidden(text))
+        }
+    }
 }
 
 async fn epoch(State(signer): State<Arc<Signer>>, peer: Peer, headers: HeaderMap) -> Response {

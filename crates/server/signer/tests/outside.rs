@@ -7,7 +7,7 @@ mod common;
 use api::Timestamp;
 use artifacts_signer::Rates;
 use base::{Clock, SystemClock};
-use common::{LOGIN_AT, Lab, person, refused, said, with_json};
+use common::{LOGIN_AT, Lab, person, refused, said, text_of, with_json};
 use serde_json::json;
 use vault::{DeviceKey, legacy};
 
@@ -48,14 +48,100 @@ async fn an_agent_gets_no_key_but_the_epoch() {
     let session = lab.session(&ada, &ada.agent("build").unwrap());
     let answer = lab.ask("/v1/derive-own-kek", &session, json!({})).await;
     let text = refused(&answer, (403, "forbidden"));
-    assert!(
-        text.starts_with("the keys of an agent are not handed out"),
-        "{text}"
-    );
+    let none = "the keys of an agent are not handed out";
+    assert!(text.starts_with(none), "{text}");
+    let message = json!({ "message": "x" });
+    let answer = lab.ask("/dev/sign-message", &session, message).await;
+    let text = refused(&answer, (403, "forbidden"));
+    assert!(text.starts_with(none), "{text}");
     let http = reqwest::Client::new();
     let request = http.get(format!("{}/v1/epoch", lab.outside));
     let answer = said(request.bearer_auth(&session)).await;
     assert_eq!(answer, (200, json!({ "current_epoch": 1 })));
+}
+
+/// Whoever sees a session, as each server does that it is shown to, opens nothing with it.
+#[tokio::test]
+async fn a_session_opens_nothing_without_the_device_that_it_is_bound_to() {
+    let lab = Lab::start().await;
+    let ada = person("ada");
+    let session = lab.session(&ada, &ada);
+    let thief = DeviceKey::generate().unwrap();
+    for path in ["/v1/derive-own-kek", "/dev/sign-message"] {
+        let body = json!({ "message": "x" });
+        let missing = lab.ask_by(path, &session, &body, None).await;
+        let text = refused(&missing, (403, "forbidden"));
+        assert!(text.starts_with("there is no proof"), "{text}");
+        let other = json!({ "message": "y" });
+        let elsewhere = "/v1/elsewhere";
+        let another = lab.session(&person("bob"), &person("bob"));
+        for proof in [
+            lab.proof(&thief, path, &session, &body),
+            lab.proof(&lab.device, elsewhere, &session, &body),
+            lab.proof(&lab.device, path, &session, &other),
+            lab.proof(&lab.device, path, &another, &body),
+            "x".to_owned(),
+        ] {
+            let wrong = lab.ask_by(path, &session, &body, Some(&proof)).await;
+            let text = refused(&wrong, (403, "forbidden"));
+            assert!(text.starts_with("the proof is not by"), "{text}");
+        }
+        let mut unbound = lab.claims(&ada, &ada, 60);
+        unbound.device = None;
+        let unbound = text_of(&unbound, lab.broker());
+        let answer = lab.ask(path, &unbound, body.clone()).await;
+        let text = refused(&answer, (403, "forbidden"));
+        assert!(
+            text.starts_with("the session is bound to no device"),
+            "{text}"
+        );
+        let mut old = lab.claims(&ada, &ada, 60);
+        old.iat -= 24 * 3600;
+        let answer = lab.ask(path, &text_of(&old, lab.broker()), body).await;
+        let text = refused(&answer, (401, "unauthenticated"));
+        assert!(
+            text.starts_with("the session began more than a day ago"),
+            "{text}"
+        );
+    }
+    let path = "/v1/derive-own-kek";
+    let proof = lab.proof(&lab.device, path, &session, &json!({}));
+    let first = lab.ask_by(path, &session, &json!({}), Some(&proof)).await;
+    assert_eq!(first.0, 200, "{}", first.1);
+    let again = lab.ask_by(path, &session, &json!({}), Some(&proof)).await;
+    let text = refused(&again, (403, "forbidden"));
+    assert!(text.starts_with("the proof was used before"), "{text}");
+}
+
+/// The broker's key makes any session; it is worth keys of people's own only where the signer's
+/// operator has said so.
+#[tokio::test]
+async fn keys_of_people_s_own_are_given_only_where_that_is_said() {
+    let lab = Lab::without_own_keys().await;
+    let ada = person("ada");
+    let session = lab.session(&ada, &ada);
+    let off = "this signer hands out no keys of people's own\nhint: --credential-backend";
+    let answer = lab.ask("/v1/derive-own-kek", &session, json!({})).await;
+    let text = refused(&answer, (403, "forbidden"));
+    assert!(text.starts_with(off), "{text}");
+    let sign = async |message: &str| {
+        let body = json!({ "message": message });
+        lab.ask("/dev/sign-message", &session, body).await
+    };
+    let answer = sign("which wallet is mine").await;
+    let text = refused(&answer, (403, "forbidden")).to_owned();
+    let at = text.find("0x").unwrap();
+    let wallet: legacy::Wallet = text[at..at + 42].parse().unwrap();
+    let answer = sign(&legacy::kek_message(
+        &wallet,
+        &"openrouter".parse().unwrap(),
+    ))
+    .await;
+    let text = refused(&answer, (403, "forbidden"));
+    assert!(text.starts_with(off), "{text}");
+    // A worker gets them as before.
+    let body = json!({ "operator": ada, "actor": ada, "epoch": 1 });
+    assert_eq!(lab.derive(&lab.peer("worker"), body).await.0, 200);
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ fn ask(
             manual_code: command.manual_code,
         };
         invite(context, &invitation);
-        Ok(device::wait(orchestrator, &asked).await?.access_token)
+        Ok(device::wait(orchestrator, &asked, None).await?.access_token)
     })?;
     Ok(Session::given(
         orchestrator.url().clone(),

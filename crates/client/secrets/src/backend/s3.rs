@@ -111,7 +111,8 @@ impl S3Store {
     }
 
     pub(crate) async fn kek(&self, login: &Login, epoch: Option<u32>) -> Result<OwnKek> {
-        self.signer.own_kek(login, epoch).await
+        let key = self.access.key()?;
+        self.signer.own_kek(login, key, epoch).await
     }
 
     pub(crate) fn seen(&self) -> &Seen {
@@ -157,7 +158,8 @@ impl S3Store {
             0x01 => Owner::Wallet(wallet),
             _ => Owner::Actor(place.actor),
         };
-        let kek = self.signer.legacy_kek(login, wallet, place.service);
+        let key = self.access.key()?;
+        let kek = self.signer.legacy_kek(login, key, wallet, place.service);
         let plaintext = legacy::open(&kek.await?, owner, place.service, &found.bytes)?;
         Ok(SecretValue::opened(&plaintext))
     }

@@ -58,7 +58,8 @@ impl Identities for OwnIdentities {
 
     async fn token(&self) -> Result<SecretString> {
         let login = self.access.login().await?;
-        let identity = self.access.broker().web_identity(&login).await?;
+        let key = self.access.key()?;
+        let identity = self.access.broker().web_identity(&login, key).await?;
         Ok(identity.token.expose().to_owned().into())
     }
 }

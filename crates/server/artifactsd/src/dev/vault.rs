@@ -137,6 +137,8 @@ impl Plan<'_> {
         put(&mut words, "--passphrase-file", self.files.passphrase());
         put(&mut words, "--broker", &self.addresses.broker);
         put(&mut words, "--login-at", &self.addresses.broker);
+        // What the backend s3 needs, which clients take by default.
+        words.push("--own-keys".into());
         words
     }
 

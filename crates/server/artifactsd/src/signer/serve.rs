@@ -72,6 +72,16 @@ struct Outside {
     /// Accept an address that other machines can reach without TLS: a proxy in front has it.
     #[arg(long)]
     allow_remote: bool,
+    /// Where clients reach the server, if that is not where it listens: proofs by their devices
+    /// name it.
+    #[arg(long, value_name = "URL", env = "ARTIFACTS_SIGNER_PUBLIC_URL")]
+    public_url: Option<Url>,
+    /// Give people with a session, at the device that it is bound to, the keys of their own
+    /// credentials, as the s3 backend needs them, and signatures for envelopes of older programs.
+    /// Whoever has the broker's signing key can then open the credentials of every operator;
+    /// where clients use the sidecar or http backends, leave it off.
+    #[arg(long, env = "ARTIFACTS_SIGNER_OWN_KEYS")]
+    own_keys: bool,
 }
 
 /// The door for other servers of the installation: mTLS.
@@ -136,7 +146,7 @@ pub(super) async fn run(arguments: Serve, hardened: &Hardened) -> Result {
     let (public, internal) = listeners(&arguments).await?;
     let (here, inside) = (url_of(&public), url_of(&internal));
     let ready_file = arguments.ready_file.clone();
-    let signer = open(arguments).await?;
+    let signer = open(arguments, &here).await?;
     report_memory(hardened, &signer);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
@@ -179,7 +189,12 @@ fn url_of(listener: &Listener) -> String {
     format!("{}://{}", listener.scheme(), listener.address())
 }
 
-async fn open(arguments: Serve) -> Result<Arc<Signer>> {
+async fn open(arguments: Serve, here: &str) -> Result<Arc<Signer>> {
+    let named = arguments.outside.public_url.as_ref().map(Url::as_str);
+    if named.is_none() && arguments.outside.listen.ip().is_unspecified() {
+        let text = "nobody reaches a server at an address of all interfaces\nhint: --public-url says where clients do";
+        return Err(text.into());
+    }
     let data = &arguments.sealed.data;
     let path = data.sealed();
     let seal = arguments.sealed.passphrase.read()?;
@@ -191,6 +206,8 @@ async fn open(arguments: Serve) -> Result<Arc<Signer>> {
         epochs,
         sessions: sessions(&arguments.broker)?,
         login_places: arguments.login_at,
+        public_url: named.unwrap_or(here).trim_end_matches('/').to_owned(),
+        own_keys: arguments.outside.own_keys,
         rates: Rates {
             derive: arguments.derive_per_minute,
             own: arguments.own_per_minute,

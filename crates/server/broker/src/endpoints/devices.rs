@@ -13,13 +13,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base::Failure;
 use base::extract::{Form, Named};
+use base::peer::Peer;
 use model::Actor;
 use secrecy::ExposeSecret;
 
 use super::Shared;
 use crate::app::{App, hash};
 use crate::audit::Record;
-use crate::caller::{Caller, Whole, read};
+use crate::caller::{Caller, Proved, Whole, read};
 use crate::refusal::Refusal;
 use crate::store::{LoginState, NewLogin};
 
@@ -34,9 +35,10 @@ const ATTEMPTS: usize = 3;
 /// A machine asks to be let in (RFC 8628 §3.1).
 pub(crate) async fn authorize(
     State(app): Shared,
+    peer: Peer,
     Form(request): Form<DeviceAuthorizationRequest>,
 ) -> Result<Json<DeviceAuthorization>, Refusal> {
-    app.limits.logins.check()?;
+    app.limits.machines.check(&peer)?;
     let device_code = app.new_secret();
     let now = app.now();
     let lifetime = app.settings.approval_lifetime.as_secs();
@@ -71,10 +73,7 @@ pub(crate) async fn authorize(
 }
 
 /// The machine asks whether somebody has let it in (RFC 8628 §3.4).
-pub(crate) async fn token(
-    State(app): Shared,
-    Form(request): Form<DeviceTokenRequest>,
-) -> Result<Response, Refusal> {
+pub(crate) async fn token(State(app): Shared, request: Proved) -> Result<Response, Refusal> {
     match exchanged(&app, &request).await? {
         Ok(token) => Ok(Json(token).into_response()),
         Err(error) => Ok(not_yet(error)),
@@ -83,8 +82,9 @@ pub(crate) async fn token(
 
 type Exchanged = Result<SessionToken, DeviceTokenError>;
 
-async fn exchanged(app: &App, request: &DeviceTokenRequest) -> Result<Exchanged, Refusal> {
+async fn exchanged(app: &App, proved: &Proved) -> Result<Exchanged, Refusal> {
     use DeviceTokenError as No;
+    let request: DeviceTokenRequest = proved.form().await?;
     if request.grant_type != GRANT_TYPE {
         return Ok(Err(No::UnsupportedGrantType));
     }
@@ -106,7 +106,8 @@ async fn exchanged(app: &App, request: &DeviceTokenRequest) -> Result<Exchanged,
         LoginState::Pending => Ok(Err(No::AuthorizationPending)),
         LoginState::Approved => {
             let actor = polled.login.actor.ok_or_else(Failure::internal)?;
-            let row = app.new_session(&actor, "device");
+            let device = app.bound_to(proved.proof_at_login(app)?).await?;
+            let row = app.new_session(&actor, device, "device");
             if !app.store.use_login(&hash, &row).await? {
                 return Ok(Err(No::InvalidGrant));
             }

@@ -19,7 +19,7 @@ use super::Shared;
 use crate::app::App;
 use crate::audit::Record;
 use crate::caller::Caller;
-use crate::hub::Follower;
+use crate::hub::{Follower, Most};
 use crate::refusal::Refusal;
 use crate::store::EVERYBODY;
 
@@ -74,10 +74,15 @@ async fn begin(
             "this is another operator\nhint: a daemon follows the operator of its own session";
         return Err(Failure::forbidden(text).into());
     }
-    caller.require_device(app).await?;
-    let follower = app
-        .hub
-        .follow(operator, app.settings.streams_per_operator)?;
+    caller.require_follower(app).await?;
+    let most = Most {
+        of_operator: app.settings.streams_per_operator,
+        of_one: app.settings.streams_per_device,
+    };
+    let session = &caller.session;
+    let one = session.device.map(|device| device.to_string());
+    let one = one.unwrap_or_else(|| session.jti.clone());
+    let follower = app.hub.follow(operator, one, most)?;
     let newest = app.store.newest_event().await?;
     let seen = headers.get(LAST_EVENT_ID).map(seen);
     let (sender, receiver) = mpsc::channel(WAITING);
@@ -210,7 +215,7 @@ impl Writer {
     async fn check(&self) -> Result<(), End> {
         let token = self.caller.token.clone();
         let stands = match Caller::of_token(&self.app, token).await {
-            Ok(caller) => caller.require_device(&self.app).await,
+            Ok(caller) => caller.require_follower(&self.app).await,
             Err(refusal) => Err(refusal),
         };
         match stands {

@@ -11,21 +11,29 @@ use vault::{WebIdentity, mint_web_identity, verify_cap};
 use super::Shared;
 use crate::app::App;
 use crate::audit::Record;
-use crate::caller::{Caller, Whole, read};
+use crate::caller::{Caller, Proved, Whole, read};
 use crate::judge::Wanted;
 use crate::refusal::Refusal;
 
-/// An identity of whom the session is for, for the client-side backend.
+/// An identity of the operator whom the session is for, for the client-side backend. An agent
+/// gets none: its storage keys would reach past the worker, which knows its scope and records
+/// what it does.
 pub(crate) async fn own(
     State(app): Shared,
     caller: Caller,
-    Whole(body): Whole,
+    request: Proved,
 ) -> Result<Json<Answer>, Refusal> {
     let record = Record::by(&app, "identity.own", &caller);
     let minted = async {
         app.limits.caps.check(&caller.session.sub)?;
-        let MintWebIdentity {} = read(&body)?;
+        if !caller.is_operator() {
+            let text = "an agent gets no keys to the bucket: the worker reaches it for the agent, service by service\nhint: --credential-backend sidecar or http";
+            return Err(Failure::forbidden(text).into());
+        }
+        let MintWebIdentity {} = request.read()?;
+        let proof = caller.proved(&app, &request)?;
         caller.require_device(&app).await?;
+        app.first_time(&proof).await?;
         mint(&app, &caller.session.sub, record.clone()).await
     };
     match minted.await {

@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base::Failure;
 use base::extract::Named;
+use base::peer::Peer;
 use model::Actor;
 use secrecy::ExposeSecret;
 use vault::Op;
@@ -37,17 +38,23 @@ const ATTEMPTS: usize = 3;
 /// A device asks to belong to somebody.
 pub(crate) async fn ask(
     State(app): Shared,
+    peer: Peer,
     request: Proved,
 ) -> Result<Json<PairingAnswer>, Refusal> {
     let mut record = Record::of(&app, "pairing.ask");
-    match asked(&app, &request, &mut record).await {
+    match asked(&app, &peer, &request, &mut record).await {
         Ok(answer) => Ok(Json(answer)),
         Err(refusal) => Err(app.refused(record, refusal).await),
     }
 }
 
-async fn asked(app: &App, request: &Proved, record: &mut Record) -> Result<PairingAnswer, Refusal> {
-    app.limits.logins.check()?;
+async fn asked(
+    app: &App,
+    peer: &Peer,
+    request: &Proved,
+    record: &mut Record,
+) -> Result<PairingAnswer, Refusal> {
+    app.limits.pairings.check(peer)?;
     let PairingRequest { label } = request.read()?;
     // Whose agent it will be is not known yet; whether the label can be one is.
     let anybody = Actor::from_oidc("urn:artifacts:nobody", "nobody");
@@ -107,14 +114,15 @@ async fn polled(
     record.device = Some(proof.device);
     let now = app.now();
     let unknown = || Failure::not_found("pairing");
-    let found = app.store.poll_pairing(&hash, now).await?;
-    let found = found
-        .filter(|found| found.expires_at > now)
-        .ok_or_else(unknown)?;
-    if found.device != proof.device {
+    // Looked at before anything is written: an invented secret costs a stranger more than us.
+    let found = app.store.pairing(&hash).await?;
+    let found = found.filter(|found| found.expires_at > now);
+    if found.ok_or_else(unknown)?.device != proof.device {
         return Err(Reason::ProofInvalid.into());
     }
     app.first_time(&proof).await?;
+    let found = app.store.poll_pairing(&hash, now).await?;
+    let found = found.ok_or_else(unknown)?;
     let interval = app.settings.poll_interval.as_secs();
     let next = found
         .polled_at
@@ -158,7 +166,7 @@ async fn hand_over(
         Err(Reason::DeviceUnknown) => return Ok(None),
         other => other?,
     };
-    let row = app.new_device_session(&operator, &actor, found.device, "pairing");
+    let row = app.new_agent_session(&operator, &actor, found.device, "pairing");
     if !app.store.use_pairing(hash, &row).await? {
         return Err(Failure::not_found("pairing").into());
     }

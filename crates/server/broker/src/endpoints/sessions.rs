@@ -8,6 +8,7 @@ use api::{Bootstrap, SessionToken, Timestamp};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base::peer::Peer;
 use base::tokens::{Refused, peek};
 use base::{Failure, Random};
 use model::Actor;
@@ -16,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Shared;
 use crate::app::{App, hash};
 use crate::audit::Record;
-use crate::caller::{Caller, Proved, Whole, read};
+use crate::caller::{Caller, Proved};
 use crate::refusal::Refusal;
 use crate::store::{Store, StoreError};
 
@@ -60,18 +61,20 @@ pub async fn new_bootstrap(
 /// Uses a bootstrap token up.
 pub(crate) async fn bootstrap(
     State(app): Shared,
-    Whole(body): Whole,
+    peer: Peer,
+    request: Proved,
 ) -> Result<Json<SessionToken>, Refusal> {
     let record = Record::of(&app, "session.bootstrap");
-    match bootstrapped(&app, &body).await {
+    match bootstrapped(&app, &peer, &request).await {
         Ok(answer) => Ok(Json(answer)),
         Err(refusal) => Err(app.refused(record, refusal).await),
     }
 }
 
-async fn bootstrapped(app: &App, body: &[u8]) -> Result<SessionToken, Refusal> {
-    app.limits.logins.check()?;
-    let Bootstrap { token } = read(body)?;
+async fn bootstrapped(app: &App, peer: &Peer, request: &Proved) -> Result<SessionToken, Refusal> {
+    app.limits.logins.check(peer)?;
+    let Bootstrap { token } = request.read()?;
+    let proof = request.proof_at_login(app)?;
     let refused = || {
         let text =
             "the bootstrap token does not count\nhint: artifactsd broker bootstrap makes a new one";
@@ -79,7 +82,9 @@ async fn bootstrapped(app: &App, body: &[u8]) -> Result<SessionToken, Refusal> {
     };
     let first = app.store.meta(FIRST_OPERATOR).await?;
     let first = first.and_then(|text| text.parse::<Actor>().ok());
-    let row = app.new_session(&first.ok_or_else(refused)?, "bootstrap");
+    let first = first.ok_or_else(refused)?;
+    let device = app.bound_to(proof).await?;
+    let row = app.new_session(&first, device, "bootstrap");
     if !app.store.use_bootstrap(&hash(token.expose()), &row).await? {
         return Err(refused().into());
     }
@@ -90,20 +95,28 @@ async fn bootstrapped(app: &App, body: &[u8]) -> Result<SessionToken, Refusal> {
 /// A session for a token of a configured issuer.
 pub(crate) async fn exchange(
     State(app): Shared,
-    Whole(body): Whole,
+    peer: Peer,
+    request: Proved,
 ) -> Result<Json<SessionToken>, Refusal> {
     let mut record = Record::of(&app, "session.exchange");
-    match exchanged(&app, &body, &mut record).await {
+    match exchanged(&app, &peer, &request, &mut record).await {
         Ok(answer) => Ok(Json(answer)),
         Err(refusal) => Err(app.refused(record, refusal).await),
     }
 }
 
-async fn exchanged(app: &App, body: &[u8], record: &mut Record) -> Result<SessionToken, Refusal> {
-    app.limits.logins.check()?;
-    let ExchangeToken { token } = read(body)?;
+async fn exchanged(
+    app: &App,
+    peer: &Peer,
+    request: &Proved,
+    record: &mut Record,
+) -> Result<SessionToken, Refusal> {
+    app.limits.logins.check(peer)?;
+    let ExchangeToken { token } = request.read()?;
+    let proof = request.proof_at_login(app)?;
     let (actor, ends) = foreign(app, token.expose(), record).await?;
-    let mut row = app.new_session(&actor, "exchange");
+    let device = app.bound_to(proof).await?;
+    let mut row = app.new_session(&actor, device, "exchange");
     // No longer than the word that it rests on, or a token that ends in a minute would be worth a
     // day.
     row.expires_at = row.expires_at.min(ends);
@@ -130,7 +143,8 @@ async fn foreign(app: &App, token: &str, record: &mut Record) -> Result<(Actor, 
     }
 }
 
-/// A new session in place of one of a device's, for the same identity.
+/// A new session in place of one of an agent's device, for the same identity. A person's is not
+/// renewed by the device that it is bound to: the person logs in.
 pub(crate) async fn renew(
     State(app): Shared,
     caller: Caller,
@@ -150,14 +164,14 @@ async fn renewed(app: &App, caller: &Caller, request: &Proved) -> Result<Session
     let session = &caller.session;
     app.limits.caps.check(&session.sub)?;
     let RenewSession {} = request.read()?;
-    let Some(device) = session.device else {
-        let text = "only sessions of devices are renewed\nhint: log in again";
+    let Some(device) = session.device.filter(|_| !caller.is_operator()) else {
+        let text = "only sessions of agents' devices are renewed\nhint: log in again";
         return Err(Failure::forbidden(text).into());
     };
     let proof = request.proof(app, Some(&caller.token), Some(&device))?;
     caller.require_device(app).await?;
     app.first_time(&proof).await?;
-    let row = app.new_device_session(&session.operator, &session.sub, device, "renew");
+    let row = app.new_agent_session(&session.operator, &session.sub, device, "renew");
     let answer = app.begin_session(&row).await?;
     let ends = app.clock.now().plus(OVERLAP).seconds();
     app.store.shorten_session(&session.jti, ends).await?;
@@ -177,10 +191,18 @@ pub(crate) async fn show(caller: Caller) -> Json<CurrentSession> {
 
 /// Ends the session.
 pub(crate) async fn end(State(app): Shared, caller: Caller) -> Result<StatusCode, Refusal> {
-    let mut record = Record::by(&app, "session.end", &caller);
-    record.token = Some(caller.session.jti.clone());
-    app.record(&record).await?;
-    let now = app.now();
-    app.store.revoke_session(&caller.session.jti, now).await?;
+    app.end_session(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+impl App {
+    /// Records that a session ends, and ends it.
+    pub(crate) async fn end_session(&self, caller: &Caller) -> Result<(), Refusal> {
+        let mut record = Record::by(self, "session.end", caller);
+        record.token = Some(caller.session.jti.clone());
+        self.record(&record).await?;
+        let now = self.now();
+        self.store.revoke_session(&caller.session.jti, now).await?;
+        Ok(())
+    }
 }

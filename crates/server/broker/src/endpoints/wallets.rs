@@ -5,12 +5,13 @@ use api::vault::{WalletChallenge, WalletLogin};
 use axum::Json;
 use axum::extract::State;
 use base::Failure;
+use base::peer::Peer;
 use model::Actor;
 
 use super::Shared;
 use crate::app::App;
 use crate::audit::Record;
-use crate::caller::{Whole, read};
+use crate::caller::Proved;
 use crate::refusal::Refusal;
 use crate::wallet::{Message, Wanted, signer};
 
@@ -21,13 +22,16 @@ const LIFETIME: i64 = 300;
 const MOST: i64 = 10_000;
 
 /// What the wallet's message must say.
-pub(crate) async fn nonce(State(app): Shared) -> Result<Json<WalletChallenge>, Refusal> {
-    app.limits.logins.check()?;
+pub(crate) async fn nonce(
+    State(app): Shared,
+    peer: Peer,
+) -> Result<Json<WalletChallenge>, Refusal> {
     let chains = &app.settings.wallet_chains;
     if chains.is_empty() {
         let text = "no wallet logs in here\nhint: log in with an issuer, or the operator of the broker names wallet_chains";
         return Err(Failure::forbidden(text).into());
     }
+    app.limits.wallets.check(&peer)?;
     let nonce = app.new_id();
     let now = app.now();
     let kept = app.store.add_nonce(&nonce, now, now + LIFETIME, MOST);
@@ -46,18 +50,25 @@ pub(crate) async fn nonce(State(app): Shared) -> Result<Json<WalletChallenge>, R
 /// The session of the holder of a wallet.
 pub(crate) async fn login(
     State(app): Shared,
-    Whole(body): Whole,
+    peer: Peer,
+    request: Proved,
 ) -> Result<Json<SessionToken>, Refusal> {
     let mut record = Record::of(&app, "session.wallet");
-    match logged_in(&app, &body, &mut record).await {
+    match logged_in(&app, &peer, &request, &mut record).await {
         Ok(answer) => Ok(Json(answer)),
         Err(refusal) => Err(app.refused(record, refusal).await),
     }
 }
 
-async fn logged_in(app: &App, body: &[u8], record: &mut Record) -> Result<SessionToken, Refusal> {
-    app.limits.logins.check()?;
-    let WalletLogin { message, signature } = read(body)?;
+async fn logged_in(
+    app: &App,
+    peer: &Peer,
+    request: &Proved,
+    record: &mut Record,
+) -> Result<SessionToken, Refusal> {
+    app.limits.wallets.check(peer)?;
+    let WalletLogin { message, signature } = request.read()?;
+    let proof = request.proof_at_login(app)?;
     let text = message;
     let message = Message::parse(&text).and_then(|message| {
         let wanted = Wanted {
@@ -74,12 +85,13 @@ async fn logged_in(app: &App, body: &[u8], record: &mut Record) -> Result<Sessio
     if found.as_ref() != Some(&message.address) {
         return Err(refused(record, "the signature is not the address's"));
     }
+    let device = app.bound_to(proof).await?;
     // Last, so that nobody else uses up a nonce that they have seen.
     if !app.store.use_nonce(&message.nonce, app.now()).await? {
         return Err(refused(record, "the nonce does not count, or was used"));
     }
     let actor = Actor::from_evm(&message.address).map_err(|_| Failure::internal())?;
-    let row = app.new_session(&actor, "wallet");
+    let row = app.new_session(&actor, device, "wallet");
     app.begin_session(&row).await
 }
 

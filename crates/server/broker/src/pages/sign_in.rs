@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use base::Failure;
 use base::extract::{Form, Named, Parameters};
+use base::peer::Peer;
 use base::tokens::{Attempt, Door, NotLetIn};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -35,19 +36,25 @@ pub(super) struct Onward {
 /// Sends the browser to an issuer.
 pub(super) async fn begin(
     State(app): Shared,
+    peer: Peer,
     Named(number): Named<usize>,
     Parameters(onward): Parameters<Onward>,
 ) -> Response {
-    match begun(&app, number, onward.user_code.as_deref()).await {
+    match begun(&app, &peer, number, onward.user_code.as_deref()).await {
         Ok(response) => response,
         Err(refusal) => refused(refusal),
     }
 }
 
-async fn begun(app: &App, number: usize, code: Option<&str>) -> Result<Response, Refusal> {
+async fn begun(
+    app: &App,
+    peer: &Peer,
+    number: usize,
+    code: Option<&str>,
+) -> Result<Response, Refusal> {
     let door = app.issuers.door(number);
     let door = door.ok_or_else(|| Failure::not_found("way to sign in"))?;
-    app.limits.logins.check()?;
+    app.limits.browsers.check(peer)?;
     let code = code.and_then(|code| code.parse::<UserCode>().ok());
     let letters = code.as_ref().map_or("", UserCode::letters);
     let secret = app.new_secret();
@@ -82,10 +89,11 @@ pub(super) struct Answer {
 /// Takes a browser back from an issuer.
 pub(super) async fn finish(
     State(app): Shared,
+    peer: Peer,
     headers: HeaderMap,
     Parameters(answer): Parameters<Answer>,
 ) -> Response {
-    match finished(&app, &headers, answer).await {
+    match finished(&app, &peer, &headers, answer).await {
         Ok(response) => response,
         Err(refusal) => {
             let record = Record::of(&app, "session.browser");
@@ -94,7 +102,12 @@ pub(super) async fn finish(
     }
 }
 
-async fn finished(app: &App, headers: &HeaderMap, answer: Answer) -> Result<Response, Refusal> {
+async fn finished(
+    app: &App,
+    peer: &Peer,
+    headers: &HeaderMap,
+    answer: Answer,
+) -> Result<Response, Refusal> {
     let kept = Cookie::Attempt.of(app, headers);
     let taken = kept.as_ref().and_then(|kept| taken_up(app, kept));
     let (attempt, door, code) = taken.ok_or_else(not_begun)?;
@@ -111,12 +124,12 @@ async fn finished(app: &App, headers: &HeaderMap, answer: Answer) -> Result<Resp
         }));
     };
     // Each question to the issuer is one in our name, whoever sent the browser here.
-    app.limits.logins.check()?;
+    app.limits.browsers.check(peer)?;
     let found = door
         .finish(&attempt, &word, &back(app), app.clock.now())
         .await;
     let found = found.map_err(|error| not_let_in(&door, &error))?;
-    let mut row = app.new_session(&found.actor, "browser");
+    let mut row = app.new_session(&found.actor, None, "browser");
     row.expires_at = row.expires_at.min(row.created_at + SIGNED_IN);
     let token = app.begin_session(&row).await?.access_token;
     let lifetime = Duration::from_secs(SIGNED_IN.unsigned_abs());
@@ -184,12 +197,9 @@ pub(super) async fn end(
 ) -> Response {
     if let Some(caller) = visitor(&app, &headers).await
         && app.is_csrf(&caller.token, &form.csrf)
-        && let Err(error) = app
-            .store
-            .revoke_session(&caller.session.jti, app.now())
-            .await
+        && let Err(refusal) = app.end_session(&caller).await
     {
-        return refused(error.into());
+        return refused(refusal);
     }
     let cookie = AppendHeaders(Cookie::Session.end(&app));
     (cookie, Redirect::to("/device")).into_response()

@@ -112,6 +112,13 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
+    /// The one that a secret stands for; nothing is noted.
+    pub(crate) async fn pairing(&self, hash: &[u8]) -> Result<Option<Pairing>> {
+        let found = sqlx::query("SELECT * FROM pairings WHERE secret_hash = ?");
+        let row = found.bind(hash).fetch_optional(&self.pool).await?;
+        row.as_ref().map(read).transpose()
+    }
+
     /// The one that a device asks for; notes that it did. What is answered is from before.
     pub(crate) async fn poll_pairing(&self, hash: &[u8], now: i64) -> Result<Option<Pairing>> {
         let mut change = self.begin().await?;

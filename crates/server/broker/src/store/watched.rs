@@ -20,6 +20,10 @@ const WATCH: &str = "INSERT INTO watched (operator, actor, device, op, service, 
     VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET until = max(until, excluded.until)";
 
+const BEHIND: &str = "SELECT * FROM watched
+    WHERE until > ? AND (operator, actor, device, op, service) > (?, ?, ?, ?, ?)
+    ORDER BY operator, actor, device, op, service LIMIT ?";
+
 impl Store {
     /// Remembers a proof and what the capability that is minted for it rests on; `false` if the
     /// proof was seen before: then nothing is minted.
@@ -47,10 +51,26 @@ impl Store {
         Ok(true)
     }
 
-    /// What live capabilities rest on, at most so many.
-    pub(crate) async fn watched(&self, now: i64, limit: i64) -> Result<Vec<Watched>> {
-        let found = sqlx::query("SELECT * FROM watched WHERE until > ? LIMIT ?");
-        let rows = found.bind(now).bind(limit).fetch_all(&self.pool).await?;
+    /// What live capabilities rest on, at most so many, in the order of the key, behind this one.
+    pub(crate) async fn watched(
+        &self,
+        now: i64,
+        after: Option<&Watched>,
+        limit: i64,
+    ) -> Result<Vec<Watched>> {
+        let found = sqlx::query(BEHIND)
+            .bind(now)
+            .bind(after.map_or("", |after| after.operator.as_str()))
+            .bind(after.map_or("", |after| after.actor.as_str()))
+            .bind(after.map_or_else(String::new, |after| after.device.to_string()))
+            .bind(after.map_or("", |after| after.op.as_str()))
+            .bind(
+                after
+                    .and_then(|after| after.service.as_ref())
+                    .map_or("", ServiceName::as_str),
+            )
+            .bind(limit);
+        let rows = found.fetch_all(&self.pool).await?;
         rows.iter().map(read).collect()
     }
 

@@ -14,6 +14,7 @@ pub(crate) struct Book {
     scopes: Mutex<HashMap<(Actor, Actor, ServiceName), bool>>,
     epoch: AtomicU32,
     away: AtomicBool,
+    breaks: AtomicBool,
 }
 
 impl Default for Book {
@@ -23,6 +24,7 @@ impl Default for Book {
             scopes: Mutex::default(),
             epoch: AtomicU32::new(1),
             away: AtomicBool::new(false),
+            breaks: AtomicBool::new(false),
         }
     }
 }
@@ -38,6 +40,15 @@ impl Book {
             revoked: false,
         };
         self.devices.lock().insert(id, device);
+    }
+
+    /// The next question about the epoch makes the asker panic, as a defect would.
+    pub(crate) fn break_once(&self) {
+        self.breaks.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_broken(&self) -> bool {
+        !self.breaks.load(Ordering::SeqCst)
     }
 
     pub(crate) fn revoke(&self, id: DeviceId) {
@@ -98,6 +109,7 @@ impl Registry for Book {
     }
 
     async fn current_epoch(&self) -> Result<u32, Unavailable> {
+        assert!(!self.breaks.swap(false, Ordering::SeqCst), "told to break");
         self.here()?;
         Ok(self.epoch.load(Ordering::SeqCst))
     }

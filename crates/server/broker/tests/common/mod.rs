@@ -122,6 +122,7 @@ pub(crate) fn quick(url: &str) -> Settings {
         watch_interval: Duration::from_millis(100),
         poll_interval: Duration::from_secs(5),
         logins_per_minute: 10_000,
+        logins_per_address: 10_000,
         wallet_chains: vec![31_337],
         ..Settings::new(url)
     }
@@ -320,12 +321,20 @@ impl Broker {
         reply.token()
     }
 
+    /// A session of somebody at the issuer, bound to a device.
+    pub(crate) async fn login_at(&self, name: &str, key: &DeviceKey) -> String {
+        let token = self.issuer.token(name, self.now());
+        let body = json!({ "token": token });
+        let reply = self.prove("/v1/session/exchange", None, key, &body).await;
+        reply.token()
+    }
+
     /// An operator with a device that may do everything.
     pub(crate) async fn operator(&self, name: &str) -> Person {
         let (actor, key) = (self.actor(name), new_key());
         self.book.add(&actor, &actor, id(&key), 3);
         Person {
-            token: self.login(name).await,
+            token: self.login_at(name, &key).await,
             operator: actor.clone(),
             actor,
             key,

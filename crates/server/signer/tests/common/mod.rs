@@ -23,7 +23,7 @@ use reqwest::{Client, RequestBuilder};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-use vault::{DeviceKey, Session, SignEs256, VerifyKeys, mint_session};
+use vault::{DeviceKey, ProofFor, Session, SignEs256, VerifyKeys, make_proof, mint_session};
 
 pub(crate) const PASSPHRASE: &str = "correct horse battery";
 pub(crate) const LOGIN_AT: &str = "https://broker.example";
@@ -39,6 +39,9 @@ pub(crate) struct Lab {
     issuer: String,
     http: Client,
     issued: AtomicU32,
+    /// What sessions are bound to.
+    pub(crate) device: DeviceKey,
+    proofs: AtomicU32,
 }
 
 pub(crate) fn passphrase() -> Passphrase {
@@ -55,6 +58,15 @@ impl Lab {
     }
 
     pub(crate) async fn with(rates: Rates) -> Self {
+        Self::made(rates, true).await
+    }
+
+    /// One that gives people no keys of their own.
+    pub(crate) async fn without_own_keys() -> Self {
+        Self::made(Rates::default(), false).await
+    }
+
+    async fn made(rates: Rates, own_keys: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let domain = "town".parse().unwrap();
         let now = SystemClock.now();
@@ -66,6 +78,9 @@ impl Lab {
             .await
             .unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(any, None, false).await.unwrap();
+        let outside = format!("http://{}", listener.address());
         let keys = PublishedKeys::new(Client::new(), format!("{issuer}/jwks.json"), clock.clone());
         let signer = Signer::new(Parts {
             seal: Box::new(passphrase()),
@@ -73,6 +88,8 @@ impl Lab {
             audit: AuditFile::open(&folder.path().join("audit.jsonl")).unwrap(),
             sessions: Sessions::new(issuer.clone(), keys),
             login_places: vec![LoginPlace::new(LOGIN_AT).unwrap()],
+            public_url: outside.clone(),
+            own_keys,
             rates,
             clock,
             path,
@@ -81,18 +98,20 @@ impl Lab {
             folder,
             signer,
             inside: String::new(),
-            outside: String::new(),
+            outside,
             authority,
             broker,
             issuer,
             http: Client::new(),
             issued: AtomicU32::new(0),
+            device: DeviceKey::generate().unwrap(),
+            proofs: AtomicU32::new(0),
         };
-        lab.open_doors().await;
+        lab.open_doors(listener).await;
         lab
     }
 
-    async fn open_doors(&mut self) {
+    async fn open_doors(&mut self, outside: Listener) {
         let own = self.identity("signer", &["127.0.0.1"]);
         let tls = Tls {
             certificate: own.certificate,
@@ -107,9 +126,7 @@ impl Lab {
         self.inside = format!("https://{}", listener.address());
         let stop = CancellationToken::new();
         tokio::spawn(serve(listener, internal(self.signer.clone()), stop.clone()));
-        let listener = Listener::bind(any, None, false).await.unwrap();
-        self.outside = format!("http://{}", listener.address());
-        tokio::spawn(serve(listener, public(self.signer.clone()), stop));
+        tokio::spawn(serve(outside, public(self.signer.clone()), stop));
     }
 
     /// A certificate of a role.
@@ -145,10 +162,44 @@ impl Lab {
         said(with_json(peer.post(url), &body)).await
     }
 
-    /// A request outside with a session.
+    /// A request outside with a session, proved by the device.
     pub(crate) async fn ask(&self, path: &str, session: &str, body: Value) -> (u16, Value) {
-        let request = self.http.post(format!("{}{path}", self.outside));
-        said(with_json(request.bearer_auth(session), &body)).await
+        let proof = self.proof(&self.device, path, session, &body);
+        self.ask_by(path, session, &body, Some(&proof)).await
+    }
+
+    /// The same with a proof that the test has made, or none.
+    pub(crate) async fn ask_by(
+        &self,
+        path: &str,
+        session: &str,
+        body: &Value,
+        proof: Option<&str>,
+    ) -> (u16, Value) {
+        let mut request = self.http.post(format!("{}{path}", self.outside));
+        if let Some(proof) = proof {
+            request = request.header("artifacts-proof", proof);
+        }
+        said(with_json(request.bearer_auth(session), body)).await
+    }
+
+    pub(crate) fn proof(&self, key: &DeviceKey, path: &str, session: &str, body: &Value) -> String {
+        let number = self.proofs.fetch_add(1, Ordering::Relaxed);
+        let url = format!("{}{path}", self.outside);
+        let body = body.to_string();
+        let request = ProofFor {
+            method: "POST",
+            url: &url,
+            token: Some(session),
+            body: body.as_bytes(),
+        };
+        make_proof(
+            key,
+            &request,
+            &format!("n{number}"),
+            SystemClock.now().seconds(),
+        )
+        .unwrap()
     }
 
     /// A session of a person, or of an agent of theirs.
@@ -163,20 +214,22 @@ impl Lab {
         actor: &Actor,
         seconds: i64,
     ) -> String {
+        let session = self.claims(operator, actor, seconds);
+        text_of(&session, key)
+    }
+
+    /// What a session says.
+    pub(crate) fn claims(&self, operator: &Actor, actor: &Actor, seconds: i64) -> Session {
         let now = SystemClock.now().seconds();
-        let session = Session {
+        Session {
             iss: self.issuer.clone(),
             sub: actor.clone(),
             operator: operator.clone(),
             iat: now - 100,
             exp: now + seconds,
             jti: format!("session-{}", &actor.as_str()[..8]),
-            device: None,
-        };
-        mint_session(&session, key)
-            .unwrap()
-            .expose_secret()
-            .to_owned()
+            device: Some(self.device.public_jwk().thumbprint()),
+        }
     }
 
     pub(crate) fn broker(&self) -> &DeviceKey {
@@ -200,6 +253,12 @@ impl Lab {
     pub(crate) fn last(&self) -> Value {
         self.records().pop().unwrap()
     }
+}
+
+/// A session's token.
+pub(crate) fn text_of(session: &Session, key: &dyn SignEs256) -> String {
+    let token = mint_session(session, key).unwrap();
+    token.expose_secret().to_owned()
 }
 
 pub(crate) fn lines(path: &Path) -> Vec<Value> {

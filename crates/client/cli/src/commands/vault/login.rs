@@ -93,7 +93,8 @@ pub(crate) fn keep(context: &Context, broker: &Broker, session: &SessionToken) -
 fn bootstrap(broker: &Broker, context: &Context) -> Result<SessionToken> {
     let token = input::secret(context, "bootstrap token")?;
     let token: Secret = secrecy::SecretString::from(token.trim()).into();
-    context.block_on(async { Ok(broker.bootstrap(token).await?) })
+    let (key, _) = context.devices()?.load_or_make()?;
+    context.block_on(async { Ok(broker.bootstrap(token, &key).await?) })
 }
 
 fn ask(
@@ -105,6 +106,9 @@ fn ask(
     let url = broker.server().base().clone();
     let server = Orchestrator::trusting(url.clone(), servers.ca())?;
     let machine = machine_name();
+    // The session is bound to this machine's device: whoever else sees it opens nothing with it.
+    let (key, _) = context.devices()?.load_or_make()?;
+    let prove = |url: &str, body: &[u8]| secrets::prove_login(&key, url, body).ok();
     context.block_on(async {
         let asked = device::begin(&server, machine.as_str(), Scope::Tenant).await?;
         let invitation = Invitation {
@@ -114,7 +118,7 @@ fn ask(
             manual_code: command.manual_code,
         };
         invite(context, &invitation);
-        Ok(device::wait(&server, &asked).await?)
+        Ok(device::wait(&server, &asked, Some(&prove)).await?)
     })
 }
 
