@@ -51,7 +51,7 @@ pub(crate) async fn proven<T: DeserializeOwned>(
     };
     let proof = verify_proof(proof(&parts.headers), &proven, Some(device), now);
     let proof = proof.map_err(refused)?;
-    if proof.iat < signer.started || signer.proofs.seen(&proof, now) {
+    if proof.iat < signer.started || signer.proofs.seen(&proof, &session.operator, now) {
         let text = "the proof was used before\nhint: make a new one";
         return Err(Failure::forbidden(text));
     }
