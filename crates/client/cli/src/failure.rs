@@ -77,6 +77,7 @@ pub(crate) enum Code {
     OrchestratorConflict,
     SecretConflict,
     RegistryConflict,
+    AuditBroken,
     StoreUnreachable,
     StoreBusy,
     Locked,
@@ -122,7 +123,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 62] = [
+    pub(crate) const ALL: [Self; 63] = [
         Self::Failed,
         Self::OrchestratorStrange,
         Self::FileMalformed,
@@ -175,6 +176,7 @@ impl Code {
         Self::OrchestratorConflict,
         Self::SecretConflict,
         Self::RegistryConflict,
+        Self::AuditBroken,
         Self::StoreUnreachable,
         Self::StoreBusy,
         Self::Locked,
@@ -258,6 +260,7 @@ impl Code {
             Self::OrchestratorConflict => ("orchestrator-conflict", 6, "What is there at the orchestrator already does not allow this.", "Read the message: it says what is there."),
             Self::SecretConflict => ("secret-conflict", 6, "A secret was changed meanwhile, an older one than was seen is shown, or a daemon runs already.", "Look at what is there now, then decide."),
             Self::RegistryConflict => ("registry-conflict", 6, "The registry has it already, or it was revoked, which is final.", "See `artifacts device list`; give the machine a new key."),
+            Self::AuditBroken => ("audit-broken", 6, "An audit is not as its server wrote it.", "Compare it with a copy; what stands before the record that is named is whole."),
             Self::StoreUnreachable => ("store-unreachable", 7, "The store does not answer.", "Check the network and `--endpoint`, then try again."),
             Self::StoreBusy => ("store-busy", 7, "The store asks for fewer requests, or has a failure of its own.", "Try again in a while."),
             Self::Locked => ("locked", 7, "Another artifacts command is at work on the same file.", "Wait for it, then try again."),

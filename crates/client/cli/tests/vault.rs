@@ -398,3 +398,137 @@ fn an_operator_lets_an_agents_machine_in_and_registers_it() {
     assert_eq!(words, [true, true, true, false]);
     assert_eq!(machine.run(&approve("--no-input")).code, 2);
 }
+
+/// An audit as servers write it.
+fn audit(machine: &Machine, name: &str, records: &[serde_json::Value]) -> String {
+    let mut last = vault::audit::Link::default();
+    let lines = records.iter().map(|record| {
+        let (line, next) = last.next(record).expect("a line");
+        last = next;
+        line
+    });
+    let text = lines.collect::<String>();
+    std::fs::write(machine.home.path().join(name), &text).expect("written");
+    text
+}
+
+#[test]
+fn audits_are_followed_and_counted() {
+    let machine = Machine::new();
+    let ada = model::Actor::from_oidc("https://issuer", "ada").expect("an actor");
+    let bot = ada.agent("bot").expect("an actor");
+    let json = |text: &str| {
+        let text = text
+            .replace("ADA", &ada.to_string())
+            .replace("BOT", &bot.to_string());
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let worker = [
+        json(
+            r#"{"at":"2026-09-20T10:00:00Z","op":"fetch","outcome":"done","operator":"ADA","actor":"BOT","service":"github"}"#,
+        ),
+        json(
+            r#"{"at":"2026-09-21T10:00:00Z","op":"fetch","outcome":"done","operator":"ADA","actor":"BOT","service":"github"}"#,
+        ),
+        json(
+            r#"{"at":"2026-09-21T11:00:00Z","op":"fetch","outcome":"scope_denied","operator":"ADA","actor":"BOT","service":"stripe"}"#,
+        ),
+        json(
+            r#"{"at":"2026-09-21T12:00:00Z","op":"teardown","outcome":"done","operator":"ADA","actor":"ADA","target":"BOT"}"#,
+        ),
+    ];
+    let text = audit(&machine, "worker.jsonl", &worker);
+    let signer = [
+        json(
+            r#"{"at":"2026-09-21T10:00:00Z","op":"derive","outcome":"forbidden","reason":"no","from":"127.0.0.1","omitted":3}"#,
+        ),
+        json(r#"{"op":"audit-repaired","bytes":9}"#),
+    ];
+    audit(&machine, "signer.jsonl", &signer);
+    let counted = |line: &str| {
+        let said = machine.run(&format!("--format json vault audit {line}"));
+        let found: serde_json::Value = serde_json::from_str(&ok(&said).out).expect("JSON");
+        let count = |one: &serde_json::Value| {
+            let word = |name: &str| one[name].as_str().expect("text").to_owned();
+            format!("{} {} {}", word("op"), word("outcome"), one["count"])
+        };
+        let counts = found["counts"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(count);
+        (counts.collect::<Vec<_>>(), found)
+    };
+    let (counts, found) = counted("worker.jsonl signer.jsonl");
+    assert_eq!(
+        counts,
+        [
+            "audit-repaired - 1",
+            "derive forbidden 1",
+            "fetch done 2",
+            "fetch scope_denied 1",
+            "teardown done 1"
+        ]
+    );
+    assert_eq!(
+        (&found["omitted"], &found["files"][0]["records"]),
+        (&3.into(), &4.into())
+    );
+    let head = found["files"][0]["head"]
+        .as_str()
+        .expect("a head")
+        .to_owned();
+    for (narrowed, expected) in [
+        (
+            format!("--actor {bot}"),
+            vec!["fetch done 2", "fetch scope_denied 1", "teardown done 1"],
+        ),
+        (format!("--actor {ada}"), vec!["teardown done 1"]),
+        ("--service github".into(), vec!["fetch done 2"]),
+        (
+            "--since 2026-09-21 --service github".into(),
+            vec!["fetch done 1"],
+        ),
+        (
+            "--since 2026-09-21T11:30:00Z".into(),
+            vec!["teardown done 1"],
+        ),
+    ] {
+        assert_eq!(
+            counted(&format!("worker.jsonl {narrowed}")).0,
+            expected,
+            "{narrowed}"
+        );
+    }
+    let shown = machine.run(&format!("vault audit worker.jsonl --seen 4:{head}"));
+    assert!(
+        ok(&shown).out.contains(&format!("whole, 4:{head}")),
+        "{}",
+        shown.out
+    );
+    assert!(shown.out.contains("scope_denied"), "{}", shown.out);
+
+    // Cut off at the end: whole in itself, and not what was seen.
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let path = machine.home.path().join("worker.jsonl");
+    std::fs::write(&path, lines[..3].concat()).expect("written");
+    ok(&machine.run("vault audit worker.jsonl"));
+    let cut = machine.run(&format!("vault audit worker.jsonl --seen 4:{head}"));
+    assert_eq!(cut.code, 6, "{}", cut.err);
+    assert!(cut.err.contains("cut off or written anew"), "{}", cut.err);
+    // Changed, and taken out: what stands before it is counted.
+    for changed in [
+        text.replace("scope_denied", "done"),
+        [&lines[..2], &lines[3..]].concat().concat(),
+    ] {
+        std::fs::write(&path, changed).expect("written");
+        let said = machine.run("--format json vault audit worker.jsonl");
+        assert_eq!(said.code, 6, "{}", said.err);
+        assert!(said.err.contains("audit-broken"), "{}", said.err);
+        let found: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+        assert_eq!(found["files"][0]["broken_at"], 3);
+        assert_eq!(found["counts"][0]["count"], 2);
+    }
+    assert_eq!(machine.run("vault audit none.jsonl").code, 1);
+    assert_eq!(machine.run("vault audit worker.jsonl --since soon").code, 2);
+}

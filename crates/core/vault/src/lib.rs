@@ -6,6 +6,7 @@
 //! - [`token`]: capabilities, proofs of possession, sessions and web identities, all compact JWS
 //!   signed with ES256; [`jws`] is what they stand on.
 //! - [`isolation`]: the store's policies that give each actor a prefix of its own.
+//! - [`audit`]: the chain of hashes that an audit's lines are.
 //!
 //! # Compatibility
 //!
@@ -16,6 +17,7 @@
 //! every form, and of what must be refused with which reason. The tests here run them, and a
 //! second implementation in Python runs the same files (`scripts/suites/vectors.sh`).
 
+pub mod audit;
 pub mod envelope;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -1,32 +1,21 @@
 //! An audit in a file: one line of JSON for each record, each bound to all before it.
 //!
-//! A line is an object whose first member is `seq` (1, 2, 3 …) and whose last is `hash`, 64
-//! hexadecimal digits: `SHA-256("artifacts.audit.v1" ‖ the hash before ‖ the object without its
-//! hash)`, where 32 zero bytes stand before the first. So a line that is changed, taken out or
-//! put in breaks the chain there. Lines cut off at the end show only against a hash that was
-//! kept elsewhere.
+//! What a line is, `vault::audit` says.
 //!
 //! A record is in the file (in the system's memory, which a killed process leaves behind) when
 //! [`append`](AuditFile::append) returns; [`sync`](AuditFile::sync) puts it on the disk.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+use vault::audit::{LONGEST_LINE, Link, Unwritable, follow};
 
-const DOMAIN: &[u8] = b"artifacts.audit.v1";
-const HASH_MEMBER: &str = ",\"hash\":\"";
-
-/// What a line has behind its object: the member, 64 digits, `"}`.
-const TAIL: usize = HASH_MEMBER.len() + 64 + 2;
-
-/// No line of ours is longer.
-const LONGEST_LINE: usize = 16 * 1024;
+pub use vault::audit::Verdict;
 
 /// Why the audit is not kept. Nothing may be done then that it would have to say.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +51,9 @@ pub struct AuditFile {
 struct Chain {
     file: File,
     length: u64,
-    seq: u64,
-    hash: [u8; 32],
+    last: Link,
     /// A write failed and its part could not be taken back.
     torn: bool,
-}
-
-#[derive(Serialize)]
-struct Line<'a, T> {
-    seq: u64,
-    #[serde(flatten)]
-    record: &'a T,
 }
 
 /// That a line was cut off which a crash of the machine had left unfinished.
@@ -105,18 +86,15 @@ impl AuditFile {
             .map_err(|_| AuditError::InUse(path.to_owned()))?;
         let (last, end, length) = last_line(&mut file).map_err(wrong)?;
         let broken = || AuditError::Broken(path.to_owned());
-        let (seq, hash) = match &last {
+        let last = match &last {
             None if end > 0 => return Err(broken()),
-            None => (0, [0; 32]),
-            Some(line) => read_line(line)
-                .map(|line| (line.seq, line.hash))
-                .ok_or_else(broken)?,
+            None => Link::default(),
+            Some(line) => Link::told(line).ok_or_else(broken)?,
         };
         let chain = Chain {
             file,
             length: end,
-            seq,
-            hash,
+            last,
             torn: false,
         };
         let audit = Self {
@@ -141,7 +119,6 @@ impl AuditFile {
     /// It is not in the file.
     pub fn append(&self, record: &impl Serialize) -> Result<(), AuditError> {
         let mut chain = self.file.lock();
-        let seq = chain.seq + 1;
         let io = |source| AuditError::Io {
             path: self.path.clone(),
             source,
@@ -151,7 +128,7 @@ impl AuditFile {
                 "a write before this one failed half-way",
             )));
         }
-        let (line, hash) = line_of(seq, &chain.hash, record).map_err(|error| match error {
+        let (line, next) = chain.last.next(record).map_err(|error| match error {
             Unwritable::TooLong => AuditError::TooLong,
             Unwritable::Form(error) => io(io::Error::other(error)),
         })?;
@@ -161,7 +138,7 @@ impl AuditFile {
             return Err(io(source));
         }
         chain.length += line.len() as u64;
-        (chain.seq, chain.hash) = (seq, hash);
+        chain.last = next;
         Ok(())
     }
 
@@ -181,21 +158,21 @@ impl AuditFile {
     /// How many records there are, and the last one's hash, to keep elsewhere.
     pub fn head(&self) -> (u64, String) {
         let chain = self.file.lock();
-        (chain.seq, hex::encode(chain.hash))
+        (chain.last.seq, hex::encode(chain.last.hash))
     }
 }
 
 /// An audit that goes out line by line, where there is no file that lasts: to what collects a
 /// program's output. Its chain begins anew with each process.
 pub struct AuditStream<W> {
-    chain: Mutex<(W, u64, [u8; 32])>,
+    chain: Mutex<(W, Link)>,
 }
 
 impl<W: Write + Send> AuditStream<W> {
     /// Into this.
     pub fn new(writer: W) -> Self {
         Self {
-            chain: Mutex::new((writer, 0, [0; 32])),
+            chain: Mutex::new((writer, Link::default())),
         }
     }
 
@@ -205,58 +182,13 @@ impl<W: Write + Send> AuditStream<W> {
     /// It is not out, or perhaps not whole.
     pub fn append(&self, record: &impl Serialize) -> io::Result<()> {
         let mut chain = self.chain.lock();
-        let (writer, seq, hash) = &mut *chain;
-        let (line, next) = line_of(*seq + 1, hash, record).map_err(|error| match error {
-            Unwritable::TooLong => io::Error::other("the record is too long"),
-            Unwritable::Form(error) => io::Error::other(error),
-        })?;
+        let (writer, last) = &mut *chain;
+        let (line, next) = last.next(record).map_err(io::Error::other)?;
         writer.write_all(line.as_bytes())?;
         writer.flush()?;
-        (*seq, *hash) = (*seq + 1, next);
+        *last = next;
         Ok(())
     }
-}
-
-/// Why a record is no line.
-enum Unwritable {
-    TooLong,
-    Form(serde_json::Error),
-}
-
-/// The line of a record with its hash, and the hash.
-fn line_of(
-    seq: u64,
-    before: &[u8; 32],
-    record: &impl Serialize,
-) -> Result<(String, [u8; 32]), Unwritable> {
-    let line = serde_json::to_string(&Line { seq, record });
-    let mut line = line.map_err(Unwritable::Form)?;
-    if line.len() + TAIL > LONGEST_LINE {
-        return Err(Unwritable::TooLong);
-    }
-    let hash = chained(before, &line);
-    line.pop();
-    line.push_str(HASH_MEMBER);
-    line.push_str(&hex::encode(hash));
-    line.push_str("\"}\n");
-    Ok((line, hash))
-}
-
-/// What following a chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every line follows from the one before it.
-    Whole {
-        /// How many there are.
-        records: u64,
-        /// The last one's hash.
-        head: String,
-    },
-    /// The line of this number is missing, or it or one before it was changed.
-    Broken {
-        /// The number.
-        seq: u64,
-    },
 }
 
 /// Follows the chain of a file from its beginning.
@@ -264,59 +196,7 @@ pub enum Verdict {
 /// # Errors
 /// The file cannot be read.
 pub fn verify(path: &Path) -> io::Result<Verdict> {
-    let mut lines = BufReader::new(File::open(path)?);
-    let (mut seq, mut hash) = (0, [0; 32]);
-    let mut text = Vec::new();
-    loop {
-        text.clear();
-        let limit = LONGEST_LINE as u64 + 1;
-        if Read::by_ref(&mut lines)
-            .take(limit)
-            .read_until(b'\n', &mut text)?
-            == 0
-        {
-            let head = hex::encode(hash);
-            return Ok(Verdict::Whole { records: seq, head });
-        }
-        seq += 1;
-        let line = text.strip_suffix(b"\n").and_then(read_line);
-        let follows = |line: &Parsed| line.seq == seq && chained(&hash, &line.object) == line.hash;
-        match line.filter(follows) {
-            Some(line) => hash = line.hash,
-            None => return Ok(Verdict::Broken { seq }),
-        }
-    }
-}
-
-struct Parsed {
-    seq: u64,
-    hash: [u8; 32],
-    /// The object without its hash.
-    object: String,
-}
-
-fn read_line(line: &[u8]) -> Option<Parsed> {
-    let line = std::str::from_utf8(line).ok()?;
-    let (object, tail) = line.split_at_checked(line.len().checked_sub(TAIL)?)?;
-    let digits = tail.strip_prefix(HASH_MEMBER)?.strip_suffix("\"}")?;
-    let hash = hex::decode(digits).ok()?.try_into().ok()?;
-    let digits = object.strip_prefix("{\"seq\":")?;
-    let end = digits
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(digits.len());
-    Some(Parsed {
-        seq: digits[..end].parse().ok()?,
-        hash,
-        object: format!("{object}}}"),
-    })
-}
-
-fn chained(before: &[u8; 32], object: &str) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in [DOMAIN, before, object.as_bytes()] {
-        hash.update(part);
-    }
-    hash.finalize().into()
+    follow(BufReader::new(File::open(path)?), |_, _| ())
 }
 
 /// The last whole line, where it ends, and how long the file is.

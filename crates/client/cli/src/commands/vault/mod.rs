@@ -1,5 +1,6 @@
 //! `artifacts vault`: this machine at the broker, and the vault as a whole.
 
+mod audit;
 mod login;
 mod provision;
 mod rekey;
@@ -17,6 +18,7 @@ pub(crate) enum Command {
     Login(login::Login),
     /// End the login.
     Logout,
+    Audit(audit::Audit),
     Provision(provision::Provision),
     /// Seal every secret of an older epoch anew; may be interrupted and run again.
     Rekey,
@@ -26,6 +28,7 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<()> {
     match command {
         Command::Login(command) => login::login(command, context),
         Command::Logout => login::logout(context),
+        Command::Audit(command) => audit::run(command, context),
         Command::Provision(command) => provision::run(command, context),
         Command::Rekey => rekey::run(context),
     }
