@@ -12,6 +12,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use support::Machine;
 use support::store::Store;
+use testkit::seaweedfs::{Options, SeaweedFs};
+use testkit::tools::Tool;
 use vault::{DeviceKey, SignEs256, VerifyKeys, WebIdentity, mint_web_identity};
 
 const BUCKET: &str = "vault-bucket";
@@ -156,6 +158,59 @@ fn what_is_planned_is_applied_and_shown_to_hold_until_something_is_planted() {
     );
 }
 
+/// A store that cannot be asked what else it grants.
+#[test]
+fn seaweedfs_is_shown_with_its_file_and_left_undone_without() {
+    let _weed = testkit::require!(Tool::Weed);
+    let broker = broker();
+    let mut machine = Machine::new();
+    machine
+        .set("ARTIFACTS_VAULT_ENDPOINT", "http://127.0.0.1:9")
+        .set("ARTIFACTS_VAULT_BUCKET", BUCKET)
+        .set("ARTIFACTS_VAULT_BROKER", &broker);
+    let plan = machine.run("vault provision --plan --store seaweedfs --format json");
+    let plan: Vec<Value> = serde_json::from_str(&plan.ok()).expect("JSON");
+    let mut iam = plan.last().expect("a step")["document"].clone();
+    iam["sts"] = json!({
+        "tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "seaweedfs-sts",
+        "signingKey": base64_simd::STANDARD.encode_to_string([7; 32]),
+    });
+    let options = Options {
+        iam: Some(iam.clone()),
+        ..Options::default()
+    };
+    let weed = SeaweedFs::start_with(options).expect("a store");
+    weed.create_bucket(BUCKET).expect("a bucket");
+    machine.set("ARTIFACTS_VAULT_ENDPOINT", &weed.endpoint());
+    machine
+        .run_with_input("vault login --bootstrap", "one-time\n")
+        .ok();
+
+    let unseen = machine.run("vault provision --verify --store seaweedfs");
+    assert_eq!(unseen.code, 8, "{}", unseen.err);
+    let left = "not checked: no other role, policy or provider grants more";
+    assert!(unseen.err.contains(left), "{}", unseen.err);
+    assert!(unseen.err.contains("--iam-json FILE"), "{}", unseen.err);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("iam.json");
+    let verify = format!(
+        "vault provision --verify --store seaweedfs --iam-json {}",
+        path.display()
+    );
+    assert_eq!(machine.run(&verify).code, 1, "there is no file yet");
+    std::fs::write(&path, iam.to_string()).expect("written");
+    machine.run(&verify).ok();
+    let mut role = iam["roles"][0].clone();
+    role["roleName"] = json!("planted");
+    iam["roles"].as_array_mut().expect("a list").push(role);
+    std::fs::write(&path, iam.to_string()).expect("written");
+    let found = machine.run(&verify);
+    assert_eq!(found.code, 1, "{}", found.err);
+    let named = "artifacts-vault and no other: it has others beside: planted";
+    assert!(found.err.contains(named), "{}", found.err);
+}
+
 #[test]
 fn seaweedfs_gets_a_file_and_wrong_options_are_refused() {
     let mut machine = Machine::new();
@@ -179,6 +234,8 @@ fn seaweedfs_gets_a_file_and_wrong_options_are_refused() {
         "vault provision --plan --expire-days 0",
         "vault provision --plan --role-arn vault",
         "vault provision --plan --store aws",
+        "vault provision --plan --store seaweedfs --iam-json iam.json",
+        "vault provision --verify --iam-json iam.json",
     ] {
         let refused = machine.run(line);
         assert_eq!(refused.code, 2, "{line}: {}", refused.err);
