@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import secrets
 import signal
 import ssl
@@ -332,8 +333,10 @@ class Suite:
         log = open(self.work / "pair.log", "w+")
         pairing = subprocess.Popen([self.lab["artifacts"], "agent", "pair", "--label", "builder"], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=log, env={**os.environ, **self.agent_home})
-        code = self.wait(lambda: self.code_in(self.work / "pair.log"), "the code")
-        self.approve(code, self.fingerprint_in(self.work / "pair.log"))
+        code, fingerprint = self.wait(lambda: self.shown_in(self.work / "pair.log"), "the code")
+        # The broker could name another machine: the operator compares what the agent's machine shows.
+        self.artifacts("agent", "approve", code, "--device", "0000-0000-0000-0000", "--yes", code=1)
+        self.artifacts("agent", "approve", code, "--device", fingerprint, "--yes")
         assert pairing.wait(60) == 0, (self.work / "pair.log").read_text()
         self.artifacts("scope", "set", "agentkey", "--actor", "builder")
         ask = lambda *words, **named: self.artifacts(*words, "--credential-backend", "http", env=self.agent_home, **named)
@@ -351,17 +354,10 @@ class Suite:
                               env={**os.environ, **env}, timeout=60)
         return done.stderr
 
-    def code_in(self, file):
-        import re
-        found = re.search(r"\b[A-Z]{4}-[A-Z]{4}\b", file.read_text())
-        return found and found.group()
-
-    def fingerprint_in(self, file):
-        import re
-        return re.search(r"--device ((?:[0-9A-Z]{4}-){3}[0-9A-Z]{4})\b", file.read_text()).group(1)
-
-    def approve(self, code, device):
-        self.artifacts("agent", "approve", code, "--device", device, "--yes")
+    def shown_in(self, file):
+        """Code and fingerprint, as the agent's machine shows them."""
+        found = re.search(r"agent approve (\S+) --device (\S+)", file.read_text())
+        return found and found.groups()
 
     def wait(self, so, what, seconds=15):
         until = time.monotonic() + seconds

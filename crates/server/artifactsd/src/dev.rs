@@ -117,7 +117,8 @@ async fn serve(arguments: Serve) -> Result {
         allow_remote: arguments.allow_remote,
         durability: arguments.durability.into(),
         root: root_from_environment()?,
-        ..Options::new(arguments.data)
+        // Clients are told where files are, and may be started anywhere.
+        ..Options::new(std::path::absolute(arguments.data)?)
     };
     let data = options.data.clone();
     let registry = match arguments.chain_registry {
