@@ -63,7 +63,7 @@ async fn a_good_store_passes_and_nothing_is_left_in_it() {
     assert!(output.status.success(), "{out}\n{err}");
     assert!(out.contains("copy from another bucket"), "{out}");
     assert!(
-        out.contains(" as it should be, 0 not, 3 not known to this store"),
+        out.contains(" as it should be, 0 not, 2 not known to this store"),
         "{out}"
     );
     assert!(!out.contains(testkit::SECRET_ACCESS_KEY));

@@ -80,7 +80,11 @@ impl Place {
 
     /// A command on the sealed file.
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        self.command_of(Path::new(PROGRAM), words)
+    }
+
+    fn command_of(&self, program: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.arg("signer").args(words).stdin(Stdio::null());
         command.arg("--data").arg(self.path("data"));
         command
@@ -96,7 +100,11 @@ impl Place {
     }
 
     fn serve(&self) -> Command {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.serve_by(Path::new(PROGRAM))
+    }
+
+    fn serve_by(&self, program: &Path) -> Command {
+        let mut command = self.command_of(program, &["serve", "--listen", "127.0.0.1:0"]);
         let own = self.identity("signer");
         command.args([
             "--internal-listen",
@@ -228,7 +236,10 @@ fn another_passphrase_takes_the_place_of_the_first() {
 fn its_process_is_not_dumped_not_read_and_not_swapped() {
     let place = Place::new();
     place.did(&["init"]);
-    let mut command = place.serve();
+    // Where an ordinary user reaches it, whoever's home it was built in.
+    let program = place.path("artifactsd");
+    fs::copy(PROGRAM, &program).unwrap();
+    let mut command = place.serve_by(&program);
     // Root reads everything; that others of its user cannot shows with an ordinary one, whom the
     // kernel then does not even give the process's own files.
     if is_root() {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 async fn embedded() {
     let store = Embedded::start().await;
     let known = Known {
-        uploads_expire: Setting::Unsupported,
+        uploads_expire: Setting::Applied,
         public_access_blocked: Setting::Unsupported,
         cors_off: Setting::Unsupported,
     };

@@ -67,7 +67,7 @@ pub(crate) struct Provision {
     #[arg(long, value_name = "URL")]
     issuer: Option<Issuer>,
     /// For --verify on SeaweedFS: the file of -s3.iam.config, which is compared with the plan.
-    #[arg(long, value_name = "FILE", requires = "verify")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "apply"])]
     iam_json: Option<PathBuf>,
     #[command(flatten)]
     profile: Profile,
