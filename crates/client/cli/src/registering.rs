@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use credentials::vault::{ContractAddress, RpcAddress};
@@ -66,6 +67,12 @@ impl Who {
     }
 }
 
+/// Waits until the vault's servers have looked at the registry again, which they do each second: what a
+/// command has allowed counts when it returns.
+pub(crate) async fn heard() {
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+}
+
 /// A key that writes.
 pub(crate) enum WriteKey {
     Wallet(Wallet),
@@ -120,6 +127,7 @@ impl Context {
             if !scope.is_empty() {
                 registrar.set_scope(&new.actor, scope, false).await?;
             }
+            heard().await;
             Ok(())
         })
     }

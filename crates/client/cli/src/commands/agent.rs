@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::input;
 use crate::output::{pairs, table};
-use crate::registering::{Names, OperatorChoice};
+use crate::registering::{Names, OperatorChoice, heard};
 use crate::vaulted::Servers;
 
 /// What can be done.
@@ -273,6 +273,7 @@ fn register(command: &Approve, context: &Context, pending: &PendingPairing) -> R
                 .set_scope(&new.actor, &command.scope, false)
                 .await?;
         }
+        heard().await;
         Ok(())
     })
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::output::table;
-use crate::registering::{Names, OperatorChoice, Who};
+use crate::registering::{Names, OperatorChoice, Who, heard};
 
 /// What can be done.
 #[derive(Subcommand)]
@@ -88,7 +88,9 @@ fn allow(set: &Set, context: &Context) -> Result<()> {
     Names::of(context)?.add(&set.services)?;
     context.block_on(async {
         let set = registrar.set_scope(&actor, &set.services, set.read_only);
-        Ok(set.await?)
+        set.await?;
+        heard().await;
+        Ok(())
     })?;
     let shown = set.services.iter().map(|service| Shown {
         actor: actor.clone(),
