@@ -264,8 +264,7 @@ fn its_process_is_not_dumped_not_read_and_not_swapped() {
     );
     assert!(server.locked_kib() >= 4, "{}", server.locked_kib());
     if !is_root() {
-        println!("skipped: all of its memory is locked (only root may lock without a limit)");
-        return;
+        testkit::skip!("only root may lock all of its memory");
     }
     drop(server);
     give_away(place.0.path(), 0);
