@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::tokens::{Broker, Tokens, ada, target};
 
+/// Something that the file should not have.
+type Change = fn(&mut Value);
+
 /// A store that is away: only what the file says is looked at here.
 async fn found(change: impl FnOnce(&mut Value)) -> Vec<String> {
     let broker = Broker::start();
@@ -34,7 +37,7 @@ fn push(list: &mut Value, entry: Value) {
 #[tokio::test]
 async fn each_thing_beside_or_otherwise_is_named() {
     assert_eq!(found(|_| {}).await, Vec::<String>::new());
-    let changes: [(&str, fn(&mut Value)); 10] = [
+    let changes: [(&str, Change); 10] = [
         ("it has others beside: x", |file| {
             push(&mut file["roles"], json!({"roleName": "x"}))
         }),
