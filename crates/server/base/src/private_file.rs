@@ -144,7 +144,7 @@ mod tests {
                     "{foreign}"
                 );
             }
-            Err(error) => println!("skipped: a file of another user ({error})"),
+            Err(error) => testkit::skip!("a file of another user: {error}"),
         }
     }
 }
