@@ -9,20 +9,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::audit::{AuditFile, Verdict};
+use base::audit::AuditFile;
 use base::peer::TrustDomain;
 use base::tokens::Issuers;
 use base::{ClientCa, Clock, Listener, SystemClock, SystemRandom, Tls};
 use broker::{App, File, FileAudit, Parts, SigningKeys, Store, keys};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::closed_memory;
 use crate::health::{self, Health};
 use crate::open_files;
 use crate::registry_flags::RegistryFlags;
+use crate::serving::{self, EndSignals, announce};
+use crate::{audit_file, closed_memory};
 
 /// Run the server of sessions, capabilities and identities.
 #[derive(Args)]
@@ -167,7 +167,9 @@ pub(crate) fn run(role: Broker) -> ExitCode {
         Command::Keys(Keys {
             command: KeysCommand::Rotate(arguments),
         }) => rotate(&arguments),
-        Command::Audit(arguments) => audit(&arguments),
+        Command::Audit(arguments) => {
+            audit_file::check(&arguments.audit(), "--data is the folder of the server")
+        }
         Command::Health(BrokerHealth { url }) => health::ask(Health { url }),
     };
     match result {
@@ -243,35 +245,10 @@ fn rotate(arguments: &Rotate) -> Result {
     Ok(())
 }
 
-fn audit(arguments: &Data) -> Result {
-    let path = arguments.audit();
-    let verdict = base::audit::verify(&path).map_err(|error| {
-        format!(
-            "the audit {} cannot be read: {error}\nhint: --data is the folder of the server",
-            path.display()
-        )
-    })?;
-    match verdict {
-        Verdict::Whole { records, head } => {
-            let line = serde_json::json!({ "records": records, "head": head });
-            writeln!(io::stdout(), "{line}")?;
-            Ok(())
-        }
-        Verdict::Broken { seq } => Err(format!(
-            "record {seq} of {} was changed, or one before it is missing\nhint: compare with a copy; what stands before it is whole",
-            path.display()
-        )
-        .into()),
-    }
-}
-
 #[tokio::main]
 async fn serve(arguments: Serve) -> Result {
     // Before the server is up, so that no signal finds nobody listening.
-    let (terminate, interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let signals = EndSignals::take()?;
     closed_memory::close();
     open_files::allow_many();
     let file = arguments.config.as_deref().map(File::read).transpose()?;
@@ -301,10 +278,15 @@ async fn serve(arguments: Serve) -> Result {
     });
     let watching = tokio::spawn(broker::watch::run(Arc::clone(&app), stop.clone()));
     let syncing = tokio::spawn(sync(audit, stop.clone()));
-    tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
+    tokio::spawn(signals.stop(stop.clone()));
     let inside = format!("{}://{}", internal.scheme(), internal.address());
     tracing::info!(endpoint = here, internal = inside, "ready");
-    announce(&here, &inside, arguments.ready_file.as_deref())?;
+    let line = serde_json::json!({
+        "endpoint": here,
+        "internal": inside,
+        "pid": std::process::id(),
+    });
+    announce(&line, arguments.ready_file.as_deref())?;
     let for_workers = base::serve(internal, broker::internal(Arc::clone(&app)), stop.clone());
     let for_workers = tokio::spawn(for_workers);
     base::serve(public, broker::public(app), stop).await;
@@ -316,15 +298,10 @@ async fn serve(arguments: Serve) -> Result {
 }
 
 async fn listeners(arguments: &Serve) -> Result<(Listener, Listener)> {
-    let tls = arguments
-        .tls_certificate
-        .clone()
-        .zip(arguments.tls_key.clone());
-    let tls = tls.map(|(certificate, key)| Tls {
-        certificate,
-        key,
-        clients: None,
-    });
+    let tls = serving::tls(
+        arguments.tls_certificate.as_ref(),
+        arguments.tls_key.as_ref(),
+    );
     let public = Listener::bind(arguments.listen, tls.as_ref(), arguments.allow_remote).await?;
     let Internal {
         internal_listen,
@@ -356,33 +333,6 @@ async fn sync(audit: Arc<FileAudit>, stop: CancellationToken) {
         let _ = tokio::task::spawn_blocking(move || audit.sync()).await;
         if stopped {
             return;
-        }
-    }
-}
-
-async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    stop.cancel();
-}
-
-/// Says that the server takes requests: one JSON line.
-fn announce(endpoint: &str, internal: &str, file: Option<&Path>) -> io::Result<()> {
-    let line = serde_json::json!({
-        "endpoint": endpoint,
-        "internal": internal,
-        "pid": std::process::id(),
-    });
-    match file {
-        None => writeln!(io::stdout(), "{line}"),
-        // Whole or not there: a reader that waits for the file never sees half of it.
-        Some(file) => {
-            let partial = file.with_extension("partial");
-            std::fs::write(&partial, format!("{line}\n"))?;
-            std::fs::rename(&partial, file)
         }
     }
 }

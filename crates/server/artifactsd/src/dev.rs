@@ -15,7 +15,7 @@ use embedded::{AccessKey, Durability, Options, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::vault::{Registry, Vault};
-use crate::whole_file;
+use crate::serving;
 
 /// The environment variables that fix the root key, for scripts.
 const ROOT_ID: &str = "ARTIFACTS_DEV_ACCESS_KEY_ID";
@@ -177,11 +177,7 @@ fn announce(server: &Server, data: &Path, vault: Option<&Vault>, file: Option<&P
     if let Some(vault) = vault {
         line["vault"] = vault.said().clone();
     }
-    match file {
-        None => writeln!(io::stdout(), "{line}")?,
-        Some(file) => whole_file::write(file, format!("{line}\n").as_bytes(), 0o644)?,
-    }
-    Ok(())
+    serving::announce(&line, file)
 }
 
 fn root_from_environment() -> std::result::Result<Option<AccessKey>, String> {

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "orchestrator")]
 mod audit;
+#[cfg(any(feature = "broker", feature = "signer", feature = "worker"))]
+mod audit_file;
 #[cfg(feature = "broker")]
 mod broker;
 #[cfg(feature = "ca")]
@@ -35,11 +37,24 @@ mod reference;
 mod registry;
 #[cfg(any(feature = "broker", feature = "worker"))]
 mod registry_flags;
+#[cfg(any(
+    feature = "broker",
+    feature = "orchestrator",
+    feature = "signer",
+    feature = "worker"
+))]
+mod serving;
 #[cfg(feature = "signer")]
 mod signer;
 #[cfg(feature = "provider")]
 mod store_flags;
-#[cfg(any(feature = "dev", feature = "registry"))]
+#[cfg(any(
+    feature = "broker",
+    feature = "orchestrator",
+    feature = "registry",
+    feature = "signer",
+    feature = "worker"
+))]
 mod whole_file;
 #[cfg(feature = "worker")]
 mod worker;

@@ -6,19 +6,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use base::{Clock, Listener, SystemClock, SystemRandom, Tls};
+use base::{Clock, Listener, SystemClock, SystemRandom};
 use clap::{Args, Subcommand};
 use orchestrator::provision::{Supply, upkeep};
 use orchestrator::store::Entry;
 use orchestrator::{App, File, Issuers, Parts, SigningKey};
 use provider::Kind;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Database;
 use crate::health::{self, Health};
 use crate::open_files;
+use crate::serving::{self, EndSignals, announce};
 use crate::store_flags::StoreFlags;
 
 /// Run the server of tenants, buckets, storage keys and workspaces.
@@ -135,22 +135,14 @@ async fn bootstrap(arguments: Bootstrap) -> Result {
 #[tokio::main]
 async fn serve(arguments: Serve) -> Result {
     // Before the server is up, so that no signal finds nobody listening.
-    let (terminate, interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let signals = EndSignals::take()?;
     open_files::allow_many();
     let file = arguments.config.as_deref().map(File::read).transpose()?;
     let file = file.unwrap_or_default();
-    let tls = arguments
-        .tls_certificate
-        .clone()
-        .zip(arguments.tls_key.clone());
-    let tls = tls.map(|(certificate, key)| Tls {
-        certificate,
-        key,
-        clients: None,
-    });
+    let tls = serving::tls(
+        arguments.tls_certificate.as_ref(),
+        arguments.tls_key.as_ref(),
+    );
     // Before the database: a server that may not listen changes nothing.
     let listener = Listener::bind(arguments.listen, tls.as_ref(), arguments.allow_remote).await?;
     let here = format!("{}://{}", listener.scheme(), listener.address());
@@ -181,23 +173,15 @@ async fn serve(arguments: Serve) -> Result {
     });
     let hearing = tokio::spawn(orchestrator::hub::run(Arc::clone(&app), stop.clone()));
     let background = tokio::spawn(upkeep::run(Arc::clone(&app), stop.clone()));
-    tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
+    tokio::spawn(signals.stop(stop.clone()));
     tracing::info!(endpoint = here, "ready");
-    announce(&here, arguments.ready_file.as_deref())?;
+    let line = serde_json::json!({ "endpoint": here, "pid": std::process::id() });
+    announce(&line, arguments.ready_file.as_deref())?;
     base::serve(listener, orchestrator::router(app), stop).await;
     background.await?;
     hearing.await?;
     store.close().await;
     Ok(())
-}
-
-async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    stop.cancel();
 }
 
 /// A token that others are to show, from the environment. Only its hash is kept.
@@ -230,18 +214,4 @@ fn signing_key(arguments: &Serve, file: &File) -> Result<PathBuf> {
     };
     let text = "with PostgreSQL the signing key must be named\nhint: --signing-key FILE, the same for every server of the database";
     named.or_else(beside).ok_or_else(|| text.into())
-}
-
-/// Says that the server takes requests: one JSON line.
-fn announce(endpoint: &str, file: Option<&std::path::Path>) -> io::Result<()> {
-    let line = serde_json::json!({ "endpoint": endpoint, "pid": std::process::id() });
-    match file {
-        None => writeln!(io::stdout(), "{line}"),
-        // Whole or not there: a reader that waits for the file never sees half of it.
-        Some(file) => {
-            let partial = file.with_extension("partial");
-            std::fs::write(&partial, format!("{line}\n"))?;
-            std::fs::rename(&partial, file)
-        }
-    }
 }

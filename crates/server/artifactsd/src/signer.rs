@@ -9,11 +9,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use base::audit::Verdict;
 use base::{Clock, SystemClock};
 use clap::{Args, Subcommand};
 use signer::{Epochs, file, memory};
 
+use crate::audit_file;
 use passphrase::{NewPassphrase, PassphraseFlags};
 
 /// Hold master secrets, and derive keys from them for those who may have them.
@@ -111,7 +111,9 @@ fn act(command: Command) -> Result {
             EpochCommand::Show(sealed) => show(&sealed),
         },
         Command::Passwd(arguments) => passwd(&arguments),
-        Command::Audit(data) => audit(&data),
+        Command::Audit(data) => {
+            audit_file::check(&data.audit(), "--data is the folder of the server")
+        }
     }
 }
 
@@ -184,26 +186,4 @@ fn print(epochs: &Epochs) -> Result {
     });
     writeln!(io::stdout(), "{line}")?;
     Ok(())
-}
-
-fn audit(data: &Data) -> Result {
-    let path = data.audit();
-    let verdict = base::audit::verify(&path).map_err(|error| {
-        let path = path.display();
-        format!(
-            "the audit {path} cannot be read: {error}\nhint: --data is the folder of the server"
-        )
-    })?;
-    match verdict {
-        Verdict::Whole { records, head } => {
-            let line = serde_json::json!({ "records": records, "head": head });
-            writeln!(io::stdout(), "{line}")?;
-            Ok(())
-        }
-        Verdict::Broken { seq } => Err(format!(
-            "record {seq} of {} was changed, or one before it is missing\nhint: compare with a copy; what stands before it is whole",
-            path.display()
-        )
-        .into()),
-    }
 }

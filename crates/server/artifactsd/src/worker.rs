@@ -2,23 +2,22 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::audit::Verdict;
-use base::{Listener, Tls};
+use base::Listener;
 use clap::{Args, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use worker::App;
 use worker::adapters::Records;
 
-use crate::closed_memory;
 use crate::health::{self, Health};
 use crate::open_files;
+use crate::serving::{self, EndSignals, announce};
 use crate::worker_app::{Lifetime, Opened, WorkerFlags};
+use crate::{audit_file, closed_memory};
 
 /// Run the server that stores, fetches, lists and tears down credentials.
 #[derive(Args)]
@@ -97,7 +96,9 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 pub(crate) fn run(role: Worker) -> ExitCode {
     let result = match role.command {
         Command::Serve(arguments) => serve(*arguments),
-        Command::Audit(arguments) => audit(&arguments.file),
+        Command::Audit(arguments) => {
+            audit_file::check(&arguments.file, "it is in the worker's folder")
+        }
         Command::Health(WorkerHealth { url }) => health::ask(Health { url }),
     };
     match result {
@@ -109,44 +110,16 @@ pub(crate) fn run(role: Worker) -> ExitCode {
     }
 }
 
-fn audit(path: &Path) -> Result {
-    let verdict = base::audit::verify(path).map_err(|error| {
-        let path = path.display();
-        format!("the audit {path} cannot be read: {error}\nhint: it is in the worker's folder")
-    })?;
-    match verdict {
-        Verdict::Whole { records, head } => {
-            let line = serde_json::json!({ "records": records, "head": head });
-            Ok(writeln!(io::stdout(), "{line}")?)
-        }
-        Verdict::Broken { seq } => {
-            let path = path.display();
-            let text = format!(
-                "record {seq} of {path} was changed, or one before it is missing\nhint: compare with a copy; what stands before it is whole"
-            );
-            Err(text.into())
-        }
-    }
-}
-
 #[tokio::main]
 async fn serve(arguments: Serve) -> Result {
     // Before the server is up, so that no signal finds nobody listening.
-    let (terminate, interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let signals = EndSignals::take()?;
     closed_memory::close();
     open_files::allow_many();
-    let tls = arguments
-        .tls_certificate
-        .clone()
-        .zip(arguments.tls_key.clone());
-    let tls = tls.map(|(certificate, key)| Tls {
-        certificate,
-        key,
-        clients: None,
-    });
+    let tls = serving::tls(
+        arguments.tls_certificate.as_ref(),
+        arguments.tls_key.as_ref(),
+    );
     // Before the folder: a server that may not listen changes nothing.
     let listener = Listener::bind(arguments.listen, tls.as_ref(), arguments.allow_remote).await?;
     let here = format!("{}://{}", listener.scheme(), listener.address());
@@ -157,12 +130,13 @@ async fn serve(arguments: Serve) -> Result {
     let public_url = arguments.public_url.as_deref().unwrap_or(&here);
     let opened = arguments.worker.open(public_url, Lifetime::Long).await?;
     let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
+    tokio::spawn(signals.stop(stop.clone()));
     let Opened { app, records } = opened;
     let keeping = keep(Arc::clone(&app), records, stop.clone());
     let keeping = tokio::spawn(keeping);
     tracing::info!(endpoint = here, public_url, "ready");
-    announce(&here, arguments.ready_file.as_deref())?;
+    let line = serde_json::json!({ "endpoint": here, "pid": std::process::id() });
+    announce(&line, arguments.ready_file.as_deref())?;
     base::serve(listener, worker::router(app), stop).await;
     keeping.await?;
     Ok(())
@@ -180,29 +154,6 @@ async fn keep(app: Arc<App>, records: Arc<Records>, stop: CancellationToken) {
         let _ = tokio::task::spawn_blocking(move || records.sync()).await;
         if stopped {
             return;
-        }
-    }
-}
-
-async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    stop.cancel();
-}
-
-/// Says that the server takes requests: one JSON line.
-fn announce(endpoint: &str, file: Option<&Path>) -> io::Result<()> {
-    let line = serde_json::json!({ "endpoint": endpoint, "pid": std::process::id() });
-    match file {
-        None => writeln!(io::stdout(), "{line}"),
-        // Whole or not there: a reader that waits for the file never sees half of it.
-        Some(file) => {
-            let partial = file.with_extension("partial");
-            std::fs::write(&partial, format!("{line}\n"))?;
-            std::fs::rename(&partial, file)
         }
     }
 }

@@ -1,8 +1,7 @@
 //! `artifactsd signer serve`.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Result, Sealed};
 use crate::open_files;
+use crate::serving::{self, EndSignals, announce};
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -139,8 +139,7 @@ fn login_place(text: &str) -> std::result::Result<LoginPlace, String> {
 #[tokio::main]
 pub(super) async fn run(arguments: Serve, hardened: &Hardened) -> Result {
     // Before the server is up, so that no signal finds nobody listening.
-    let terminate = signal(SignalKind::terminate())?;
-    let interrupt = signal(SignalKind::interrupt())?;
+    let signals = EndSignals::take()?;
     let hang_up = signal(SignalKind::hangup())?;
     open_files::allow_many();
     let (public, internal) = listeners(&arguments).await?;
@@ -149,12 +148,18 @@ pub(super) async fn run(arguments: Serve, hardened: &Hardened) -> Result {
     let signer = open(arguments, &here).await?;
     report_memory(hardened, &signer);
     let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
+    tokio::spawn(signals.stop(stop.clone()));
     tokio::spawn(reload_on_signal(hang_up, Arc::clone(&signer)));
     let syncing = tokio::spawn(sync(Arc::clone(&signer), stop.clone()));
     let epoch = signer.epochs().current();
     tracing::info!(endpoint = here, internal = inside, epoch, "ready");
-    announce(&here, &inside, epoch, ready_file.as_deref())?;
+    let line = serde_json::json!({
+        "endpoint": here,
+        "internal": inside,
+        "current_epoch": epoch,
+        "pid": std::process::id(),
+    });
+    announce(&line, ready_file.as_deref())?;
     let router = signer::internal(Arc::clone(&signer));
     let for_servers = tokio::spawn(base::serve(internal, router, stop.clone()));
     base::serve(public, signer::public(Arc::clone(&signer)), stop).await;
@@ -165,12 +170,7 @@ pub(super) async fn run(arguments: Serve, hardened: &Hardened) -> Result {
 
 async fn listeners(arguments: &Serve) -> Result<(Listener, Listener)> {
     let outside = &arguments.outside;
-    let tls = outside.tls_certificate.clone().zip(outside.tls_key.clone());
-    let tls = tls.map(|(certificate, key)| Tls {
-        certificate,
-        key,
-        clients: None,
-    });
+    let tls = serving::tls(outside.tls_certificate.as_ref(), outside.tls_key.as_ref());
     let public = Listener::bind(outside.listen, tls.as_ref(), outside.allow_remote).await?;
     let inside = &arguments.inside;
     let mutual = Tls {
@@ -253,15 +253,6 @@ fn report_memory(hardened: &Hardened, signer: &Signer) {
     }
 }
 
-async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    stop.cancel();
-}
-
 async fn reload_on_signal(mut hang_up: Signal, signer: Arc<Signer>) {
     while hang_up.recv().await.is_some() {
         match signer.reload().await {
@@ -278,23 +269,4 @@ async fn sync(signer: Arc<Signer>, stop: CancellationToken) {
         let _ = tokio::task::spawn_blocking(move || signer.sync_audit()).await;
     }
     signer.sync_audit();
-}
-
-/// Says that the server takes requests: one JSON line.
-fn announce(here: &str, inside: &str, epoch: u32, file: Option<&Path>) -> io::Result<()> {
-    let line = serde_json::json!({
-        "endpoint": here,
-        "internal": inside,
-        "current_epoch": epoch,
-        "pid": std::process::id(),
-    });
-    match file {
-        None => writeln!(io::stdout(), "{line}"),
-        // Whole or not there: a reader that waits for the file never sees half of it.
-        Some(file) => {
-            let partial = file.with_extension("partial");
-            std::fs::write(&partial, format!("{line}\n"))?;
-            std::fs::rename(&partial, file)
-        }
-    }
 }
