@@ -2,10 +2,12 @@
 //! own, that store and fetch through a worker; and the same objects put and got at the store
 //! without one. Figures go to stdout, as JSON.
 
+mod client;
 mod devices;
 mod envelope;
 mod figures;
 mod raw;
+mod trouble;
 mod worker;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use bucket::{Body, Bucket, GetOptions, Key, PutOptions, collect};
 use clap::{Args, ValueEnum};
 
 use crate::Failure;
-use crate::figures::measure;
+use crate::figures::{measure, print};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -53,22 +53,24 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         put(&store, client, arguments.size).await?;
     }
     let size = arguments.size;
-    match arguments.what {
+    let figures = match arguments.what {
         What::Put => {
             let ask = move |client, _| {
                 let store = Arc::clone(&store);
                 async move { put(&store, client, size).await }
             };
-            measure(arguments.clients, arguments.seconds, ask).await
+            measure(arguments.clients, arguments.seconds, ask).await?
         }
         What::Get => {
             let ask = move |client, _| {
                 let store = Arc::clone(&store);
                 async move { get(&store, client, size).await }
             };
-            measure(arguments.clients, arguments.seconds, ask).await
+            measure(arguments.clients, arguments.seconds, ask).await?
         }
-    }
+    };
+    print(&figures);
+    Ok(())
 }
 
 async fn put(store: &S3Bucket, client: usize, size: usize) -> Result<(), Failure> {

@@ -28,6 +28,9 @@ enum Arguments {
         /// Make this bucket.
         #[arg(long)]
         bucket: Vec<String>,
+        /// Roles, policies and providers (JSON, as for -s3.iam.config).
+        #[arg(long)]
+        iam: Option<PathBuf>,
         /// Write `{"endpoint", "access_key_id", "secret_access_key", "region"}` here when ready.
         #[arg(long)]
         ready_file: PathBuf,
@@ -93,9 +96,12 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Arguments::Seaweedfs {
             data,
             bucket,
+            iam,
             ready_file,
         } => {
-            let server = SeaweedFs::start_with(Options { data, iam: None })?;
+            let iam = iam.map(std::fs::read).transpose()?;
+            let iam = iam.map(|text| serde_json::from_slice(&text)).transpose()?;
+            let server = SeaweedFs::start_with(Options { data, iam })?;
             for name in &bucket {
                 server.create_bucket(name)?;
             }

@@ -39,7 +39,7 @@ pub(crate) struct Register {
     role: Role,
     /// Another machine's device, as that machine shows it [default: this machine's, made when
     /// there is none].
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", allow_hyphen_values = true)]
     device: Option<DeviceId>,
     /// Let the actor use these services, too.
     #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
@@ -59,7 +59,8 @@ pub(crate) struct List {
 #[derive(Args)]
 pub(crate) struct Revoke {
     /// The device, as `artifacts device list` shows it.
-    #[arg(value_name = "DEVICE")]
+    // One of 64 begins with a hyphen.
+    #[arg(value_name = "DEVICE", allow_hyphen_values = true)]
     device: DeviceId,
     #[command(flatten)]
     operator: OperatorChoice,

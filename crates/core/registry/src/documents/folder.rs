@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vault::{DeviceKey, SignEs256, VerifyKeys};
 
-use super::{EPOCH_FILE, EPOCH_TYPE, EpochDocument, LONGEST_DOCUMENT, sign, verify};
+use super::{EPOCH_FILE, EPOCH_TYPE, EpochDocument, sign, verify};
 
 /// Why a document was not read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,9 +104,7 @@ pub fn write(
     let path = folder.join(file);
     let signed = sign(typ, document, key).map_err(|e| FolderError {
         path: path.clone(),
-        reason: format!(
-            "it cannot be signed, or would be longer than {LONGEST_DOCUMENT} bytes: {e}"
-        ),
+        reason: format!("it would not be read: {}", e.sentence()),
         hint: "revoke scopes that are not needed any more",
     })?;
     let write = || -> std::io::Result<()> {

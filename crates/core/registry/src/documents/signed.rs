@@ -35,6 +35,14 @@ pub enum DocumentError {
     TooLong,
 }
 
+impl DocumentError {
+    /// What is wrong, for whoever knows a better next step.
+    pub(crate) fn sentence(&self) -> String {
+        let whole = self.to_string();
+        whole.lines().next().unwrap_or_default().to_owned()
+    }
+}
+
 /// A document as it is published.
 ///
 /// # Errors
