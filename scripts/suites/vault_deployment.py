@@ -64,10 +64,11 @@ kind = "documents"
 folder = "{self.folder / 'registry/documents'}"
 """)
 
-    def provision(self, action, **named):
+    def provision(self, action, words=()):
         """`artifacts vault provision`, with the keys of the store's administrator."""
         keys = {"ARTIFACTS_S3_ACCESS_KEY_ID": self.store["access_key"], "ARTIFACTS_S3_SECRET_ACCESS_KEY": self.store["secret_key"]}
-        return json.loads(self.artifacts("--format", "json", "vault", "provision", action, "--store", self.store["kind"], env=keys, **named))
+        return json.loads(self.artifacts("--format", "json", "vault", "provision", action, "--store", self.store["kind"], *words,
+                                         env=keys))
 
     def log_in(self):
         """The first operator, whose documents are pinned, on a machine that may do everything."""
@@ -148,6 +149,9 @@ folder = "{self.folder / 'registry/documents'}"
 
     def worker(self, number):
         return f"https://127.0.0.1:{self.port(f'worker-{number}')}"
+
+    def internal_url(self, role):
+        return f"https://127.0.0.1:{self.port(f'{role}-internal')}"
 
     def passphrase(self):
         return self.folder / "signer/passphrase"

@@ -1,26 +1,40 @@
 """The vault under load and in trouble: servers killed while many ask, a thousand who ask at once, a store that
-is not ours.
+is not ours, and what goes over the wire.
 
 vault_load.py LAB: LAB is a file that says where the programs are. Writes one line for each case to the file
 in RESULT. `length` is short or long.
 """
 
+import base64
 import json
 import os
 import pathlib
 import random
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 import traceback
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from vault_deployment import Deployment
+import boto3
+from botocore import UNSIGNED
+from botocore.client import Config
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+import vault as formats
+from tokens import by, joined
+from vault_deployment import BUCKET, Deployment
+from wire import NotPermitted, Wire, forms
 
 LONG = os.environ["length"] == "long"
 CLIENTS = 16
+SEAWEEDFS_ROLE = "arn:aws:iam::role/artifacts-vault"
 EMBEDDED_ROLE = "arn:aws:iam::000000000000:role/artifacts-vault"
 # A worker goes on asking a signer that is away for twelve seconds.
 WORKERS_PATIENCE = 12
@@ -30,13 +44,17 @@ MEMORY_MIB = 200
 class Suite:
     def __init__(self, lab):
         self.lab, self.work, self.failed = lab, pathlib.Path(lab["work"]), 0
-        self.helpers = []
+        self.helpers, self.vaults, self.wire = [], [], None
 
     def run(self):
         try:
             self.report(self.every_role_is_put_up_by_its_own_commands)
             if not self.failed:
                 for case in [
+                    self.traffic_is_recorded,
+                    self.worker_on_seaweedfs_by_the_planned_role,
+                    self.worker_s_keys_of_seaweedfs_open_one_actor_s_prefix,
+                    self.no_key_and_no_secret_was_on_the_wire,
                     self.signer_killed_under_load_gives_no_wrong_answer,
                     self.signer_away_for_longer_is_said_and_nothing_else,
                     self.worker_killed_under_load_and_the_other_goes_on,
@@ -47,12 +65,21 @@ class Suite:
         finally:
             self.end()
 
+    def vault_at(self, name):
+        """The files of a vault whose roles do not run yet."""
+        vault = Deployment(self.work / name, self.lab)
+        self.vaults.append(vault)
+        vault.prepare()
+        return vault
+
     def report(self, case):
         name = "vault load: " + case.__name__.replace("_s_", "'s ").replace("_", " ")
         begun = time.monotonic()
         try:
             figures = case()
             line = f"pass {name} ({time.monotonic() - begun:.1f} s{'; ' + figures if figures else ''})"
+        except Skipped as reason:
+            line = f"skip {name}: {reason}"
         except Exception as error:
             traceback.print_exc()
             self.failed += 1
@@ -62,8 +89,10 @@ class Suite:
             print(line, file=result)
 
     def end(self):
-        if hasattr(self, "vault"):
-            self.vault.end()
+        if self.wire:
+            self.wire.give_up()
+        for vault in self.vaults:
+            vault.end()
         for helper in reversed(self.helpers):
             helper.terminate()
             try:
@@ -94,19 +123,10 @@ class Suite:
                      "--device-count", CLIENTS, "--clients", clients, "--seconds", seconds, *(["--retry", ",".join(retry)] if retry else [])],
                     self.helpers)
 
-    def new_session(self):
-        """Another session of the same operator, for the load's clients."""
-        token = self.vault.artifactsd("broker", "bootstrap", "--data", self.vault.folder / "broker").strip()
-        asked = urllib.request.Request(self.vault.broker + "/v1/bootstrap", json.dumps({"token": token}).encode(),
-                                       {"content-type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            return json.loads(answer.read())["access_token"]
-
     # The cases, each going on where the one before ended.
 
     def every_role_is_put_up_by_its_own_commands(self):
-        self.vault = vault = Deployment(self.work / "vault", self.lab)
-        vault.prepare()
+        self.vault = vault = self.vault_at("vault")
         keys = {"ARTIFACTS_DEV_ACCESS_KEY_ID": "load-admin", "ARTIFACTS_DEV_SECRET_ACCESS_KEY": "load-admin-secret"}
         store = self.helper("store", [self.lab["artifactsd"], "dev", "--store-only", "--data", self.work / "store", "--listen", "127.0.0.1:0"], keys)
         vault.use_store({"endpoint": store["endpoint"], "access_key": "load-admin", "secret_key": "load-admin-secret", "kind": "embedded",
@@ -123,8 +143,131 @@ class Suite:
             list(pool.map(lambda device: vault.artifacts("device", "register", "--device", device), said.split()))
         self.session = self.work / "session"
         self.session.touch(0o600)
-        self.session.write_text(self.new_session())
+        self.session.write_text(new_session(vault))
         return "ready after " + ", ".join(f"{role} {seconds:.1f} s" for role, seconds in took.items())
+
+    def traffic_is_recorded(self):
+        """From here on, until the case that looks into it."""
+        try:
+            self.wire = Wire(self.work / "wire")
+        except NotPermitted as reason:
+            raise Skipped(str(reason)) from None
+        # Of the vault before the embedded store.
+        self.load("both", (1, 2), seconds=1.0).ended()
+
+    def worker_on_seaweedfs_by_the_planned_role(self):
+        """What `vault provision` says, in the store's own file; then a worker with the store's own STS."""
+        self.weed = vault = self.vault_at("weed")
+        nowhere = {"endpoint": "http://127.0.0.1:1", "access_key": "", "secret_key": "", "kind": "seaweedfs", "role_arn": SEAWEEDFS_ROLE}
+        vault.use_store(nowhere)
+        iam = next(step["document"] for step in vault.provision("--plan") if step["step"] == "iam_json")
+        iam["sts"] = {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "seaweedfs-sts",
+                      "signingKey": base64.b64encode(secrets.token_bytes(32)).decode()}
+        file = self.work / "iam.json"
+        file.write_text(json.dumps(iam))
+        store = self.helper("seaweedfs", [self.lab["testkit"], "seaweedfs", "--iam", file])
+        vault.use_store({**nowhere, "endpoint": store["endpoint"], "access_key": store["access_key_id"], "secret_key": store["secret_access_key"]})
+        for role in ("broker", "signer", "worker-1"):
+            vault.start(role)
+        vault.log_in()
+        vault.provision("--apply")
+        checks = vault.provision("--verify", words=("--iam-json", file))
+        assert len(checks) > 80 and all(check["verdict"] != "failed" for check in checks), checks
+        vault.artifacts("scope", "set", "openrouter", "github")
+        vault.artifacts("daemon", "start")
+        ways, values = ("s3", "http", "sidecar"), {}
+        try:
+            for stored in ways:
+                values[stored] = f"sk-or-v1-{secrets.token_hex(16)}"
+                self.weed_secret("store", "openrouter", "-", way=stored, input=values[stored])
+                for way in ways:
+                    found = self.weed_secret("read", "openrouter", way=way)
+                    assert found == values[stored], f"stored by {stored}, read by {way}: {found}"
+            self.secrets = list(values.values())
+            self.weed_secret("store", "github", "-", way="http", input="ghp_0123")
+            for way in ways:
+                listed = json.loads(self.weed_secret("list", way=way, format="json"))
+                names = [row["service"] for row in (listed["items"] if isinstance(listed, dict) else listed)]
+                assert sorted(names) == ["github", "openrouter"], (way, names)
+            admin = self.weed_client(store["access_key_id"], store["secret_access_key"])
+            own = f"bots/{vault.operator}/credentials/"
+            keys = [found["Key"] for found in admin.list_objects_v2(Bucket=BUCKET)["Contents"]]
+            assert keys == [f"{own}github.enc", f"{own}openrouter.enc"], keys
+            body = admin.get_object(Bucket=BUCKET, Key=keys[1])["Body"].read()
+            assert body[0] == 0x10 and not any(value.encode() in body for value in self.secrets), "it is no envelope"
+        finally:
+            vault.artifacts("daemon", "stop")
+        return f"{len(checks)} checks of the store passed; 9 reads, 3 lists"
+
+    def weed_secret(self, *words, way, input="", format="table"):
+        return self.weed.artifacts("--format", format, "secret", *words, "--credential-backend", way, input=input)
+
+    def weed_client(self, key, secret, token=None):
+        return boto3.client("s3", endpoint_url=self.weed.store["endpoint"], region_name="us-east-1", aws_access_key_id=key,
+                            aws_secret_access_key=secret, aws_session_token=token,
+                            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}))
+
+    def worker_s_keys_of_seaweedfs_open_one_actor_s_prefix(self):
+        """The same requests as the worker makes: a capability, its certificate at the broker, the store's STS."""
+        vault, device = self.weed, device_key(self.weed)
+        cap = ask_broker(vault, device, "/v1/cap/cred-fetch", {"service": "openrouter"})["cap"]
+        status, identity = ask(vault.internal_url("broker") + "/v1/worker/web-identity", {"cap": cap}, context=vault.mutual("worker-1"))
+        assert status == 200, (status, identity)
+        sts = boto3.client("sts", endpoint_url=vault.store["endpoint"], region_name="us-east-1", aws_access_key_id="", aws_secret_access_key="",
+                           config=Config(signature_version=UNSIGNED, retries={"max_attempts": 1}))
+        given = sts.assume_role_with_web_identity(RoleArn=SEAWEEDFS_ROLE, RoleSessionName="worker", WebIdentityToken=identity["token"],
+                                                  DurationSeconds=900)["Credentials"]
+        worker = self.weed_client(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+        own, other = (f"bots/{actor}/credentials/" for actor in (vault.operator, "b" * 64))
+        store = vault.store
+        self.weed_client(store["access_key"], store["secret_key"]).put_object(Bucket=BUCKET, Key=other + "openrouter.enc", Body=b"another's")
+        assert worker.get_object(Bucket=BUCKET, Key=own + "openrouter.enc")["Body"].read()[0] == 0x10
+        worker.list_objects_v2(Bucket=BUCKET, Prefix=own)
+        refused = [
+            lambda: worker.get_object(Bucket=BUCKET, Key=other + "openrouter.enc"),
+            lambda: worker.put_object(Bucket=BUCKET, Key=other + "openrouter.enc", Body=b"mine"),
+            lambda: worker.delete_object(Bucket=BUCKET, Key=other + "openrouter.enc"),
+            lambda: worker.list_objects_v2(Bucket=BUCKET, Prefix=other),
+            lambda: worker.list_objects_v2(Bucket=BUCKET, Prefix="bots/"),
+            lambda: worker.copy_object(Bucket=BUCKET, Key=own + "github.enc", CopySource={"Bucket": BUCKET, "Key": other + "openrouter.enc"}),
+        ]
+        for number, call in enumerate(refused):
+            try:
+                call()
+            except ClientError as error:
+                found = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+                assert found == ("AccessDenied", 403), f"call {number}: {found}"
+            else:
+                raise AssertionError(f"call {number} was allowed in another actor's prefix")
+        # All is gone after it, and the other's is still there.
+        self.weed_secret("teardown", "--yes", way="http")
+        admin = self.weed_client(store["access_key"], store["secret_key"])
+        left = [found["Key"] for found in admin.list_objects_v2(Bucket=BUCKET, Prefix="bots/")["Contents"]]
+        assert left == [other + "openrouter.enc"], left
+
+    def no_key_and_no_secret_was_on_the_wire(self):
+        """By bytes, hexadecimal and base64, in every place where that can begin. What travels in clear between
+        programs of this machine, and a key that is sent on purpose, is found by the same search."""
+        if not self.wire:
+            raise Skipped("nothing was recorded")
+        hidden = {}
+        for name, vault in (("embedded", self.vault), ("SeaweedFS", self.weed)):
+            hidden[f"the KEK before {name}"] = kek(vault)
+            hidden[f"the signer's passphrase before {name}"] = vault.passphrase().read_text().strip().encode()
+            hidden[f"the administrator's key of {name}"] = vault.store["secret_key"].encode()
+        hidden |= {f"secret {number}": value.encode() for number, value in enumerate(self.secrets)}
+        planted = secrets.token_bytes(32)
+        send_in_two(planted.hex().encode())
+        wire, self.wire = self.wire, None
+        recording = wire.stop()
+        assert recording.holds(planted.hex().encode()), "a key that was sent in two packets is not found"
+        clear = [f"Credential={self.weed.store['access_key']}/".encode(), f"bots/{self.weed.operator}/credentials/openrouter.enc".encode(),
+                 f"bots/{self.vault.operator}/credentials/load-0.enc".encode()]
+        missing = set(clear) - recording.holds(*clear)
+        assert not missing, f"the recording is not of everything: {missing}"
+        for name, secret in hidden.items():
+            assert not recording.holds(*forms(secret)), f"{name} was on the wire"
+        return f"{recording.packets:,} packets, {recording.size() / 1024 / 1024:.1f} MiB in {len(recording.streams):,} streams, none lost"
 
     def signer_killed_under_load_gives_no_wrong_answer(self):
         """Each client stores another credential each time and fetches it, through two workers in turn. The
@@ -200,6 +343,10 @@ class Suite:
         self.vault.artifactsd("broker", "audit", "--data", self.vault.folder / "broker")
 
 
+class Skipped(Exception):
+    pass
+
+
 class Load:
     def __init__(self, command, helpers):
         self.child = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -214,6 +361,60 @@ class Load:
         said, why = self.child.communicate(timeout=120)
         assert self.child.returncode == 0, f"the load ended with {self.child.returncode}: {why.strip()[-500:]}"
         return json.loads(said)
+
+
+def ask(url, body, headers=None, context=None):
+    """Status and answer."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json", **(headers or {})})
+    try:
+        answer = urllib.request.urlopen(request, timeout=30, context=context)
+    except urllib.error.HTTPError as error:
+        answer = error
+    return answer.status, json.loads(answer.read() or b"{}")
+
+
+def new_session(vault):
+    """Another session of the same operator, of no device."""
+    token = vault.artifactsd("broker", "bootstrap", "--data", vault.folder / "broker").strip()
+    status, answer = ask(vault.broker + "/v1/bootstrap", {"token": token})
+    assert status == 200, (status, answer)
+    return answer["access_token"]
+
+
+def device_key(vault):
+    """Of the operator's own machine."""
+    return load_der_private_key((vault.folder / "home/.config/artifacts/vault/device").read_bytes(), None)
+
+
+def ask_broker(vault, device, path, body):
+    """As a device asks, with a session and a proof."""
+    session, url = new_session(vault), vault.broker + path
+    claims = {"htm": "POST", "htu": url, "iat": int(time.time()), "jti": secrets.token_hex(16), "ath": formats.digest(session.encode()),
+              "bdh": formats.digest(json.dumps(body).encode())}
+    proof = joined({"alg": "ES256", "typ": "cap-proof+jwt", "jwk": formats.jwk(device)}, claims, by(device))
+    status, answer = ask(url, body, {"authorization": f"Bearer {session}", "artifacts-proof": proof})
+    assert status == 200, (status, answer)
+    return answer
+
+
+def kek(vault):
+    """Of the operator's own credentials, as a worker gets it."""
+    body = {"operator": vault.operator, "actor": vault.operator, "epoch": 1}
+    status, answer = ask(vault.internal_url("signer") + "/v1/derive-cred-kek", body, context=vault.mutual("worker-1"))
+    assert status == 200, (status, answer.keys())
+    return base64.b64decode(answer["kek"])
+
+
+def send_in_two(text):
+    """Over the loopback, so that no packet has all of it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.sendall(text[: len(text) // 2])
+        client.sendall(text[len(text) // 2 :])
+        client.shutdown(socket.SHUT_WR)
+        with server.accept()[0] as taken:
+            while taken.recv(4096):
+                pass
 
 
 def told(found):
