@@ -89,3 +89,34 @@ close_and_compare() {
     compare_with_bucket "$work/seen" "$bucket"
     rm -rf "$work/seen"
 }
+
+# choose_root_key: sets access_key and secret_key, for an `artifactsd dev` that is started with them.
+choose_root_key() {
+    access_key=script-root
+    secret_key=$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
+}
+
+# start_vault: `artifactsd dev` with all of its roles in $work/dev; what it says of itself is in
+# $work/dev.json.
+start_vault() {
+    choose_root_key
+    ARTIFACTS_DEV_ACCESS_KEY_ID=$access_key ARTIFACTS_DEV_SECRET_ACCESS_KEY=$secret_key \
+        "$artifactsd" dev --data "$work/dev" --listen 127.0.0.1:0 --ready-file "$work/dev.json" >"$work/dev.log" 2>&1 &
+    started+=($!)
+    wait_for_file "$work/dev.json" $! "$work/dev.log"
+}
+
+# run_vault_suite NAME: NAME.py, which is told where everything is.
+run_vault_suite() {
+    export ARTIFACTS_DAEMON_SOCKET=$work/daemon.sock RESULT length
+    (
+        umask 077
+        cat >"$work/lab.json" <<JSON
+{"work": "$work", "artifacts": "$artifacts", "artifactsd": "$artifactsd", "access_key": "$access_key", "secret_key": "$secret_key"}
+JSON
+    )
+    if ! PYTHONPATH=$repo/scripts/suites/vectors "$ARTIFACTS_TOOLS/venv/bin/python3" "$repo/scripts/suites/$1.py" "$work/lab.json" >&2; then
+        failures=$((failures + 1))
+        tail -n 20 "$work/dev.log" >&2
+    fi
+}

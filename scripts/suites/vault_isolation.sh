@@ -6,12 +6,7 @@
 main() {
     begin_suite
     require_tools
-    access_key=script-root
-    secret_key=$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
-    ARTIFACTS_DEV_ACCESS_KEY_ID=$access_key ARTIFACTS_DEV_SECRET_ACCESS_KEY=$secret_key \
-        "$artifactsd" dev --data "$work/dev" --listen 127.0.0.1:0 --ready-file "$work/dev.json" >"$work/dev.log" 2>&1 &
-    started+=($!)
-    wait_for_file "$work/dev.json" $! "$work/dev.log"
+    start_vault
     use_keys
     mkdir -p "$XDG_CONFIG_HOME/artifacts"
     install -m 600 "$work/dev/vault/client.toml" "$XDG_CONFIG_HOME/artifacts/config.toml"

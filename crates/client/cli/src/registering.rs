@@ -31,7 +31,7 @@ pub(crate) struct OperatorChoice {
     /// The operator [default: who is logged in at the broker; on a chain without a login, the
     /// wallet's own].
     #[arg(long, value_name = "ACTOR")]
-    operator: Option<Actor>,
+    pub(crate) operator: Option<Actor>,
 }
 
 /// Somebody who acts: the operator's own agent by its label, or an actor by its number.
@@ -191,7 +191,7 @@ impl Context {
     }
 
     /// The operator of this machine's login at the broker, whether or not it has ended.
-    fn logged_in_operator(&self, settings: &VaultSettings) -> Result<Option<Actor>> {
+    pub(crate) fn logged_in_operator(&self, settings: &VaultSettings) -> Result<Option<Actor>> {
         let Some(broker) = &settings.broker else {
             return Ok(None);
         };
@@ -370,6 +370,7 @@ impl From<RegistrarError> for Failure {
             E::Chain(_) | E::Pending(..) => Code::VaultUnavailable,
             E::Reverted(_) => Code::Failed,
             E::Key(_) => Code::FileMalformed,
+            E::SignIn(_) => Code::VaultFailed,
             E::File { .. } => Code::FileUnusable,
         };
         let text = error.to_string();

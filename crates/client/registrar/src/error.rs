@@ -63,6 +63,9 @@ pub enum RegistrarError {
         "the registry's key: {0}\nhint: keep it safe; another key cannot write for the operator"
     )]
     Key(String),
+    /// A broker wants another login than the wallet's own.
+    #[error("the wallet signs no login there: {0}")]
+    SignIn(String),
     /// A file of the documents.
     #[error(transparent)]
     File(#[from] FolderError),

@@ -7,6 +7,7 @@
 pub mod chain;
 pub mod documents;
 mod error;
+pub mod sign_in;
 
 use async_trait::async_trait;
 use model::{Actor, DeviceId, ServiceName};

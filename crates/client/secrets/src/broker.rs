@@ -2,7 +2,8 @@
 
 use api::vault::{
     CapAnswer, CapCredential, CapTeardown, DropEvent, MintWebIdentity, PairingAnswer,
-    PairingApproval, PairingPoll, PairingRequest, PendingPairing, RenewSession, WebIdentity,
+    PairingApproval, PairingPoll, PairingRequest, PendingPairing, RenewSession, WalletChallenge,
+    WalletLogin, WebIdentity,
 };
 use api::{Bootstrap, Secret, SessionToken};
 use model::{Actor, ServiceName};
@@ -142,6 +143,35 @@ impl Broker {
     pub async fn bootstrap(&self, token: Secret, key: &DeviceKey) -> Result<SessionToken> {
         let proven = Proven { key, token: None };
         self.post("/v1/bootstrap", None, Some(proven), &Bootstrap { token })
+            .await
+    }
+
+    /// What a wallet's message must say. Whoever signs one makes it themselves, and compares.
+    ///
+    /// # Errors
+    /// No wallet logs in there, or the broker is away.
+    pub async fn wallet_challenge(&self) -> Result<WalletChallenge> {
+        let asked: Asked<'_, ()> = Asked {
+            method: Method::POST,
+            path: "/v1/wallet/nonce",
+            bearer: None,
+            proven: None,
+            body: None,
+        };
+        self.0.ask(asked).await
+    }
+
+    /// The session of a wallet's holder, for its signed message; bound to the device.
+    ///
+    /// # Errors
+    /// The message does not count.
+    pub async fn wallet_login(
+        &self,
+        signed: &WalletLogin,
+        key: &DeviceKey,
+    ) -> Result<SessionToken> {
+        let proven = Proven { key, token: None };
+        self.post("/v1/wallet/login", None, Some(proven), signed)
             .await
     }
 

@@ -1,7 +1,9 @@
 //! Transactions to the contracts of `contracts/`.
 
+mod anchors;
 mod deploy;
 mod transaction;
+mod wallet;
 
 use std::time::Duration;
 
@@ -17,8 +19,9 @@ use serde_json::json;
 
 use crate::{ListedScope, ListedService, NewDevice, Registrar, RegistrarError, Result, check};
 
+pub use anchors::{Anchor, anchors};
 pub use deploy::{Deployed, deploy};
-pub use transaction::Wallet;
+pub use wallet::Wallet;
 
 /// Where the contracts are.
 #[derive(Debug, Clone)]
@@ -35,6 +38,15 @@ pub struct ChainPlace {
     pub epoch_counter: Address,
     /// The contract CredentialAudit, where one is used.
     pub credential_audit: Option<Address>,
+}
+
+impl ChainPlace {
+    fn audit_contract(&self) -> Result<Address> {
+        let missing = "no contract CredentialAudit is configured\n\
+                       hint: set vault.registry.credential_audit to what `artifacts registry deploy` printed";
+        let contract = self.credential_audit;
+        contract.ok_or_else(|| RegistrarError::Chain(missing.into()))
+    }
 }
 
 /// Somebody waits for it, and a chain takes its time.
@@ -108,9 +120,7 @@ impl ChainRegistrar {
     /// # Errors
     /// The chain or the contract refuses, or there is no contract for it.
     pub async fn anchor(&self, root: [u8; 32], count: u64) -> Result<()> {
-        let missing = "no contract CredentialAudit is configured\nhint: set credential_audit";
-        let contract = self.place.credential_audit;
-        let contract = contract.ok_or_else(|| RegistrarError::Chain(missing.into()))?;
+        let contract = self.place.audit_contract()?;
         let call = CredentialAudit::appendCall {
             operator: actor_word(&self.operator),
             root: root.into(),
@@ -170,12 +180,7 @@ impl ChainRegistrar {
         )];
         let told = self.rpc.round(&calls, self.rpc.deadline()).await?;
         let told = told.first().and_then(bytes).unwrap_or_default();
-        C::abi_decode_returns_validate(&told).map_err(|e| {
-            RegistrarError::Chain(format!(
-                "the contract at {to} answers otherwise than expected: {e}\n\
-                 hint: compare the contract's address with what was deployed"
-            ))
-        })
+        C::abi_decode_returns_validate(&told).map_err(|e| other_answer(&to, &e))
     }
 
     async fn device(&self, id: &DeviceId) -> Result<Option<Device>> {
@@ -306,6 +311,13 @@ impl Registrar for ChainRegistrar {
             })
             .collect()
     }
+}
+
+fn other_answer(contract: &str, why: &alloy_sol_types::Error) -> RegistrarError {
+    RegistrarError::Chain(format!(
+        "the contract at {contract} answers otherwise than expected: {why}\n\
+         hint: compare the contract's address with what was deployed"
+    ))
 }
 
 fn actor(word: [u8; 32]) -> Result<Actor> {

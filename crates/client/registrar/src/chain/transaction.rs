@@ -3,83 +3,16 @@
 use std::time::{Duration, Instant};
 
 use alloy_consensus::{SignableTransaction, TxEip1559};
-use alloy_primitives::{Address, Signature, TxKind, hex};
+use alloy_primitives::{Address, TxKind, hex};
 use alloy_sol_types::SolInterface;
-use k256::ecdsa::SigningKey;
 use model::{Actor, DeviceId};
 use registry::chain::abi::CredentialAudit::CredentialAuditErrors;
 use registry::chain::abi::DeviceRegistry::DeviceRegistryErrors;
 use registry::chain::{Call, Rpc, RpcError, quantity};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use crate::{RegistrarError, Result};
-
-/// A secp256k1 key and its address. Neither `Debug` nor `Clone`; the key is wiped when dropped.
-pub struct Wallet {
-    key: SigningKey,
-    address: Address,
-}
-
-impl Wallet {
-    /// From the key's 32 bytes.
-    ///
-    /// # Errors
-    /// They are no key.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let bad = |_| RegistrarError::Key("it is not 32 bytes that make a secp256k1 key".into());
-        let key = SigningKey::from_slice(bytes).map_err(bad)?;
-        let address = Address::from_private_key(&key);
-        Ok(Self { key, address })
-    }
-
-    /// From 64 hexadecimal digits, with or without `0x`.
-    ///
-    /// # Errors
-    /// They are no key.
-    pub fn from_hex(text: &str) -> Result<Self> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        let digits = text.trim();
-        let digits = digits.strip_prefix("0x").unwrap_or(digits);
-        // The error of the decoder would tell a digit.
-        hex::decode_to_slice(digits, bytes.as_mut_slice())
-            .map_err(|_| RegistrarError::Key("it is not 64 hexadecimal digits".into()))?;
-        Self::from_bytes(bytes.as_slice())
-    }
-
-    /// A new key's 32 bytes, to keep.
-    ///
-    /// # Errors
-    /// The system gives no random numbers.
-    pub fn generate() -> Result<Zeroizing<[u8; 32]>> {
-        let none = || RegistrarError::Key("the system gives no random numbers".into());
-        let mut bytes = Zeroizing::new([0; 32]);
-        // One in 2^128 is no key.
-        for _ in 0..8 {
-            let fresh = vault::DeviceKey::generate_pkcs8().ok_or_else(none)?;
-            let digest = Zeroizing::new(alloy_primitives::keccak256(fresh.as_slice()).0);
-            bytes.copy_from_slice(digest.as_slice());
-            if SigningKey::from_slice(bytes.as_slice()).is_ok() {
-                return Ok(bytes);
-            }
-        }
-        Err(none())
-    }
-
-    /// Its address.
-    pub fn address(&self) -> Address {
-        self.address
-    }
-
-    /// The operator that it is.
-    ///
-    /// # Errors
-    /// Never for an address.
-    pub fn actor(&self) -> Result<Actor> {
-        let address = hex::encode_prefixed(self.address);
-        Actor::from_evm(&address).map_err(|e| RegistrarError::Key(e.to_string()))
-    }
-}
+use super::Wallet;
+use crate::RegistrarError;
 
 pub(super) enum SendError {
     Reverted(Reverted),
@@ -147,13 +80,13 @@ pub(super) async fn send(
     to: Option<Address>,
     data: Vec<u8>,
 ) -> std::result::Result<Sent, SendError> {
-    let from = hex::encode_prefixed(wallet.address);
+    let from = hex::encode_prefixed(wallet.address());
     let mut call = json!({ "from": from, "data": hex::encode_prefixed(&data) });
     if let Some(to) = to {
         call["to"] = hex::encode_prefixed(to).into();
     }
     let transaction = prepare(rpc, wallet, to, data, &call).await?;
-    let signature = signature(wallet, &transaction)?;
+    let signature = wallet.sign(&transaction.signature_hash())?;
     let signed = transaction.into_signed(signature);
     let mut raw = Vec::new();
     signed.eip2718_encode(&mut raw);
@@ -171,7 +104,7 @@ async fn prepare(
     data: Vec<u8>,
     call: &Value,
 ) -> std::result::Result<TxEip1559, SendError> {
-    let from = hex::encode_prefixed(wallet.address);
+    let from = hex::encode_prefixed(wallet.address());
     let calls = [
         Call::new("eth_getTransactionCount", json!([from, "pending"])),
         Call::new("eth_getBlockByNumber", json!(["latest", false])),
@@ -203,13 +136,6 @@ async fn prepare(
         input: data.into(),
         ..TxEip1559::default()
     })
-}
-
-fn signature(wallet: &Wallet, transaction: &TxEip1559) -> Result<Signature> {
-    let hash = transaction.signature_hash();
-    let signed = wallet.key.sign_prehash_recoverable(hash.as_slice());
-    let signed = signed.map_err(|e| RegistrarError::Key(e.to_string()))?;
-    Ok(Signature::from(signed))
 }
 
 /// The same transaction may be handed in twice: of a lost answer nobody knows whether it was.
@@ -269,7 +195,7 @@ fn refused(error: RpcError, wallet: &Wallet) -> SendError {
         RpcError::Refused { message, .. }
             if message.to_lowercase().contains("insufficient funds") =>
         {
-            RegistrarError::NoFunds(wallet.address.to_string()).into()
+            RegistrarError::NoFunds(wallet.address().to_string()).into()
         }
         other => other.into(),
     }

@@ -129,29 +129,36 @@ impl Ask {
         if bytes.is_empty() {
             return Err(bad("there is no such contract".into()));
         }
-        let form = |e: alloy_sol_types::Error| bad(format!("another answer than expected: {e}"));
+        let form = |why: String| bad(format!("another answer than expected: {why}"));
         match self {
             Self::Device(operator, _) => {
-                let told = DeviceRegistry::getDeviceOfCall::abi_decode_returns_validate(&bytes);
-                let told = told.map_err(form)?;
+                let told = exactly::<DeviceRegistry::getDeviceOfCall>(&bytes).map_err(form)?;
                 device(told, *operator).map(Told::Device).map_err(bad)
             }
             Self::Scope(..) => {
-                let told = ScopeContract::isServiceInScopeCall::abi_decode_returns_validate(&bytes);
-                let told = told.map_err(form)?;
+                let told = exactly::<ScopeContract::isServiceInScopeCall>(&bytes).map_err(form)?;
                 Ok(Told::Scope(Scope {
                     in_scope: told.inScope,
                     read_only: told.readOnly,
                 }))
             }
             Self::Epoch => {
-                let told = EpochCounter::currentEpochCall::abi_decode_returns_validate(&bytes);
-                let told = told.map_err(form)?;
+                let told = exactly::<EpochCounter::currentEpochCall>(&bytes).map_err(form)?;
                 let epoch = u32::try_from(told).ok().filter(|epoch| *epoch > 0);
                 let epoch = epoch.ok_or_else(|| bad(format!("{told} is no epoch")))?;
                 Ok(Told::Epoch(epoch))
             }
         }
+    }
+}
+
+/// What a contract's compiler would have written so. A decoder alone takes 2 for "true" and bytes
+/// behind the answer.
+fn exactly<C: SolCall>(bytes: &[u8]) -> Result<C::Return, String> {
+    let told = C::abi_decode_returns_validate(bytes).map_err(|e| e.to_string())?;
+    match C::abi_encode_returns(&told) == bytes {
+        true => Ok(told),
+        false => Err("it is not as contracts write it".into()),
     }
 }
 

@@ -456,6 +456,10 @@ async fn what_is_no_answer_is_not_believed() {
         (Bytes::from(vec![0; 32]), "0 is no epoch"),
         (Bytes::from(vec![0xff; 32]), "is no epoch"),
         (Bytes::from(vec![1; 31]), "another answer than expected"),
+        (
+            Bytes::from([[0; 31].as_slice(), &[3], &[0; 32]].concat()),
+            "it is not as contracts write it",
+        ),
     ] {
         server.change(|s| (s.short, s.epoch) = (false, epoch));
         refused(reader(&[&server], None).current_epoch().await, words);

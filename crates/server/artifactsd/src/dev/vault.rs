@@ -46,7 +46,7 @@ impl Vault {
         };
         let mut roles = Vec::new();
         for (name, arguments) in [
-            ("broker", plan.broker()),
+            ("broker", plan.broker()?),
             ("signer", plan.signer()),
             ("worker", plan.worker()),
         ] {
@@ -121,12 +121,13 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn broker(&self) -> Vec<OsString> {
+    fn broker(&self) -> Result<Vec<OsString>, String> {
         let mut words = words(["serve"]);
+        put(&mut words, "--config", self.files.broker_config()?);
         self.own(&mut words, "broker", &self.addresses.broker);
         self.internal_listener(&mut words, "broker", &self.addresses.broker_internal);
         words.extend(self.files.registry_flags());
-        words
+        Ok(words)
     }
 
     fn signer(&self) -> Vec<OsString> {

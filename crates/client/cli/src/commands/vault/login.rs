@@ -3,7 +3,8 @@
 use api::{Scope, Secret, SessionToken};
 use clap::Args;
 use control::{Orchestrator, device};
-use credentials::{BucketName, Config, Endpoint};
+use credentials::{BucketName, Config, Endpoint, RegistrySettings};
+use registrar::sign_in::SignIn;
 use secrets::{Broker, Kind, Login as Kept, Logins, SecretError};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -14,6 +15,7 @@ use crate::failure::{Code, Failure, Result};
 use crate::input;
 use crate::orchestrator::machine_name;
 use crate::output::pairs;
+use crate::registering::{WriteKey, registry};
 use crate::vaulted::Servers;
 
 /// Logs in at the broker: somebody who is signed in there approves it in a browser, on this
@@ -26,8 +28,11 @@ pub(crate) struct Login {
     /// Use the one-time token of the first operator, from standard input or as it is typed.
     #[arg(long)]
     bootstrap: bool,
-    /// Open no browser: show a code to type on another device.
+    /// Sign in with the wallet that writes to the registry, on the chain of `vault.registry`.
     #[arg(long, conflicts_with = "bootstrap")]
+    wallet: bool,
+    /// Open no browser: show a code to type on another device.
+    #[arg(long, conflicts_with_all = ["bootstrap", "wallet"])]
     manual_code: bool,
     /// The worker to use from now on.
     #[arg(long, value_name = "URL")]
@@ -71,9 +76,12 @@ pub(super) fn login(command: &Login, context: &Context) -> Result<()> {
     }
     let servers = Servers::new(settings)?;
     let broker = servers.broker()?;
-    let session = match command.bootstrap {
-        true => bootstrap(&broker, context)?,
-        false => ask(command, &servers, &broker, context)?,
+    let session = if command.bootstrap {
+        bootstrap(&broker, context)?
+    } else if command.wallet {
+        by_wallet(&servers, &broker, context)?
+    } else {
+        ask(command, &servers, &broker, context)?
     };
     keep(context, &broker, &session)?;
     remember(command, context)
@@ -95,6 +103,29 @@ fn bootstrap(broker: &Broker, context: &Context) -> Result<SessionToken> {
     let token: Secret = secrecy::SecretString::from(token.trim()).into();
     let (key, _) = context.devices()?.load_or_make()?;
     context.block_on(async { Ok(broker.bootstrap(token, &key).await?) })
+}
+
+/// The message is made and judged here: see [`SignIn`].
+fn by_wallet(servers: &Servers, broker: &Broker, context: &Context) -> Result<SessionToken> {
+    let settings = &servers.settings;
+    let (WriteKey::Wallet(wallet), RegistrySettings::Chain { chain_id, .. }) =
+        (context.write_key(settings)?, registry(settings)?)
+    else {
+        let text = "the registry is one of documents, and its key is no wallet";
+        return Err(Failure::new(Code::VaultUsage, text)
+            .with_hint("log in without --wallet, or name a chain in [vault.registry]"));
+    };
+    let (key, _) = context.devices()?.load_or_make()?;
+    context.block_on(async {
+        let challenge = broker.wallet_challenge().await?;
+        let here = SignIn {
+            broker: broker.server().base().as_str(),
+            chain_id: *chain_id,
+            now: OffsetDateTime::now_utc().into(),
+        };
+        let signed = here.sign(&challenge, &wallet)?;
+        Ok(broker.wallet_login(&signed, &key).await?)
+    })
 }
 
 fn ask(

@@ -27,6 +27,8 @@ pub(in crate::dev) enum Registry {
 struct Told {
     flags: Vec<OsString>,
     client_toml: String,
+    /// The chain whose wallets log in.
+    chain: Option<u64>,
 }
 
 /// The folder of the vault.
@@ -75,6 +77,18 @@ impl Files {
 
     pub(super) fn registry_flags(&self) -> Vec<OsString> {
         self.registry.flags.clone()
+    }
+
+    /// The broker's configuration file, written at every start.
+    pub(super) fn broker_config(&self) -> Result<PathBuf, String> {
+        let path = self.folder.join("broker/broker.toml");
+        let chains = self
+            .registry
+            .chain
+            .map_or(String::new(), |id| id.to_string());
+        let text = format!("# Written by artifactsd dev.\nwallet_chains = [{chains}]\n");
+        write_secret(&path, &text)?;
+        Ok(path)
     }
 
     fn issue(&self) -> Result<(), String> {
@@ -172,7 +186,11 @@ impl Told {
         let mut flags = Vec::new();
         put(&mut flags, "--registry-documents", documents);
         put(&mut flags, "--registry-pins", pins);
-        Ok(Self { flags, client_toml })
+        Ok(Self {
+            flags,
+            client_toml,
+            chain: None,
+        })
     }
 
     /// From what `artifacts registry deploy` has printed.
@@ -195,7 +213,11 @@ impl Told {
         put(&mut flags, "--registry-epochs", epoch_counter);
         // A chain for development makes a block only when there is something to put into it.
         put(&mut flags, "--registry-oldest-head", "0");
-        Ok(Self { flags, client_toml })
+        Ok(Self {
+            flags,
+            client_toml,
+            chain: Some(chain_id),
+        })
     }
 }
 
