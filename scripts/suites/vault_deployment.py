@@ -122,7 +122,8 @@ folder = "{self.folder / 'registry/documents'}"
         return (self.folder / f"{role}.log").read_text()[-800:]
 
     def broker_flags(self, _role):
-        return [*self.own("broker"), *self.internal("broker"), "--internal-listen", f"127.0.0.1:{self.port('broker-internal')}",
+        config = self.folder / "broker.toml"
+        return [*self.own("broker"), *(["--config", config] if config.exists() else []), *self.internal("broker"), "--internal-listen", f"127.0.0.1:{self.port('broker-internal')}",
                 "--public-url", self.broker, *self.registry()]
 
     def signer_flags(self, _role):

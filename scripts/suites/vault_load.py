@@ -34,6 +34,8 @@ from wire import NotPermitted, Wire, forms
 
 LONG = os.environ["length"] == "long"
 CLIENTS = 16
+# How long capabilities count before SeaweedFS, and how long before their end one is used again.
+CAP_SECONDS, LATE = (300, 15) if LONG else (30, 5)
 SEAWEEDFS_ROLE = "arn:aws:iam::role/artifacts-vault"
 EMBEDDED_ROLE = "arn:aws:iam::000000000000:role/artifacts-vault"
 # A worker goes on asking a signer that is away for twelve seconds.
@@ -55,10 +57,14 @@ class Suite:
                     self.worker_on_seaweedfs_by_the_planned_role,
                     self.worker_s_keys_of_seaweedfs_open_one_actor_s_prefix,
                     self.no_key_and_no_secret_was_on_the_wire,
+                    # Away while the next ones are looked at.
+                    self.broker_dies_and_what_is_held_goes_on,
                     self.signer_killed_under_load_gives_no_wrong_answer,
                     self.signer_away_for_longer_is_said_and_nothing_else,
                     self.worker_killed_under_load_and_the_other_goes_on,
                     self.thousand_fetches_at_once_hold_the_worker_s_memory,
+                    self.broker_is_back_and_what_ended_meanwhile_is_named,
+                    self.revoked_while_the_broker_was_away_is_dropped_on_its_return,
                     self.audits_are_whole_after_all_kills,
                 ]:
                     self.report(case)
@@ -92,6 +98,7 @@ class Suite:
         if self.wire:
             self.wire.give_up()
         for vault in self.vaults:
+            subprocess.run([self.lab["artifacts"], "daemon", "stop"], env=vault.env, capture_output=True, timeout=60)
             vault.end()
         for helper in reversed(self.helpers):
             helper.terminate()
@@ -167,6 +174,7 @@ class Suite:
         file.write_text(json.dumps(iam))
         store = self.helper("seaweedfs", [self.lab["testkit"], "seaweedfs", "--iam", file])
         vault.use_store({**nowhere, "endpoint": store["endpoint"], "access_key": store["access_key_id"], "secret_key": store["secret_access_key"]})
+        (vault.folder / "broker.toml").write_text(f"cap_seconds = {CAP_SECONDS}\n")
         for role in ("broker", "signer", "worker-1"):
             vault.start(role)
         vault.log_in()
@@ -199,8 +207,11 @@ class Suite:
             vault.artifacts("daemon", "stop")
         return f"{len(checks)} checks of the store passed; 9 reads, 3 lists"
 
-    def weed_secret(self, *words, way, input="", format="table"):
-        return self.weed.artifacts("--format", format, "secret", *words, "--credential-backend", way, input=input)
+    def weed_secret(self, *words, way, input="", format="table", code=0):
+        return self.weed.artifacts("--format", format, "secret", *words, "--credential-backend", way, input=input, code=code)
+
+    def daemon(self):
+        return json.loads(self.weed.artifacts("--format", "json", "daemon", "status"))
 
     def weed_client(self, key, secret, token=None):
         return boto3.client("s3", endpoint_url=self.weed.store["endpoint"], region_name="us-east-1", aws_access_key_id=key,
@@ -268,6 +279,82 @@ class Suite:
         for name, secret in hidden.items():
             assert not recording.holds(*forms(secret)), f"{name} was on the wire"
         return f"{recording.packets:,} packets, {recording.size() / 1024 / 1024:.1f} MiB in {len(recording.streams):,} streams, none lost"
+
+    def broker_dies_and_what_is_held_goes_on(self):
+        weed = self.weed
+        weed.artifacts("scope", "set", "stripe")
+        for service in ("openrouter", "github"):
+            self.weed_secret("store", service, "-", way="http", input=f"the key of {service}")
+        weed.artifacts("daemon", "start")
+        asked = time.monotonic()
+        for service in ("openrouter", "github"):
+            self.weed_secret("read", service, way="sidecar")
+        before = self.daemon()
+        assert before["connected"] and before["capabilities"] == 2, before
+        weed.kill("broker")
+        self.away_since = time.monotonic()
+        assert self.weed_secret("read", "openrouter", way="sidecar") == "the key of openrouter"
+        said, took = self.refused_as_away("stripe")
+        # Nobody asks until shortly before what is held ends.
+        late = asked + CAP_SECONDS - 5 - LATE
+        self.late = ThreadPoolExecutor(1).submit(lambda: time.sleep(late - time.monotonic()) or self.weed_secret("read", "github", way="sidecar"))
+        return f"refused after {took:.2f} s: {said}"
+
+    def refused_as_away(self, service):
+        """What the daemon says of a service that it holds nothing for: who is away, and what next."""
+        begun = time.monotonic()
+        said = self.weed_secret("read", service, way="sidecar", code=7)
+        took = time.monotonic() - begun
+        assert took <= 5, f"it took {took:.1f} s to say: {said}"
+        for words in (f"the broker {self.weed.broker} does not answer", "it was heard last", "no capability for this is held", "hint: ", "daemon status"):
+            assert words in said, f"it does not say {words!r}: {said}"
+        return " ".join(said.split()), took
+
+    def broker_is_back_and_what_ended_meanwhile_is_named(self):
+        away = 600 if LONG else CAP_SECONDS + 1
+        time.sleep(max(0.0, self.away_since + away - time.monotonic()))
+        assert self.late.result(0) == "the key of github", f"{LATE} s before its end"
+        for service in ("openrouter", "github", "stripe"):
+            said, _ = self.refused_as_away(service)
+        status = self.daemon()
+        assert not status["connected"] and status["capabilities"] == 0 and status["heard_seconds_ago"] >= away - 11, status
+        self.weed.artifacts("scope", "revoke", "openrouter")
+        away = time.monotonic() - self.away_since
+        self.weed.start("broker")
+        begun = time.monotonic()
+        assert self.weed_secret("read", "github", way="sidecar") == "the key of github"
+        denied = self.weed_secret("read", "openrouter", way="sidecar", code=4)
+        took = time.monotonic() - begun
+        assert took <= 1 and "scope_denied" in denied, (took, denied)
+        self.wait(lambda: self.daemon()["connected"], 1)
+        return f"away for {away:.0f} s; right again {took:.2f} s after it was back"
+
+    def revoked_while_the_broker_was_away_is_dropped_on_its_return(self):
+        """By the number of the event: what was not revoked is still held."""
+        self.weed.artifacts("scope", "set", "openrouter")
+        for service in ("openrouter", "github"):
+            self.weed_secret("read", service, way="sidecar")
+        before = self.daemon()
+        assert before["connected"] and before["capabilities"] == 2, before
+        self.weed.kill("broker")
+        self.weed.artifacts("scope", "revoke", "openrouter")
+        assert self.daemon()["capabilities"] == 2, "what is held goes on"
+        self.weed.start("broker")
+        begun = time.monotonic()
+        assert self.weed_secret("read", "github", way="sidecar") == "the key of github"
+        self.wait(lambda: self.daemon()["capabilities"] == 1, 5)
+        took = time.monotonic() - begun
+        after = self.daemon()
+        assert took <= 1 and after["connected"], (took, after)
+        assert int(after["last_event_id"]) > int(before["last_event_id"]), (before, after)
+        assert "scope_denied" in self.weed_secret("read", "openrouter", way="sidecar", code=4)
+        return f"dropped {took:.2f} s after the broker was back"
+
+    def wait(self, so, seconds):
+        until = time.monotonic() + seconds
+        while not so():
+            assert time.monotonic() < until, f"not within {seconds} s"
+            time.sleep(0.02)
 
     def signer_killed_under_load_gives_no_wrong_answer(self):
         """Each client stores another credential each time and fetches it, through two workers in turn. The
@@ -337,10 +424,11 @@ class Suite:
         raise AssertionError(f"{role} is gone")
 
     def audits_are_whole_after_all_kills(self):
-        for worker in ("worker-1", "worker-2"):
-            self.vault.artifactsd("worker", "audit", self.vault.folder / worker / "audit.jsonl")
-        self.vault.artifactsd("signer", "audit", "--data", self.vault.folder / "signer")
-        self.vault.artifactsd("broker", "audit", "--data", self.vault.folder / "broker")
+        for vault, workers in ((self.vault, ("worker-1", "worker-2")), (self.weed, ("worker-1",))):
+            for worker in workers:
+                vault.artifactsd("worker", "audit", vault.folder / worker / "audit.jsonl")
+            vault.artifactsd("signer", "audit", "--data", vault.folder / "signer")
+            vault.artifactsd("broker", "audit", "--data", vault.folder / "broker")
 
 
 class Skipped(Exception):

@@ -1,5 +1,8 @@
 //! The broker's endpoints, one method each.
 
+use std::future::Future;
+use std::time::Duration;
+
 use api::vault::{
     CapAnswer, CapCredential, CapTeardown, DropEvent, MintWebIdentity, PairingAnswer,
     PairingApproval, PairingPoll, PairingRequest, PendingPairing, RenewSession, WalletChallenge,
@@ -13,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vault::{DeviceKey, Op};
 
-use crate::error::Result;
+use crate::error::{Result, SecretError};
 use crate::login::Login;
 use crate::server::{Asked, Proven, Server};
 
@@ -55,19 +58,29 @@ impl Wanted {
     }
 }
 
+/// A broker that is there says within two seconds what its registry says, or that this one is
+/// away. Somebody waits for it.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 /// A broker. Cheap to clone.
 #[derive(Clone)]
-pub struct Broker(Server);
+pub struct Broker {
+    server: Server,
+    patience: Duration,
+}
 
 impl Broker {
     /// At this server.
     pub fn new(server: Server) -> Self {
-        Self(server)
+        Self {
+            server,
+            patience: PATIENCE,
+        }
     }
 
     /// Where it is.
     pub fn server(&self) -> &Server {
-        &self.0
+        &self.server
     }
 
     /// A capability, bound to the device whose key this is.
@@ -86,17 +99,26 @@ impl Broker {
                     target: target.clone(),
                     label: label.clone(),
                 };
-                self.post(&path, Some(&login.token), Some(proven), &body)
-                    .await
+                let asked = self.post(&path, Some(&login.token), Some(proven), &body);
+                self.soon(asked).await
             }
             other => {
                 let body = CapCredential {
                     service: other.service().cloned(),
                 };
-                self.post(&path, Some(&login.token), Some(proven), &body)
-                    .await
+                let asked = self.post(&path, Some(&login.token), Some(proven), &body);
+                self.soon(asked).await
             }
         }
+    }
+
+    /// An answer that somebody waits for: a broker that hangs is told as one that is away.
+    async fn soon<T>(&self, asked: impl Future<Output = Result<T>>) -> Result<T> {
+        let answered = tokio::time::timeout(self.patience, asked).await;
+        answered.unwrap_or_else(|_| {
+            let why = format!("nothing came within {} s", self.patience.as_secs_f32());
+            Err(SecretError::unreachable(&self.server.shown(), &why))
+        })
     }
 
     /// A token for the store's STS, tagged with the session's actor: an operator's, by the device
@@ -111,8 +133,8 @@ impl Broker {
         };
         let body = MintWebIdentity {};
         let path = "/v1/mint-oidc-jwt";
-        self.post(path, Some(&login.token), Some(proven), &body)
-            .await
+        let asked = self.post(path, Some(&login.token), Some(proven), &body);
+        self.soon(asked).await
     }
 
     /// The stream of an operator's events, from after the event `last` on.
@@ -121,7 +143,7 @@ impl Broker {
     /// The broker's refusal, or it is away.
     pub async fn events(&self, login: &Login, last: Option<&str>) -> Result<Response> {
         let path = format!("/v1/sse/operator/{}", login.operator);
-        self.0.stream(&path, &login.token, last).await
+        self.server.stream(&path, &login.token, last).await
     }
 
     /// Says what was revoked, so that daemons hear of it at once.
@@ -130,7 +152,7 @@ impl Broker {
     /// The broker's refusal.
     pub async fn tell_drop(&self, login: &Login, event: &DropEvent) -> Result<()> {
         let asked = asked("/v1/drop", Some(&login.token), None, event);
-        self.0.ask_whole(asked).await.map(drop)
+        self.soon(self.server.ask_whole(asked)).await.map(drop)
     }
 }
 
@@ -201,7 +223,7 @@ impl Broker {
             proven: None,
             body: None,
         };
-        self.0.ask_whole(asked).await.map(drop)
+        self.server.ask_whole(asked).await.map(drop)
     }
 }
 
@@ -233,10 +255,10 @@ impl Broker {
         };
         let proven = Proven { key, token: None };
         let asked = asked("/v1/pairing/token", None, Some(proven), &body);
-        let (status, answer) = self.0.ask_whole(asked).await?;
+        let (status, answer) = self.server.ask_whole(asked).await?;
         match status {
             StatusCode::ACCEPTED => Ok(None),
-            _ => self.0.parse(&answer).map(Some),
+            _ => self.server.parse(&answer).map(Some),
         }
     }
 
@@ -252,7 +274,7 @@ impl Broker {
             proven: None,
             body: None,
         };
-        self.0.ask(asked).await
+        self.server.ask(asked).await
     }
 
     /// Lets that device in, or not.
@@ -262,7 +284,7 @@ impl Broker {
     pub async fn decide(&self, login: &Login, code: &str, word: &PairingApproval) -> Result<()> {
         let path = format!("/v1/pairing/{code}");
         let asked = asked(&path, Some(&login.token), None, word);
-        self.0.ask_whole(asked).await.map(drop)
+        self.server.ask_whole(asked).await.map(drop)
     }
 
     async fn post<B: Serialize, T: DeserializeOwned>(
@@ -272,7 +294,7 @@ impl Broker {
         proven: Option<Proven<'_>>,
         body: &B,
     ) -> Result<T> {
-        self.0.ask(asked(path, bearer, proven, body)).await
+        self.server.ask(asked(path, bearer, proven, body)).await
     }
 }
 
@@ -288,5 +310,36 @@ fn asked<'a, B>(
         bearer,
         proven,
         body: Some(body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::error::Kind;
+
+    #[tokio::test]
+    async fn a_broker_that_takes_the_question_and_says_nothing_is_named_soon() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let server = Server::new("broker", url.parse().unwrap(), None).unwrap();
+        let broker = Broker {
+            patience: Duration::from_millis(200),
+            ..Broker::new(server)
+        };
+        let operator = Actor::from_oidc("https://issuer.example", "ada").unwrap();
+        let claims = serde_json::json!({ "sub": operator, "operator": operator, "exp": i64::MAX });
+        let claims = base64_simd::URL_SAFE_NO_PAD.encode_to_string(claims.to_string());
+        let token = SecretString::from(format!("e30.{claims}.x"));
+        let login = Login::of(token.into()).unwrap();
+        let key = DeviceKey::generate().unwrap();
+        let wanted = Wanted::Fetch("openrouter".parse().unwrap());
+        let refused = broker.cap(&login, &key, &wanted).await.map(drop);
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind, Kind::Temporary);
+        let expected = format!("the broker {url} does not answer: nothing came within 0.2 s");
+        assert_eq!(error.message, expected);
     }
 }

@@ -123,7 +123,7 @@ impl CapCache {
                 "{}; {since}, and no capability for this is held",
                 error.message
             ),
-            hint: "try again when the broker is back; what is held goes on until it ends".into(),
+            hint: "see whether the broker runs and can be reached from here, then try again; `artifacts daemon status` says when it is heard, and what is held goes on until it ends".into(),
             ..error
         }
     }
@@ -136,6 +136,7 @@ impl Caps for CapCache {
     }
 
     async fn cap(&self, login: &Login, wanted: &Wanted) -> Result<HeldCap> {
+        self.liveness.nudge();
         let key = self.upstream.key()?;
         let slot = Self::slot(login, wanted, key.public_jwk().thumbprint());
         let before = {

@@ -40,7 +40,10 @@ pub async fn run(upstream: Arc<dyn Upstream>, caps: Arc<CapCache>, liveness: Arc
         if began.elapsed() >= pace.good {
             pause = pace.first_pause;
         }
-        sleep(pause).await;
+        sleep(pace.first_pause).await;
+        // An idle daemon waits longer.
+        let rest = pause.saturating_sub(pace.first_pause);
+        let _ = timeout(rest, liveness.nudged()).await;
         pause = (pause * 2).min(pace.longest_pause);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::Actor;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How fast time passes for the daemon: tests let it run.
@@ -29,7 +30,7 @@ impl Default for Pace {
         Self {
             silence: Duration::from_secs(45),
             first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(30),
+            longest_pause: Duration::from_secs(5),
             good: Duration::from_secs(10),
             margin: Duration::from_secs(5),
             second: Duration::from_secs(1),
@@ -56,6 +57,7 @@ impl Pace {
 pub struct Liveness {
     pace: Pace,
     state: Mutex<State>,
+    wanted: Notify,
 }
 
 #[derive(Default)]
@@ -72,7 +74,21 @@ impl Liveness {
         Self {
             pace,
             state: Mutex::default(),
+            wanted: Notify::new(),
         }
+    }
+
+    /// Somebody asks for something: a stream that does not stand is begun anew soon, so that what
+    /// happened meanwhile counts for them.
+    pub(crate) fn nudge(&self) {
+        if !self.state.lock().is_open {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Returns once somebody has asked for something.
+    pub(crate) async fn nudged(&self) {
+        self.wanted.notified().await;
     }
 
     pub(crate) fn pace(&self) -> Pace {

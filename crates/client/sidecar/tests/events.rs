@@ -29,8 +29,12 @@ struct Scene {
 }
 
 async fn scene() -> Scene {
+    scene_at(Pace::default().faster(FASTER)).await
+}
+
+async fn scene_at(pace: Pace) -> Scene {
     let broker = Broker::new();
-    let liveness = Arc::new(Liveness::new(Pace::default().faster(FASTER)));
+    let liveness = Arc::new(Liveness::new(pace));
     let caps = Arc::new(CapCache::new(broker.clone(), liveness.clone()));
     tokio::spawn(follow::run(broker.clone(), caps.clone(), liveness.clone()));
     sleep(Duration::from_millis(50)).await;
@@ -206,6 +210,28 @@ async fn a_broker_that_is_away_ends_nothing_that_is_held_and_is_followed_again_b
     let asked = scene.broker.asked.lock().expect("unpoisoned").clone();
     assert_eq!(asked.last(), Some(&Some("7".to_owned())));
     assert!(!scene.is_held("a").await);
+}
+
+#[tokio::test]
+async fn whoever_asks_brings_the_stream_back_before_an_idle_daemon_would() {
+    let scene = scene_at(Pace {
+        first_pause: Duration::from_millis(10),
+        longest_pause: Duration::from_secs(3600),
+        ..Pace::default()
+    })
+    .await;
+    assert!(!scene.is_held("a").await);
+    scene.broker.go();
+    // By now it is tried again after more than a second.
+    sleep(Duration::from_millis(1400)).await;
+    scene.broker.come_back();
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(scene.broker.streams(), 1, "nobody has asked");
+    assert!(scene.is_held("a").await);
+    sleep(Duration::from_millis(300)).await;
+    assert!(scene.liveness.is_connected());
+    let asked = scene.broker.asked.lock().expect("unpoisoned").clone();
+    assert_eq!(asked, [None, Some("1".to_owned())]);
 }
 
 #[tokio::test]
