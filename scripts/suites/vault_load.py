@@ -286,6 +286,8 @@ class Suite:
         for service in ("openrouter", "github"):
             self.weed_secret("store", service, "-", way="http", input=f"the key of {service}")
         weed.artifacts("daemon", "start")
+        # What it held before it heard from the broker would be dropped then.
+        self.wait(lambda: self.daemon()["connected"], 5)
         asked = time.monotonic()
         for service in ("openrouter", "github"):
             self.weed_secret("read", service, way="sidecar")

@@ -180,7 +180,7 @@ impl Broker {
             proven: None,
             body: None,
         };
-        self.0.ask(asked).await
+        self.server.ask(asked).await
     }
 
     /// The session of a wallet's holder, for its signed message; bound to the device.
