@@ -119,9 +119,9 @@ class Load:
         for device in devices:
             self._artifacts("device", "register", "--device", device)
         self._artifacts("scope", "set", *(f"load-{number}" for number in range(CLIENTS)))
-        self.session = self.folder / "session"
-        self.session.touch(0o600)
-        self.session.write_text(self._session())
+        self.sessions = self.folder / "sessions"
+        self.sessions.touch(0o600)
+        self.sessions.write_text("\n".join(self._session() for _ in devices))
 
     def _pin(self, operator):
         """Who runs the deployment pins the key that the operator's documents are signed with."""
@@ -130,7 +130,7 @@ class Load:
         run([self.programs.artifactsd, "registry", "pin", "--data", self.folder / "data/vault/registry", "--operator", operator, "--key", key])
 
     def _session(self):
-        """Another session of the same operator, for the load's clients."""
+        """Another session of the same operator, for one of the load's devices."""
         token = run([self.programs.artifactsd, "broker", "bootstrap", "--data", self.folder / "data/vault/broker"]).strip()
         client = Client(self.vault["broker"].partition("//")[2])
         return client.call("POST", "/v1/bootstrap", {"token": token})["access_token"]
@@ -188,7 +188,7 @@ class Load:
 
     def _through(self, what, clients=CLIENTS, devices=CLIENTS):
         said = run([self.programs.load, "worker", "--what", what, "--worker", self.vault["worker"], "--broker", self.vault["broker"],
-                    "--ca", self.vault["ca_file"], "--session-file", self.session, "--devices", self.folder / "devices",
+                    "--ca", self.vault["ca_file"], "--sessions", self.sessions, "--devices", self.folder / "devices",
                     "--device-count", devices, "--size", SIZE, "--clients", clients, "--seconds", self.seconds])
         return json.loads(said)
 

@@ -2,6 +2,7 @@
 its own commands have made, before a store that is there already. Any of them can be killed and started again,
 and there may be several workers."""
 
+import base64
 import json
 import os
 import pathlib
@@ -11,6 +12,13 @@ import socket
 import ssl
 import subprocess
 import time
+import urllib.error
+import urllib.request
+
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+import vault as formats
+from tokens import by, joined
 
 BUCKET = "vault"
 # Debug programs on a small machine, and a signer unseals with a slow function.
@@ -184,3 +192,45 @@ folder = "{self.folder / 'registry/documents'}"
         said = f"{name} {' '.join(map(str, words))}"
         assert done.returncode == code, f"{said}: exit {done.returncode}, expected {code}: {done.stderr[-600:]}"
         return done.stdout if code == 0 else done.stderr
+
+
+def ask(url, body, headers=None, context=None):
+    """Status and answer."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json", **(headers or {})})
+    try:
+        answer = urllib.request.urlopen(request, timeout=30, context=context)
+    except urllib.error.HTTPError as error:
+        answer = error
+    return answer.status, json.loads(answer.read() or b"{}")
+
+
+def new_session(vault):
+    """Another session of the same operator, of no device."""
+    token = vault.artifactsd("broker", "bootstrap", "--data", vault.folder / "broker").strip()
+    status, answer = ask(vault.broker + "/v1/bootstrap", {"token": token})
+    assert status == 200, (status, answer)
+    return answer["access_token"]
+
+
+def device_key(vault):
+    """Of the operator's own machine."""
+    return load_der_private_key((vault.folder / "home/.config/artifacts/vault/device").read_bytes(), None)
+
+
+def ask_broker(vault, device, path, body):
+    """As a device asks, with a session and a proof."""
+    session, url = new_session(vault), vault.broker + path
+    claims = {"htm": "POST", "htu": url, "iat": int(time.time()), "jti": secrets.token_hex(16), "ath": formats.digest(session.encode()),
+              "bdh": formats.digest(json.dumps(body).encode())}
+    proof = joined({"alg": "ES256", "typ": "cap-proof+jwt", "jwk": formats.jwk(device)}, claims, by(device))
+    status, answer = ask(url, body, {"authorization": f"Bearer {session}", "artifacts-proof": proof})
+    assert status == 200, (status, answer)
+    return answer
+
+
+def kek(vault):
+    """Of the operator's own credentials, as a worker gets it."""
+    body = {"operator": vault.operator, "actor": vault.operator, "epoch": 1}
+    status, answer = ask(vault.internal_url("signer") + "/v1/derive-cred-kek", body, context=vault.mutual("worker-1"))
+    assert status == 200, (status, answer.keys())
+    return base64.b64decode(answer["kek"])

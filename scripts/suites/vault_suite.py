@@ -26,6 +26,10 @@ import vault
 from tokens import by, joined
 
 
+class Skipped(Exception):
+    """A case that cannot be tried here, and why."""
+
+
 class VaultSuite:
     """One vault that `artifactsd dev` runs, and its operator's machine."""
 
@@ -61,6 +65,8 @@ class VaultSuite:
         try:
             measured = case()
             line = f"pass {name} ({time.monotonic() - begun:.1f} s{f'; {measured}' if measured else ''})"
+        except Skipped as reason:
+            line = f"skip {name}: {reason}"
         except Exception as error:
             traceback.print_exc()
             self.failed += 1

@@ -28,7 +28,6 @@ pub(crate) struct Place {
     pub(crate) http: reqwest::Client,
     pub(crate) workers: Vec<String>,
     pub(crate) broker: String,
-    pub(crate) session: SecretString,
     pub(crate) retries: Arc<Retries>,
 }
 
@@ -36,6 +35,7 @@ pub(crate) struct Place {
 pub(crate) struct Client {
     place: Arc<Place>,
     key: DeviceKey,
+    session: SecretString,
     service: ServiceName,
     size: u32,
     /// Which worker is asked next.
@@ -54,10 +54,17 @@ struct HeldCap {
 
 impl Client {
     /// One that has stored nothing yet.
-    pub(crate) fn new(place: Arc<Place>, key: DeviceKey, service: ServiceName, size: u32) -> Self {
+    pub(crate) fn new(
+        place: Arc<Place>,
+        key: DeviceKey,
+        session: SecretString,
+        service: ServiceName,
+        size: u32,
+    ) -> Self {
         Self {
             place,
             key,
+            session,
             service,
             size,
             turn: AtomicUsize::new(0),
@@ -167,7 +174,7 @@ impl Client {
         let body = CapCredential {
             service: Some(self.service.clone()),
         };
-        let session = self.place.session.expose_secret();
+        let session = self.session.expose_secret();
         let answer: CapAnswer = self.send(&url, &body, session, Some(session)).await?;
         let until = Instant::now() + Duration::from_secs(answer.expires_in.saturating_sub(10));
         let cap = answer.cap.into_inner();

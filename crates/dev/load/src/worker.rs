@@ -1,7 +1,7 @@
 //! Clients of workers: a capability for each, renewed before it ends, a fresh proof for each
 //! request, and a look at every answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,10 @@ pub(crate) struct Arguments {
     /// The certificate authority (PEM) of all.
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// The file with a session of the operator.
+    /// The file with sessions of the operator, a line for each device: a session is of the first
+    /// device that it is used by.
     #[arg(long)]
-    session_file: PathBuf,
+    sessions: PathBuf,
     /// The folder with the devices' keys, made by `devices`.
     #[arg(long)]
     devices: PathBuf,
@@ -95,27 +96,34 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn clients(arguments: &Arguments, retries: &Arc<Retries>) -> Result<Vec<Client>, Failure> {
-    let session = std::fs::read_to_string(&arguments.session_file)?;
-    let session: SecretString = session.trim().to_owned().into();
     let bare = |url: &String| url.trim_end_matches('/').to_owned();
     let place = Arc::new(Place {
         http: http(arguments.ca.as_ref())?,
         workers: arguments.worker.iter().map(bare).collect(),
         broker: bare(&arguments.broker),
-        session,
         retries: Arc::clone(retries),
     });
     let keys = devices::read(&arguments.devices, arguments.device_count)?;
-    let one = |(number, key)| {
+    let sessions = sessions(&arguments.sessions, arguments.device_count)?;
+    let one = |(number, (key, session))| {
         let service = format!("load-{number}").parse()?;
-        Ok(Client::new(
-            Arc::clone(&place),
-            key,
-            service,
-            arguments.size,
-        ))
+        let place = Arc::clone(&place);
+        Ok(Client::new(place, key, session, service, arguments.size))
     };
-    keys.into_iter().enumerate().map(one).collect()
+    keys.into_iter()
+        .zip(sessions)
+        .enumerate()
+        .map(one)
+        .collect()
+}
+
+fn sessions(file: &Path, count: usize) -> Result<Vec<SecretString>, Failure> {
+    let text = std::fs::read_to_string(file)?;
+    let sessions: Vec<_> = text.lines().take(count).map(SecretString::from).collect();
+    match sessions.len() == count {
+        true => Ok(sessions),
+        false => Err(format!("{} sessions for {count} devices", sessions.len()).into()),
+    }
 }
 
 fn http(ca: Option<&PathBuf>) -> Result<reqwest::Client, Failure> {
