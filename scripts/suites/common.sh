@@ -120,3 +120,16 @@ JSON
         tail -n 20 "$work/dev.log" >&2
     fi
 }
+
+# start_chain: anvil; sets chain, its address. More of it is in $work/anvil.json.
+start_chain() {
+    "$testkit" anvil --ready-file "$work/anvil.json" >"$work/anvil.log" 2>&1 &
+    started+=($!)
+    wait_for_file "$work/anvil.json" $! "$work/anvil.log"
+    chain=$(json "$work/anvil.json" endpoint)
+}
+
+# chain_key N: the key of its account N.
+chain_key() {
+    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["keys"][int(sys.argv[2])])' "$work/anvil.json" "$1"
+}

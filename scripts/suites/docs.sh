@@ -6,6 +6,8 @@ main() {
     begin_suite
     start_embedded
     use_rclone
+    require_contract_tools
+    start_chain
     local document
     for document in README.md docs/*.md; do
         [ -f "$document" ] || continue
@@ -28,10 +30,13 @@ run_document() {
     awk '/^```console/ { on = 1; next } /^```/ { on = 0 } on && /^\$ / { print substr($0, 3) }' \
         "$repo/$1" >commands
     [ -s commands ]
+    # Whose currency the wallets of docs/registry.md have.
+    (umask 077 && chain_key 0 >owner.key && chain_key 1 >operator.key)
     # Commands that install, build or measure have targets and tests of their own.
     grep -vE '^(make|git clone|cd artifacts$)' commands >run || true
     sed -i -e "s#https://s3\.example\.com#$endpoint#g" -e "s#my-bucket#$bucket#g" \
         -e "s#YOUR_ACCESS_KEY_ID#$access_key#g" -e "s#YOUR_SECRET_ACCESS_KEY#$secret_key#g" \
+        -e "s#https://rpc\.example\.com --chain-id 8453#$chain --chain-id $(json "$work/anvil.json" chain_id)#g" \
         run
     sed -i '1i trap '"'"'echo "failed: $BASH_COMMAND" >&2'"'"' ERR' run
     trap 'mountpoint -q "$here/home/work" && fusermount3 -u -z "$here/home/work"' EXIT

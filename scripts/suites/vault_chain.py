@@ -61,6 +61,7 @@ class Suite(VaultSuite):
             self.flaky_rpc_is_asked_again,
             self.second_rpc_takes_over,
             self.lie_of_one_of_two_opens_nothing,
+            self.what_is_cut_off_an_anchored_audit_shows,
             self.revoked_laptop_gets_nothing,
             self.audit_tells_all_of_it,
         ]
@@ -378,6 +379,24 @@ class Suite(VaultSuite):
         assert self.outcome() == outcome
         self.rpcs[1 - place].heal()
         time.sleep(5)
+
+    def what_is_cut_off_an_anchored_audit_shows(self):
+        """By the worker's own file, which is written all the time."""
+        file, copy = self.folder / "worker/audit.jsonl", self.work / "copy.jsonl"
+        look = lambda code: self.artifacts("vault", "audit", str(copy), "--anchors", code=code)
+        said = json.loads(self.artifactsd("worker", "audit", file))
+        self.artifacts("registry", "anchor", "--head", f"{said['records']}:{said['head']}")
+        assert self.outcome() == (200, KEY)
+        anchored = json.loads(self.artifacts("--format", "json", "registry", "anchor", str(file)))
+        assert anchored["records"] > said["records"] and anchored["anchors"] == 2, anchored
+        assert self.outcome() == (200, KEY)
+        lines = file.read_text().splitlines(keepends=True)
+        copy.write_text("".join(lines))
+        look(0)
+        copy.write_text("".join(lines[: anchored["records"] - 1]))
+        assert f"has {anchored['records'] - 1} records, but {anchored['records']} were anchored" in look(6)
+        copy.write_text("".join(lines[: said["records"] - 1]))
+        assert f"has {said['records'] - 1} records, but {said['records']} were anchored" in look(6)
 
     def revoked_laptop_gets_nothing(self):
         laptop = vault.thumbprint(vault.jwk(self.device_key()))

@@ -8,9 +8,7 @@ main() {
     require_tools
     require_contract_tools
     choose_root_key
-    "$testkit" anvil --ready-file "$work/anvil.json" >"$work/anvil.log" 2>&1 &
-    started+=($!)
-    wait_for_file "$work/anvil.json" $! "$work/anvil.log"
+    start_chain
     # It starts the vault itself, once its own RPCs stand before the chain.
     run_vault_suite vault_chain
     end_suite

@@ -4,6 +4,7 @@
 //! errors) goes to standard error. Nothing is built before it is needed: `--version` and
 //! the commands that stay on this machine start no runtime.
 
+mod anchored;
 mod cli;
 mod commands;
 mod context;

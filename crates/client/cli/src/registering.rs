@@ -183,7 +183,12 @@ impl Context {
     /// as it is typed.
     pub(crate) fn wallet_for_deploy(&self, file: Option<&Path>) -> Result<Wallet> {
         let text = match file {
-            Some(path) => secret_file(path)?,
+            // A path of the command line is one from here.
+            Some(path) => {
+                let absolute = std::path::absolute(path);
+                let absolute = absolute.map_err(|e| credentials::Error::io("find", path, e))?;
+                secret_file(&absolute)?
+            }
             None => Zeroizing::new(input::secret(self, "wallet's key")?.as_bytes().to_vec()),
         };
         let text = std::str::from_utf8(&text).map_err(|_| no_wallet())?;

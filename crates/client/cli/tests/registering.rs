@@ -278,3 +278,152 @@ fn a_chain_is_written_by_a_wallet_that_no_command_line_names() {
     let asked = runtime().block_on(reader.scope(&ada, &ada, &service("openrouter")));
     assert_eq!(asked.expect("answered"), ALLOWED);
 }
+
+/// An audit as servers write it, of so many records; `other` sets its records apart.
+fn audit(machine: &Machine, name: &str, records: u32, other: &str) -> String {
+    let mut last = vault::audit::Link::default();
+    let lines = (0..records).map(|n| {
+        let record = serde_json::json!({ "op": "fetch", "outcome": "done", "n": n, "of": other });
+        let (line, next) = last.next(&record).expect("a line");
+        last = next;
+        line
+    });
+    let text = lines.collect::<String>();
+    fs::write(machine.home.path().join(name), &text).expect("written");
+    text
+}
+
+fn refused(machine: &Machine, line: &str, code: i32, words: &str) {
+    let said = machine.run(line);
+    assert_eq!(said.code, code, "{line}: {}{}", said.out, said.err);
+    assert!(said.err.contains(words), "{line}: {}", said.err);
+}
+
+#[test]
+fn an_audit_that_was_anchored_cannot_be_cut_off_or_written_anew_unnoticed() {
+    let _ = require!(Tool::Anvil);
+    let anvil = Anvil::start().expect("a chain");
+    let machine = Machine::new();
+    let url = anvil.endpoint();
+    let deploy = format!("registry deploy --rpc {url} --chain-id {CHAIN_ID}");
+    let settings = machine.run_with_input(&deploy, KEYS[0]).ok();
+    configure(&machine, &settings);
+    machine.run_with_input("registry key import", KEYS[1]).ok();
+    let whole = audit(&machine, "audit.jsonl", 5, "");
+    let check = "vault audit audit.jsonl --anchors";
+    refused(&machine, check, 5, "nothing was anchored for");
+    let first = json(&machine, "registry anchor audit.jsonl");
+    assert_eq!(
+        (&first["records"], &first["anchors"]),
+        (&5.into(), &1.into())
+    );
+    // Again, there is nothing to do.
+    let again = json(&machine, "registry anchor audit.jsonl");
+    assert_eq!(
+        (&again["is_new"], &again["anchors"]),
+        (&false.into(), &1.into())
+    );
+    // By its head alone, as a server's own command shows it.
+    audit(&machine, "audit.jsonl", 9, "");
+    let seen = json(&machine, "vault audit audit.jsonl");
+    let head = seen["files"][0]["head"]
+        .as_str()
+        .expect("a head")
+        .to_owned();
+    let second = json(&machine, &format!("registry anchor --head 9:{head}"));
+    assert_eq!(second["anchors"], 2);
+    let twelve = audit(&machine, "audit.jsonl", 12, "");
+    let found = json(&machine, check);
+    let found = &found["files"][0]["anchors"];
+    assert_eq!((&found["count"], &found["lost"]), (&2.into(), &Value::Null));
+    let shown = machine.run(check).ok();
+    assert!(shown.contains(", all 2 anchors in it"), "{shown}");
+
+    // Somebody without a wallet checks as well, if they know whose it is.
+    let operator = first["operator"].as_str().expect("an operator").to_owned();
+    let auditor = Machine::new();
+    configure(&auditor, &settings);
+    fs::write(auditor.home.path().join("audit.jsonl"), &twelve).expect("written");
+    refused(&auditor, check, 3, "whose anchors are meant is not known");
+    auditor.run(&format!("{check} --operator {operator}")).ok();
+
+    // What was done to the file since.
+    let write = |text: &str| {
+        fs::write(machine.home.path().join("audit.jsonl"), text).expect("written");
+    };
+    let lines: Vec<&str> = twelve.split_inclusive('\n').collect();
+    let anchor = "registry anchor audit.jsonl";
+    write(&lines[..8].concat());
+    for line in [check, anchor] {
+        refused(
+            &machine,
+            line,
+            6,
+            "audit.jsonl has 8 records, but 9 were anchored at 20",
+        );
+    }
+    write(&whole[..0]);
+    refused(
+        &machine,
+        check,
+        6,
+        "audit.jsonl has 0 records, but 5 were anchored at 20",
+    );
+    audit(&machine, "audit.jsonl", 12, "another");
+    for line in [check, anchor] {
+        let words = "record 5 of audit.jsonl is not the one that was anchored at 20";
+        refused(&machine, line, 6, words);
+    }
+    // A chain that is whole, and the same up to an anchor before the last.
+    let mut last = vault::audit::Link::told(lines[6].trim_end().as_bytes()).expect("a line");
+    let mut forged = lines[..7].concat();
+    for n in 0..5 {
+        let (line, next) = last.next(&serde_json::json!({ "n": n })).expect("a line");
+        (last, forged) = (next, forged + &line);
+    }
+    write(&forged);
+    machine.run("vault audit audit.jsonl").ok();
+    let words = "record 9 of audit.jsonl is not the one that was anchored at 20";
+    refused(&machine, check, 6, words);
+    write(&twelve.replace("\"n\":7", "\"n\":8"));
+    for line in [check, anchor] {
+        refused(
+            &machine,
+            line,
+            6,
+            "record 8 of audit.jsonl was changed, or one before it is missing",
+        );
+    }
+    write(&twelve);
+    machine.run(check).ok();
+
+    others_anchors_do_not_count(&machine, &settings, &operator, &twelve);
+    refused(
+        &machine,
+        &format!("registry anchor --head 9:{}", "ab".repeat(32)),
+        1,
+        "9 records were anchored before, these are 9",
+    );
+}
+
+/// Somebody else's wallet writes into their own list only, and is never believed in this one.
+fn others_anchors_do_not_count(own: &Machine, settings: &str, operator: &str, audit: &str) {
+    let other = Machine::new();
+    configure(&other, settings);
+    other.run_with_input("registry key import", KEYS[2]).ok();
+    fs::write(other.home.path().join("audit.jsonl"), audit).expect("written");
+    let denied = format!("registry anchor audit.jsonl --operator {operator}");
+    refused(&other, &denied, 4, "may not write for operator");
+    let forged = format!("registry anchor --head 4000:{}", "ab".repeat(32));
+    let theirs = json(&other, &forged);
+    assert_ne!(theirs["operator"], operator);
+    let check = "vault audit audit.jsonl --anchors";
+    refused(
+        &other,
+        check,
+        6,
+        "has 12 records, but 4000 were anchored at 20",
+    );
+    let found = json(own, check);
+    assert_eq!(found["files"][0]["anchors"]["count"], 2);
+}

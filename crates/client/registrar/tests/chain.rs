@@ -6,7 +6,7 @@ mod lab;
 
 use std::time::{Duration, Instant};
 
-use artifacts_registrar::chain::ChainRegistrar;
+use artifacts_registrar::chain::{Anchor, ChainPlace, ChainRegistrar, anchors};
 use artifacts_registrar::{Registrar, RegistrarError};
 use lab::{
     ALLOWED, Chain, Deployment, Lab, chain, chain_read, device, follow, new_device,
@@ -153,6 +153,8 @@ async fn a_wallet_takes_its_own_number_back_and_nothing_of_the_squatters_counts(
         squatter.revoke_device(&device(2)).await.unwrap();
         squatter.set_scope(&operator, &names, false).await.unwrap();
         squatter.anchor([6; 32], u64::MAX).await.unwrap();
+        let anchored = anchors(place, &operator).await.unwrap();
+        assert_eq!(heads(&anchored), [(u64::MAX, [6; 32])]);
         let told = reader.scope(&operator, &operator, &names[0]).await.unwrap();
         assert_eq!(told, ALLOWED);
 
@@ -170,6 +172,7 @@ async fn a_wallet_takes_its_own_number_back_and_nothing_of_the_squatters_counts(
         for n in [1, 2] {
             assert_eq!(reader.device(&operator, &device(n)).await.unwrap(), None);
         }
+        assert_eq!(anchors(place, &operator).await.unwrap(), []);
         let denied = Err(RegistrarError::NotController(operator.clone()));
         let device = new_device(4, &operator, 1);
         assert_eq!(squatter.register(&device).await, denied);
@@ -179,6 +182,8 @@ async fn a_wallet_takes_its_own_number_back_and_nothing_of_the_squatters_counts(
         own.register(&new_device(2, &operator, 3)).await.unwrap();
         own.set_scope(&operator, &names, false).await.unwrap();
         own.anchor([1; 32], 1).await.unwrap();
+        let anchored = anchors(place, &operator).await.unwrap();
+        assert_eq!(heads(&anchored), [(1, [1; 32])]);
         let told = reader.scope(&operator, &operator, &names[0]).await.unwrap();
         assert_eq!(told, ALLOWED);
         let listed = own.devices().await.unwrap();
@@ -229,11 +234,18 @@ async fn nobody_stands_in_anothers_way_by_registering_their_device() {
     }
 }
 
+fn heads(anchored: &[Anchor]) -> Vec<(u64, [u8; 32])> {
+    let head = |anchor: &Anchor| (anchor.records, anchor.head);
+    anchored.iter().map(head).collect()
+}
+
 #[tokio::test]
 async fn anchors_of_an_audit_only_grow() {
     let _ = require!(Tool::Anvil);
     let lab = chain().await;
-    let operators = ChainRegistrar::new(of_chain(&lab).place.clone(), wallet(1), None).unwrap();
+    let Chain { place, anvil, .. } = of_chain(&lab);
+    let operators = ChainRegistrar::new(place.clone(), wallet(1), None).unwrap();
+    assert_eq!(anchors(place, lab.operator()).await.unwrap(), []);
     operators.anchor([1; 32], 10).await.unwrap();
     operators.anchor([2; 32], 11).await.unwrap();
     for count in [11, 3, 0] {
@@ -241,6 +253,44 @@ async fn anchors_of_an_audit_only_grow() {
         let words = format!("11 records were anchored before, these are {count}");
         assert_eq!(refused, Err(RegistrarError::Reverted(words)));
     }
+    // Somebody else's are theirs.
+    let other = ChainRegistrar::new(place.clone(), wallet(2), None).unwrap();
+    other.anchor([9; 32], 900).await.unwrap();
+    let own = vec![(10, [1; 32]), (11, [2; 32])];
+    let anchored = anchors(place, lab.operator()).await.unwrap();
+    assert_eq!(heads(&anchored), own);
+
+    // Of two RPCs, one is enough; with none, nothing is said.
+    let proxy = Proxy::start(anvil.address()).unwrap();
+    let two = |rpc: [String; 2]| ChainPlace {
+        rpc: rpc.iter().map(|url| url.parse().unwrap()).collect(),
+        ..place.clone()
+    };
+    let both = two([proxy.endpoint(), anvil.endpoint()]);
+    for mode in [Mode::Forward, Mode::Cut] {
+        proxy.set_mode(mode);
+        let anchored = anchors(&both, lab.operator()).await.unwrap();
+        assert_eq!(heads(&anchored), own);
+    }
+    let dead = two([proxy.endpoint(), proxy.endpoint()]);
+    let refused = anchors(&dead, lab.operator()).await;
+    assert!(
+        matches!(refused, Err(RegistrarError::Chain(_))),
+        "{refused:?}"
+    );
+    let elsewhere = ChainPlace {
+        credential_audit: Some(place.scope_contract),
+        ..place.clone()
+    };
+    let refused = anchors(&elsewhere, lab.operator()).await.unwrap_err();
+    assert!(matches!(&refused, RegistrarError::Chain(_)), "{refused}");
+    let unnamed = ChainPlace {
+        credential_audit: None,
+        ..place.clone()
+    };
+    let refused = anchors(&unnamed, lab.operator()).await.unwrap_err();
+    let words = "no contract CredentialAudit is configured";
+    assert!(refused.to_string().contains(words), "{refused}");
 }
 
 #[tokio::test]

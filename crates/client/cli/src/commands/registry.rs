@@ -1,5 +1,7 @@
 //! `artifacts registry`: the key that writes to the registry, and its contracts.
 
+mod anchor;
+
 use ::registry::documents::folder::{advance_epoch, begin_epochs};
 use clap::{Args, Subcommand};
 use credentials::vault::{ContractAddress, RpcAddress};
@@ -28,6 +30,7 @@ pub(crate) enum Command {
     /// The epoch of the vault's master secret, for who runs the deployment.
     #[command(subcommand)]
     Epoch(Epoch),
+    Anchor(anchor::Anchor),
     /// Let a wallet write for an operator who logs in otherwise; for the contracts' owner, once
     /// for each operator.
     Assign(Assign),
@@ -101,6 +104,7 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<()> {
         }
         Command::Deploy(command) => put(command, context),
         Command::Epoch(command) => epoch(*command, context),
+        Command::Anchor(command) => anchor::run(command, context),
         Command::Assign(command) => assign(command, context),
     }
 }

@@ -13,6 +13,7 @@ use model::{Actor, ServiceName};
 use serde::{Deserialize, Serialize};
 use vault::audit::{Verdict, follow};
 
+use crate::anchored::{Anchors, Beside, Head, Lost};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::output::{pairs, table};
@@ -20,7 +21,7 @@ use crate::output::{pairs, table};
 /// Check audits of worker, broker or signer, and count what was done and what was refused why.
 ///
 /// Each line is bound to all before it, so that one that was changed, taken out or put in shows.
-/// Lines cut off at the end show only against a head that was kept elsewhere: --seen.
+/// Lines cut off at the end show only against a head that was kept elsewhere: --seen, or --anchors.
 #[derive(Args)]
 pub(crate) struct Audit {
     /// The audits.
@@ -37,15 +38,15 @@ pub(crate) struct Audit {
     since: Option<Timestamp>,
     /// What was shown before of one file, as `RECORDS:HEAD`: its records must still be there and
     /// be the same.
-    #[arg(long, value_name = "RECORDS:HEAD", value_parser = seen)]
-    seen: Option<Seen>,
-}
-
-/// A head that was kept elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    records: u64,
-    head: String,
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    seen: Option<Head>,
+    /// Ask the chain of `vault.registry` what was anchored of one file: all of it must still be
+    /// there.
+    #[arg(long)]
+    anchors: bool,
+    /// Who has anchored it [default: who is logged in at the broker, else this machine's wallet].
+    #[arg(long, value_name = "ACTOR", requires = "anchors")]
+    operator: Option<Actor>,
 }
 
 /// What of a record is counted. Servers write more, and each its own.
@@ -85,6 +86,18 @@ struct Checked {
     /// Whether what was seen before is still there; absent where nothing was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     has_seen: Option<bool>,
+    /// What was anchored; absent where that was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchors: Option<Anchored>,
+}
+
+/// A file beside what was anchored of it.
+#[derive(Serialize)]
+struct Anchored {
+    operator: Actor,
+    count: usize,
+    /// The first one that the file has not. Not told of a file whose chain breaks.
+    lost: Option<Lost>,
 }
 
 /// How often something ended in a way.
@@ -102,13 +115,17 @@ struct Tally {
 }
 
 pub(super) fn run(command: &Audit, context: &Context) -> Result<()> {
-    if command.seen.is_some() && command.files.len() > 1 {
-        let text = "--seen is of one file, and there are more";
+    if (command.seen.is_some() || command.anchors) && command.files.len() > 1 {
+        let text = "--seen and --anchors are of one file, and there are more";
         return Err(Failure::new(Code::Usage, text).with_hint("check each file by itself"));
     }
+    let anchors = match command.anchors {
+        true => Some(anchors(command, context)?),
+        false => None,
+    };
     let mut tally = Tally::default();
     let files = command.files.iter();
-    let files = files.map(|file| check(command, file, &mut tally));
+    let files = files.map(|file| check(command, file, anchors.as_ref(), &mut tally));
     let found = Found {
         files: files.collect::<Result<_>>()?,
         omitted: tally.omitted,
@@ -128,16 +145,35 @@ pub(super) fn run(command: &Audit, context: &Context) -> Result<()> {
     Err(Failure::new(Code::AuditBroken, broken.join("; ")).with_hint(hint))
 }
 
-fn check(command: &Audit, path: &Path, tally: &mut Tally) -> Result<Checked> {
+/// None is no proof of anything: somebody may have named the wrong operator, or an RPC may lie.
+fn anchors(command: &Audit, context: &Context) -> Result<Anchors> {
+    let anchors = context.anchors(command.operator.as_ref())?;
+    if anchors.count() == 0 {
+        let text = format!("nothing was anchored for {}", anchors.operator);
+        return Err(Failure::new(Code::RegistryNotFound, text)
+            .with_hint("anchor the audit with artifacts registry anchor, or give --operator"));
+    }
+    Ok(anchors)
+}
+
+fn check(
+    command: &Audit,
+    path: &Path,
+    anchors: Option<&Anchors>,
+    tally: &mut Tally,
+) -> Result<Checked> {
     let io = |e| Error::io("read", path, e);
     let file = File::open(path).map_err(io)?;
     let mut last = 0;
-    let mut has_seen = command.seen.as_ref().map(|_| false);
+    let mut has_seen = command.seen.map(|_| false);
+    let mut beside = anchors.map(Anchors::beside);
     let verdict = follow(BufReader::new(file), |link, object| {
         last = link.seq;
-        let is_seen = |seen: &Seen| seen.records == link.seq && seen.head == in_hex(&link.hash);
-        if command.seen.as_ref().is_some_and(is_seen) {
+        if command.seen.is_some_and(|seen| seen.is(&link)) {
             has_seen = Some(true);
+        }
+        if let Some(beside) = &mut beside {
+            beside.see(&link);
         }
         // A record of another form is bound in the chain like all others, and of no kind here.
         if let Ok(record) = serde_json::from_str::<Record>(object) {
@@ -148,12 +184,18 @@ fn check(command: &Audit, path: &Path, tally: &mut Tally) -> Result<Checked> {
         Verdict::Whole { head, .. } => (Some(head), None),
         Verdict::Broken { seq } => (None, Some(seq)),
     };
+    let lost = beside.and_then(Beside::lost);
     Ok(Checked {
         file: path.to_owned(),
         records: last,
         head,
         broken_at,
         has_seen,
+        anchors: anchors.map(|anchors| Anchored {
+            operator: anchors.operator.clone(),
+            count: anchors.count(),
+            lost: lost.filter(|_| broken_at.is_none()),
+        }),
     })
 }
 
@@ -195,10 +237,13 @@ fn trouble(checked: &Checked) -> Option<String> {
             "record {seq} of {file} was changed, or one before it is missing"
         ));
     }
-    let lost = checked.has_seen == Some(false);
-    lost.then(|| {
-        format!("{file} has not the records that were seen before: it was cut off or written anew")
-    })
+    if checked.has_seen == Some(false) {
+        return Some(format!(
+            "{file} has not the records that were seen before: it was cut off or written anew"
+        ));
+    }
+    let lost = checked.anchors.as_ref()?.lost.as_ref()?;
+    Some(lost.words(&checked.file, checked.records))
 }
 
 fn shown(found: &Found) -> String {
@@ -208,7 +253,13 @@ fn shown(found: &Found) -> String {
             (Some(head), None) => format!("whole, {}:{head}", checked.records),
             (None, None) => "empty".to_owned(),
         };
-        (checked.file.display().to_string(), state)
+        let anchored = match &checked.anchors {
+            Some(anchored) if anchored.lost.is_none() && checked.broken_at.is_none() => {
+                format!(", all {} anchors in it", anchored.count)
+            }
+            _ => String::new(),
+        };
+        (checked.file.display().to_string(), state + &anchored)
     };
     let files: Vec<(String, String)> = found.files.iter().map(file).collect();
     let files: Vec<(&str, String)> = files
@@ -231,10 +282,6 @@ fn shown(found: &Found) -> String {
     text
 }
 
-fn in_hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn moment(text: &str) -> std::result::Result<Timestamp, String> {
     let whole = match text.len() {
         10 => format!("{text}T00:00:00Z"),
@@ -244,35 +291,17 @@ fn moment(text: &str) -> std::result::Result<Timestamp, String> {
         .map_err(|_| "a day is written 2026-09-21, a moment 2026-09-21T14:13:20Z".into())
 }
 
-fn seen(text: &str) -> std::result::Result<Seen, String> {
-    let parsed = text.split_once(':').and_then(|(records, head)| {
-        let is_hash = head.len() == 64 && head.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let records = records.parse().ok().filter(|records| *records > 0)?;
-        is_hash.then(|| Seen {
-            records,
-            head: head.to_ascii_lowercase(),
-        })
-    });
-    parsed.ok_or_else(|| "a head is written as it is shown: RECORDS:HEAD".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_and_heads_are_read_as_they_are_written() {
+    fn times_are_read_as_they_are_written() {
         let day = moment("2026-09-21").expect("a day");
         assert_eq!(day.to_string(), "2026-09-21T00:00:00Z");
         assert!(moment("2026-09-21T00:00:01+00:00").expect("a moment") > day);
         for bad in ["", "yesterday", "2026-9-21", "2026-13-01"] {
             assert!(moment(bad).is_err(), "{bad}");
-        }
-        let head = "AB".repeat(32);
-        let known = seen(&format!("3:{head}")).expect("a head");
-        assert_eq!((known.records, known.head), (3, "ab".repeat(32)));
-        for bad in ["3", "0:00", &format!("0:{head}"), &format!("x:{head}")] {
-            assert!(seen(bad).is_err(), "{bad}");
         }
     }
 }
