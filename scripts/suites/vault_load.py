@@ -50,6 +50,7 @@ class Suite(OnSeaweedFs, VaultSuite):
                     self.thousand_fetches_at_once_hold_the_worker_s_memory,
                     self.broker_is_back_and_what_ended_meanwhile_is_named,
                     self.revoked_while_the_broker_was_away_is_dropped_on_its_return,
+                    *([self.broker_hangs_until_its_silence_is_noticed_and_is_heard_again] if LONG else []),
                     self.audits_are_whole_after_all_kills,
                 ])
         finally:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -223,3 +224,18 @@ class OnSeaweedFs:
         assert int(after["last_event_id"]) > int(before["last_event_id"]), (before, after)
         assert "scope_denied" in self.weed_secret("read", "openrouter", way="sidecar", code=4)
         return f"dropped {took:.2f} s after the broker was back"
+
+    def broker_hangs_until_its_silence_is_noticed_and_is_heard_again(self):
+        """Its connections stay, and nothing comes: only its silence tells."""
+        self.weed_secret("read", "github", way="sidecar")
+        self.wait(lambda: self.daemon()["connected"], "the broker's stream", 10)
+        os.kill(self.weed.pid("broker"), signal.SIGSTOP)
+        try:
+            self.refused_as_away("stripe")
+            self.wait(lambda: not self.daemon()["connected"], "the end of patience", 60)
+            assert self.weed_secret("read", "github", way="sidecar") == "the key of github"
+        finally:
+            os.kill(self.weed.pid("broker"), signal.SIGCONT)
+        begun = time.monotonic()
+        self.wait(lambda: self.daemon()["connected"], "the broker's stream", 5)
+        return f"heard again after {time.monotonic() - begun:.2f} s"
