@@ -1,7 +1,7 @@
 """A second implementation of the signer's file and wallets, on Python's cryptography.
 
-`signer_vectors.py write FOLDER` writes sealed.json and wallets.json; `check FOLDER` computes them
-anew and prints `pass NAME` or `fail NAME` for each.
+`signer_vectors.py write FOLDER` writes sealed.json, sealed_kms.json and wallets.json; `check FOLDER`
+computes them anew and prints `pass NAME` or `fail NAME` for each.
 """
 
 import hashlib
@@ -19,10 +19,19 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
-def sealed(passphrase, salt, verifier_nonce, epochs_nonce, begun, secrets):
+def sealed(passphrase, salt, *rest):
     parameters = struct.pack(">III", 65536, 3, 1) + salt
-    head = b"artsignr" + bytes([1, 1]) + struct.pack(">H", len(parameters)) + parameters
     key = Argon2id(salt=salt, length=32, iterations=3, lanes=1, memory_cost=65536).derive(passphrase.encode())
+    return sealed_file(1, parameters, key, *rest)
+
+
+def sealed_by_kms(arn, trust_domain, wrapped, key, *rest):
+    parts = (arn.encode(), trust_domain.encode(), wrapped)
+    return sealed_file(2, b"".join(struct.pack(">H", len(part)) + part for part in parts), key, *rest)
+
+
+def sealed_file(kind, parameters, key, verifier_nonce, epochs_nonce, begun, secrets):
+    head = b"artsignr" + bytes([1, kind]) + struct.pack(">H", len(parameters)) + parameters
 
     def part(name, nonce, plain):
         context = b"".join(struct.pack(">I", len(p)) + p for p in (b"artifacts.signer.1", name, head))
@@ -155,6 +164,28 @@ def sealed_vectors():
         }
 
 
+def sealed_kms_vectors():
+    for number, count in enumerate((1, 3)):
+        name = f"sealed by kms {number}"
+        arn = "arn:aws:kms:eu-central-1:111122223333:key/" + ("1234abcd-12ab-34cd-56ef-1234567890ab", "mrk-0f")[number]
+        domain = ("artifacts", "vault.example")[number]
+        wrapped, key = bytes_of(f"{name} wrapped", 184), bytes_of(f"{name} key", 32)
+        nonces = [bytes_of(f"{name} nonce {n}", 12) for n in range(2)]
+        secrets = [bytes_of(f"{name} secret {n}", 32) for n in range(count)]
+        begun = [1_790_000_000 + 86_400 * n for n in range(count)]
+        yield {
+            "kms_key": arn,
+            "trust_domain": domain,
+            "wrapped": wrapped.hex(),
+            "key": key.hex(),
+            "verifier_nonce": nonces[0].hex(),
+            "epochs_nonce": nonces[1].hex(),
+            "begun": begun,
+            "secrets": [secret.hex() for secret in secrets],
+            "file": sealed_by_kms(arn, domain, wrapped, key, nonces[0], nonces[1], begun, secrets).hex(),
+        }
+
+
 def wallet_vectors():
     for number in range(3):
         secret, actor = bytes_of(f"wallet {number} secret", 32), bytes_of(f"wallet {number} actor", 32).hex()
@@ -170,7 +201,8 @@ def wallet_vectors():
 
 
 def main(action, folder):
-    for name, vectors in (("sealed", list(sealed_vectors())), ("wallets", list(wallet_vectors()))):
+    written_by = (("sealed", sealed_vectors), ("sealed_kms", sealed_kms_vectors), ("wallets", wallet_vectors))
+    for name, vectors in ((name, list(make())) for name, make in written_by):
         path = pathlib.Path(folder, name + ".json")
         if action == "write":
             path.write_text(json.dumps(vectors, indent=1, ensure_ascii=False) + "\n")

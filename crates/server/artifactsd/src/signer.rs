@@ -1,6 +1,8 @@
 //! `artifactsd signer`: master secrets, and the keys that follow from them.
 
+mod kms;
 mod passphrase;
+mod sealing;
 mod serve;
 
 use std::fs::DirBuilder;
@@ -14,7 +16,7 @@ use clap::{Args, Subcommand};
 use signer::{Epochs, file, memory};
 
 use crate::audit_file;
-use passphrase::{NewPassphrase, PassphraseFlags};
+use sealing::{NewSeal, Opening};
 
 /// Hold master secrets, and derive keys from them for those who may have them.
 #[derive(Args)]
@@ -27,15 +29,17 @@ pub(crate) struct Signer {
 enum Command {
     /// Make the file of master secrets, with the first epoch.
     ///
-    /// Keep a copy of the file (signer.sealed) and, elsewhere, its passphrase: without both no
-    /// credential can ever be read again.
+    /// Keep a copy of the file (signer.sealed) and, elsewhere, its passphrase; with --kms-key, see
+    /// that nobody can delete that key. Without both no credential can ever be read again.
     Init(Sealed),
     /// Serve.
     Serve(Box<serve::Serve>),
     /// Begin a new epoch, or show which there are.
     Epoch(Epoch),
-    /// Seal the file under another passphrase. Copies of it keep the old one.
-    Passwd(Passwd),
+    /// Seal the file under another passphrase, or by another key of a KMS. Copies of it keep what
+    /// opened them.
+    #[command(visible_alias = "passwd")]
+    Reseal(Reseal),
     /// Check that no record of the audit was changed or taken out.
     Audit(Data),
 }
@@ -54,7 +58,7 @@ struct Sealed {
     #[command(flatten)]
     data: Data,
     #[command(flatten)]
-    passphrase: PassphraseFlags,
+    opening: Opening,
 }
 
 #[derive(Args)]
@@ -76,11 +80,11 @@ enum EpochCommand {
 }
 
 #[derive(Args)]
-struct Passwd {
+struct Reseal {
     #[command(flatten)]
     sealed: Sealed,
     #[command(flatten)]
-    new: NewPassphrase,
+    new: NewSeal,
 }
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -110,7 +114,7 @@ fn act(command: Command) -> Result {
             EpochCommand::Advance(sealed) => advance(&sealed),
             EpochCommand::Show(sealed) => show(&sealed),
         },
-        Command::Passwd(arguments) => passwd(&arguments),
+        Command::Reseal(arguments) => reseal(&arguments),
         Command::Audit(data) => {
             audit_file::check(&data.audit(), "--data is the folder of the server")
         }
@@ -144,34 +148,35 @@ async fn init(sealed: &Sealed) -> Result {
     if path.exists() {
         return Err(file::FileError::Exists(path).into());
     }
-    let passphrase = sealed.passphrase.read_new("passphrase")?;
-    let epochs = file::init(&path, &passphrase, SystemClock.now().seconds()).await?;
+    let seal = sealed.opening.new_seal()?;
+    let epochs = file::init(&path, &*seal, SystemClock.now().seconds()).await?;
     print(&epochs)
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn advance(sealed: &Sealed) -> Result {
-    let passphrase = sealed.passphrase.read()?;
+    let seal = sealed.opening.seal()?;
     let now = SystemClock.now().seconds();
-    let epochs = file::advance(&sealed.data.sealed(), &passphrase, now).await?;
+    let epochs = file::advance(&sealed.data.sealed(), &*seal, now).await?;
     print(&epochs)
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn show(sealed: &Sealed) -> Result {
-    let passphrase = sealed.passphrase.read()?;
-    let epochs = file::open(&sealed.data.sealed(), &passphrase).await?;
+    let seal = sealed.opening.seal()?;
+    let epochs = file::open(&sealed.data.sealed(), &*seal).await?;
     print(&epochs)
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn passwd(arguments: &Passwd) -> Result {
-    let from = arguments.sealed.passphrase.read()?;
+async fn reseal(arguments: &Reseal) -> Result {
+    let opening = &arguments.sealed.opening;
+    let from = opening.seal()?;
     let path = arguments.sealed.data.sealed();
     // Whoever mistyped hears of it before a new one is asked for.
-    file::open(&path, &from).await?;
-    let to = arguments.new.read()?;
-    Ok(file::reseal(&path, &from, &to).await?)
+    file::open(&path, &*from).await?;
+    let to = arguments.new.read(opening)?;
+    Ok(file::reseal(&path, &*from, &*to).await?)
 }
 
 /// Which epochs there are; nothing of their secrets.

@@ -4,177 +4,18 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![cfg(all(feature = "signer", feature = "ca"))]
 
+mod common;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use base::mutual::{Identity, client};
+use common::PROGRAM;
+use common::signer::{PASSPHRASE, Place, Running, good, said};
 use serde_json::Value;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_artifactsd");
-const PASSPHRASE: &str = "correct horse battery";
-
-/// A folder with an authority, a passphrase and a signer's data.
-struct Place(tempfile::TempDir);
-
-/// Killed when the test is done with it.
-struct Running {
-    child: Child,
-    ready: Value,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.secret("passphrase", PASSPHRASE);
-        let ca = place.path("ca");
-        good(&run(&["ca", "init", "--data", text(&ca)]));
-        for (role, names) in [
-            ("signer", &["127.0.0.1", "localhost"][..]),
-            ("worker", &[]),
-            ("operator-admin", &[]),
-        ] {
-            place.issue(role, names);
-        }
-        place
-    }
-
-    fn issue(&self, role: &str, names: &[&str]) {
-        let (ca, identity) = (self.path("ca"), self.identity(role));
-        let (certificate, key) = (text(&identity.certificate), text(&identity.key));
-        let mut arguments = vec!["ca", "issue", "--data", text(&ca), "--role", role];
-        arguments.extend(["--certificate", certificate, "--key", key]);
-        arguments.extend(names.iter().flat_map(|name| ["--name", *name]));
-        good(&run(&arguments));
-    }
-
-    fn identity(&self, role: &str) -> Identity {
-        Identity {
-            ca: self.path("ca").join("ca.pem"),
-            certificate: self.path(&format!("{role}.pem")),
-            key: self.path(&format!("{role}-key.pem")),
-            trust_domain: "artifacts".parse().unwrap(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn secret(&self, name: &str, content: &str) {
-        fs::write(self.path(name), format!("{content}\n")).unwrap();
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-    }
-
-    /// A command on the sealed file.
-    fn command(&self, words: &[&str]) -> Command {
-        self.command_of(Path::new(PROGRAM), words)
-    }
-
-    fn command_of(&self, program: &Path, words: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.arg("signer").args(words).stdin(Stdio::null());
-        command.arg("--data").arg(self.path("data"));
-        command
-            .arg("--passphrase-file")
-            .arg(self.path("passphrase"));
-        command
-    }
-
-    fn did(&self, words: &[&str]) -> Value {
-        let output = self.command(words).output().unwrap();
-        good(&output);
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn serve(&self) -> Command {
-        self.serve_by(Path::new(PROGRAM))
-    }
-
-    fn serve_by(&self, program: &Path) -> Command {
-        let mut command = self.command_of(program, &["serve", "--listen", "127.0.0.1:0"]);
-        let own = self.identity("signer");
-        command.args([
-            "--internal-listen",
-            "127.0.0.1:0",
-            "--broker",
-            "http://127.0.0.1:9",
-        ]);
-        command.arg("--internal-certificate").arg(own.certificate);
-        command.arg("--internal-key").arg(own.key);
-        command.arg("--internal-ca").arg(own.ca);
-        command.stderr(Stdio::piped()).stdout(Stdio::piped());
-        command
-    }
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready = serde_json::from_str(&line).unwrap();
-        Self { child, ready }
-    }
-
-    fn proc(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
-    }
-
-    fn locked_kib(&self) -> u64 {
-        let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
-        line.unwrap()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .unwrap()
-    }
-
-    fn epoch(&self, identity: &Identity) -> Value {
-        let url = format!("{}/v1/epoch", self.ready["internal"].as_str().unwrap());
-        let client = client(identity, "signer").unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let answer = client.build().unwrap().get(url).send().await.unwrap();
-            serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
-        })
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-fn good(output: &Output) {
-    assert!(output.status.success(), "{}", said(output));
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 fn is_root() -> bool {
     rustix::process::getuid().is_root()

@@ -31,6 +31,14 @@ pub enum FileError {
         /// Why not.
         source: SealError,
     },
+    /// It was not sealed anew, and is as it was.
+    #[error("{} is not written: {source}", path.display())]
+    NotSealed {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: SealError,
+    },
     /// There are as many epochs as there can be.
     #[error("there can be no more epochs")]
     Full,
@@ -137,13 +145,24 @@ enum Way {
     Over,
 }
 
+/// The file of before stays until the new one has been opened: a service may let somebody seal who
+/// may not open.
 async fn write(path: &Path, epochs: &Epochs, seal: &dyn Seal, way: Way) -> Result<(), FileError> {
-    let sealed = seal::seal(epochs, seal).await;
-    let sealed = sealed.map_err(|source| FileError::Seal {
+    let sealed = proven(epochs, seal).await;
+    let sealed = sealed.map_err(|source| FileError::NotSealed {
         path: path.to_owned(),
         source,
     })?;
     put(path, &sealed, way, &|_| ())
+}
+
+async fn proven(epochs: &Epochs, seal: &dyn Seal) -> Result<Vec<u8>, SealError> {
+    let sealed = seal::seal(epochs, seal).await?;
+    let opened = seal::open(&sealed, seal).await?;
+    if opened.continues(epochs) && epochs.continues(&opened) {
+        return Ok(sealed);
+    }
+    Err(SealError::Crypto("opening what was sealed"))
 }
 
 /// What was done last; tests end the process there.
@@ -176,6 +195,10 @@ fn put(path: &Path, bytes: &[u8], way: Way, done: &dyn Fn(Step)) -> Result<(), F
     done(Step::Written);
     file.sync_all().map_err(io_of(&partial))?;
     done(Step::Synced);
+    if fs::read(&partial).map_err(io_of(&partial))? != bytes {
+        let text = "what is read is not what was written; nothing was changed";
+        return Err(io_of(&partial)(io::Error::other(text)));
+    }
     match way {
         Way::Over => fs::rename(&partial, path).map_err(io_of(path))?,
         Way::New => {

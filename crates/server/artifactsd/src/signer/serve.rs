@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::audit::AuditFile;
-use base::peer::TrustDomain;
 use base::published::PublishedKeys;
 use base::{ClientCa, Listener, SystemClock, Tls};
 use clap::Args;
@@ -108,14 +107,6 @@ struct Inside {
     /// The authority whose certificates workers and the broker show (PEM).
     #[arg(long, value_name = "FILE", env = "ARTIFACTS_SIGNER_INTERNAL_CA")]
     internal_ca: PathBuf,
-    /// What the names in certificates begin with: spiffe://THIS/worker.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "ARTIFACTS_TRUST_DOMAIN",
-        default_value = "artifacts"
-    )]
-    trust_domain: TrustDomain,
 }
 
 /// Whose sessions count outside.
@@ -178,7 +169,7 @@ async fn listeners(arguments: &Serve) -> Result<(Listener, Listener)> {
         key: inside.internal_key.clone(),
         clients: Some(ClientCa {
             file: inside.internal_ca.clone(),
-            trust_domain: inside.trust_domain.clone(),
+            trust_domain: arguments.sealed.opening.trust_domain.clone(),
         }),
     };
     let internal = Listener::bind(inside.internal_listen, Some(&mutual), false).await?;
@@ -197,12 +188,12 @@ async fn open(arguments: Serve, here: &str) -> Result<Arc<Signer>> {
     }
     let data = &arguments.sealed.data;
     let path = data.sealed();
-    let seal = arguments.sealed.passphrase.read()?;
-    let epochs = file::open(&path, &seal).await?;
+    let seal = arguments.sealed.opening.seal()?;
+    let epochs = file::open(&path, &*seal).await?;
     Ok(Signer::new(Parts {
         audit: AuditFile::open(&data.audit())?,
         path,
-        seal: Box::new(seal),
+        seal,
         epochs,
         sessions: sessions(&arguments.broker)?,
         login_places: arguments.login_at,

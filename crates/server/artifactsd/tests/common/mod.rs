@@ -4,6 +4,10 @@
 
 pub(crate) mod balancer;
 pub(crate) mod follower;
+#[cfg(feature = "signer")]
+pub(crate) mod kms;
+#[cfg(all(feature = "signer", feature = "ca"))]
+pub(crate) mod signer;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

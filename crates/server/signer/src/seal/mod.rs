@@ -4,9 +4,11 @@
 //! offset  bytes
 //!      0      8  "artsignr"
 //!      8      1  format, 1
-//!      9      1  how the file's key is found again, 1 = passphrase
+//!      9      1  how the file's key is found again, 1 = passphrase, 2 = KMS
 //!     10      2  n, the length of what that needs    (integers are big-endian)
-//!     12      n  for a passphrase: Argon2id's memory in KiB (4), passes (4), lanes (4), salt (16)
+//!     12      n  for a passphrase: Argon2id's memory in KiB (4), passes (4), lanes (4), salt (16);
+//!                for a KMS: the key's ARN, the signer's trust domain, the file's key as the KMS
+//!                has wrapped it, each with its length before it (2)
 //!   12+n     28  verifier: nonce and tag over nothing
 //!   40+n     12  nonce
 //!   52+n      …  sealed: for each epoch, from the first, when it began (seconds since 1970, 8)
@@ -18,6 +20,7 @@
 //! changed alone. `vectors/sealed.json` has an example. Format 1 stays readable; what must be
 //! different gets another number.
 
+pub mod kms;
 mod passphrase;
 
 use async_trait::async_trait;
@@ -26,7 +29,9 @@ use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 use crate::secrets::{Epochs, MOST};
+use kms::{KeyArn, KmsError};
 
+pub use kms::KmsSeal;
 pub use passphrase::{InvalidPassphrase, Passphrase};
 
 const MAGIC: &[u8; 8] = b"artsignr";
@@ -36,8 +41,11 @@ const TAG: usize = 16;
 const VERIFIER: usize = NONCE_LEN + TAG;
 const ENTRY: usize = 8 + 32;
 
+const BY_PASSPHRASE: u8 = 1;
+const BY_KMS: u8 = 2;
+
 /// No file of ours is longer.
-pub(crate) const LONGEST: usize = 1024 + MOST * ENTRY;
+pub(crate) const LONGEST: usize = 8 * 1024 + MOST * ENTRY;
 
 /// Why a file is not opened, or not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,9 +56,49 @@ pub enum SealError {
     /// It is of a later version.
     #[error("it is of format {0}, and this version reads format 1\nhint: use a newer artifactsd")]
     Newer(u8),
-    /// It is sealed in another way than it is to be opened.
-    #[error("it is sealed in another way (kind {0})")]
+    /// It is sealed in a way that is not known here.
+    #[error(
+        "it is sealed in a way that this version does not know (kind {0})\nhint: use a newer artifactsd"
+    )]
     Kind(u8),
+    /// It is to be opened by a key of a KMS, and is sealed under a passphrase.
+    #[error(
+        "it is sealed under a passphrase, and a KMS key was named\nhint: --passphrase-file instead of --kms-key; `artifactsd signer reseal --new-kms-key` seals it by the key"
+    )]
+    UnderPassphrase,
+    /// It is to be opened by a passphrase, and is sealed by a key of a KMS.
+    #[error(
+        "it is sealed by the KMS key {0}, not under a passphrase\nhint: --kms-key {0}, if that key is yours"
+    )]
+    ByKms(String),
+    /// It names another key of the KMS than its operator does.
+    #[error(
+        "it is sealed by the KMS key {file}, and {named} was named\nhint: if both are yours, name the first with --kms-key; else somebody has put another file in its place"
+    )]
+    OtherKey {
+        /// What the file says.
+        file: String,
+        /// What the operator says.
+        named: KeyArn,
+    },
+    /// It is another installation's.
+    #[error(
+        "it is sealed for the trust domain {file}, and this is {here}\nhint: --trust-domain says which installation's it is"
+    )]
+    OtherTrustDomain {
+        /// What the file says.
+        file: String,
+        /// What the operator says.
+        here: String,
+    },
+    /// The KMS gives no key.
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// What the KMS has opened is not the file's key, or the file's head was changed.
+    #[error(
+        "the key that the KMS opens is another file's, or its head was changed\nhint: take the copy that you keep of it"
+    )]
+    Head,
     /// A parameter is out of bounds; nothing was done with it.
     #[error("its {name} is {value}, and between {least} and {most} is taken")]
     Parameter {
@@ -113,7 +161,7 @@ struct Parts<'a> {
 pub async fn open(bytes: &[u8], seal: &dyn Seal) -> Result<Epochs, SealError> {
     let parts = Parts::of(bytes)?;
     if parts.kind != seal.kind() {
-        return Err(SealError::Kind(parts.kind));
+        return Err(parts.other_way());
     }
     let key = seal.key_of(parts.parameters).await?;
     parts.open(&key)
@@ -177,10 +225,25 @@ impl<'a> Parts<'a> {
         })
     }
 
+    /// Why it is not opened by a seal of another kind.
+    fn other_way(&self) -> SealError {
+        match self.kind {
+            BY_PASSPHRASE => SealError::UnderPassphrase,
+            BY_KMS => match kms::Parameters::read(self.parameters) {
+                Some(parameters) => SealError::ByKms(parameters.key.to_owned()),
+                None => SealError::Damaged,
+            },
+            other => SealError::Kind(other),
+        }
+    }
+
     fn open(&self, key: &FileKey) -> Result<Epochs, SealError> {
         let nothing = key.open(self.verifier, self.head, "verifier")?;
         if nothing.is_none_or(|nothing| !nothing.is_empty()) {
-            return Err(SealError::Passphrase);
+            return Err(match self.kind {
+                BY_KMS => SealError::Head,
+                _ => SealError::Passphrase,
+            });
         }
         let plain = key.open(self.body, self.head, "epochs")?;
         let plain = plain.ok_or(SealError::Damaged)?;

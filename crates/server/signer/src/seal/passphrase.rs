@@ -102,7 +102,7 @@ impl Derivation {
 #[async_trait]
 impl Seal for Passphrase {
     fn kind(&self) -> u8 {
-        1
+        super::BY_PASSPHRASE
     }
 
     async fn new_key(&self) -> Result<(Vec<u8>, FileKey), SealError> {
