@@ -141,9 +141,14 @@ def of_chain(number):
     return with_results(lambda call, result: hex(number) if call["method"] == "eth_chainId" else result)
 
 
+def newest_is(change):
+    """The newest block as `change` makes it."""
+    return with_results(lambda call, result: change(result) if is_latest(call) else result)
+
+
 def keeps_back(block):
     """An older block is the newest one."""
-    return with_results(lambda call, result: block if is_latest(call) else result)
+    return newest_is(lambda true: block)
 
 
 def calls_instead(wanted, other):

@@ -58,6 +58,9 @@ class VaultSuite:
             self.report(case)
         return 1 if self.failed else 0
 
+    def recover(self):
+        """After a case that failed: what makes the others fail by themselves only."""
+
     def report(self, case):
         """A case may return what it measured."""
         name = f"{self.topic}: " + case.__name__.replace("_s_", "'s ").replace("_", " ")
@@ -70,7 +73,10 @@ class VaultSuite:
         except Exception as error:
             traceback.print_exc()
             self.failed += 1
-            line = f"fail {name}: {' '.join(str(error).split())[:500]}"
+            self.recover()
+            # An assertion without words is told by its source.
+            why = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+            line = f"fail {name}: {' '.join(why.split())[:500]}"
         print(line, file=sys.stderr)
         with open(os.environ["RESULT"], "a") as result:
             print(line, file=result)

@@ -174,6 +174,23 @@ fn documents_are_written_by_the_key_that_is_shown() {
     .expect("opened");
     is_registered_allowed_and_revoked(&machine, &operator, &reader);
     a_broker_that_cannot_be_told_changes_nothing(&mut machine, &operator);
+    audit(&machine, "audit.jsonl", 1, "");
+    for (line, words) in [
+        (
+            "vault login http://127.0.0.1:9 --wallet",
+            "the registry is one of documents, and its key is no wallet",
+        ),
+        (
+            "registry anchor audit.jsonl",
+            "the registry is one of documents, where nothing is anchored",
+        ),
+        (
+            "vault audit audit.jsonl --anchors",
+            "the registry is one of documents, where nothing is anchored",
+        ),
+    ] {
+        refused(&machine, line, 2, words);
+    }
     let nobody = machine.run("device list");
     assert_eq!(nobody.code, 3, "{}", nobody.err);
     assert!(nobody.err.contains("give --operator"), "{}", nobody.err);
