@@ -3,6 +3,7 @@
 //! output unless ARTIFACTS_WORKER_AUDIT names a file.
 
 mod closed_memory;
+mod own_folder;
 mod registry_flags;
 mod worker_app;
 

@@ -1,9 +1,7 @@
 //! `artifactsd broker`: identity for the vault.
 
-use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +10,7 @@ use std::time::Duration;
 use base::audit::AuditFile;
 use base::peer::TrustDomain;
 use base::tokens::Issuers;
-use base::{ClientCa, Clock, Listener, SystemClock, SystemRandom, Tls};
+use base::{Clock, Listener, SystemClock, SystemRandom};
 use broker::{App, File, FileAudit, Parts, SigningKeys, Store, keys};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
@@ -22,7 +20,7 @@ use crate::health::{self, Health};
 use crate::open_files;
 use crate::registry_flags::RegistryFlags;
 use crate::serving::{self, EndSignals, announce};
-use crate::{audit_file, closed_memory};
+use crate::{audit_file, closed_memory, own_folder};
 
 /// Run the server of sessions, capabilities and identities.
 #[derive(Args)]
@@ -184,14 +182,7 @@ pub(crate) fn run(role: Broker) -> ExitCode {
 impl Data {
     /// The folder, made when missing.
     fn folder(&self) -> Result<&Path> {
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&self.data);
-        made.map_err(|error| {
-            format!(
-                "the folder {} cannot be made: {error}\nhint: choose another with --data",
-                self.data.display()
-            )
-        })?;
+        own_folder::make(&self.data)?;
         Ok(&self.data)
     }
 
@@ -303,22 +294,14 @@ async fn listeners(arguments: &Serve) -> Result<(Listener, Listener)> {
         arguments.tls_key.as_ref(),
     );
     let public = Listener::bind(arguments.listen, tls.as_ref(), arguments.allow_remote).await?;
-    let Internal {
-        internal_listen,
-        internal_certificate,
-        internal_key,
-        internal_ca,
-        trust_domain,
-    } = &arguments.internal;
-    let mutual = Tls {
-        certificate: internal_certificate.clone(),
-        key: internal_key.clone(),
-        clients: Some(ClientCa {
-            file: internal_ca.clone(),
-            trust_domain: trust_domain.clone(),
-        }),
-    };
-    let internal = Listener::bind(*internal_listen, Some(&mutual), false).await?;
+    let inside = &arguments.internal;
+    let mutual = serving::mutual(
+        &inside.internal_certificate,
+        &inside.internal_key,
+        &inside.internal_ca,
+        &inside.trust_domain,
+    );
+    let internal = Listener::bind(inside.internal_listen, Some(&mutual), false).await?;
     Ok((public, internal))
 }
 

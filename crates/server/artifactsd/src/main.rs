@@ -29,6 +29,8 @@ mod health;
 mod open_files;
 #[cfg(feature = "orchestrator")]
 mod orchestrator;
+#[cfg(any(feature = "broker", feature = "signer", feature = "worker"))]
+mod own_folder;
 mod parent;
 #[cfg(feature = "provider")]
 mod provider;

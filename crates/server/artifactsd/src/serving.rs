@@ -59,3 +59,21 @@ pub(crate) fn tls(certificate: Option<&PathBuf>, key: Option<&PathBuf>) -> Optio
         clients: None,
     })
 }
+
+/// TLS for other servers of the installation, which show certificates of its authority.
+#[cfg(any(feature = "broker", feature = "signer"))]
+pub(crate) fn mutual(
+    certificate: &Path,
+    key: &Path,
+    ca: &Path,
+    trust_domain: &base::peer::TrustDomain,
+) -> Tls {
+    Tls {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        clients: Some(base::ClientCa {
+            file: ca.to_owned(),
+            trust_domain: trust_domain.clone(),
+        }),
+    }
+}

@@ -5,9 +5,7 @@ mod passphrase;
 mod sealing;
 mod serve;
 
-use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +13,7 @@ use base::{Clock, SystemClock};
 use clap::{Args, Subcommand};
 use signer::{Epochs, file, memory};
 
-use crate::audit_file;
+use crate::{audit_file, own_folder};
 use sealing::{NewSeal, Opening};
 
 /// Hold master secrets, and derive keys from them for those who may have them.
@@ -31,7 +29,7 @@ enum Command {
     ///
     /// Keep a copy of the file (signer.sealed) and, elsewhere, its passphrase; with --kms-key, see
     /// that nobody can delete that key. Without both no credential can ever be read again.
-    Init(Sealed),
+    Init(Box<Sealed>),
     /// Serve.
     Serve(Box<serve::Serve>),
     /// Begin a new epoch, or show which there are.
@@ -39,7 +37,7 @@ enum Command {
     /// Seal the file under another passphrase, or by another key of a KMS. Copies of it keep what
     /// opened them.
     #[command(visible_alias = "passwd")]
-    Reseal(Reseal),
+    Reseal(Box<Reseal>),
     /// Check that no record of the audit was changed or taken out.
     Audit(Data),
 }
@@ -74,9 +72,9 @@ enum EpochCommand {
     /// A server that runs takes it up on SIGHUP (or POST /v1/epoch/reload, with a certificate of
     /// the role operator-admin). Capabilities follow the registry's epoch: advance that after the
     /// signer's.
-    Advance(Sealed),
+    Advance(Box<Sealed>),
     /// Show the epochs of the file.
-    Show(Sealed),
+    Show(Box<Sealed>),
 }
 
 #[derive(Args)]
@@ -122,16 +120,6 @@ fn act(command: Command) -> Result {
 }
 
 impl Data {
-    fn make_folder(&self) -> Result {
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&self.data);
-        made.map_err(|error| {
-            let folder = self.data.display();
-            format!("the folder {folder} cannot be made: {error}\nhint: choose another with --data")
-        })?;
-        Ok(())
-    }
-
     fn sealed(&self) -> PathBuf {
         self.data.join("signer.sealed")
     }
@@ -143,7 +131,7 @@ impl Data {
 
 #[tokio::main(flavor = "current_thread")]
 async fn init(sealed: &Sealed) -> Result {
-    sealed.data.make_folder()?;
+    own_folder::make(&sealed.data.data)?;
     let path = sealed.data.sealed();
     if path.exists() {
         return Err(file::FileError::Exists(path).into());

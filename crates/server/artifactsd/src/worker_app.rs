@@ -1,7 +1,5 @@
 //! A worker from flags and variables: the same for a server and for Lambda.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +18,7 @@ use worker::adapters::{
 };
 use worker::{App, Budget, Parts, Settings};
 
+use crate::own_folder;
 use crate::registry_flags::RegistryFlags;
 
 /// Who is asked, and what for.
@@ -173,7 +172,7 @@ impl WorkerFlags {
     pub(crate) async fn open(&self, public_url: &str, lifetime: Lifetime) -> Result<Opened> {
         let clock = Arc::new(SystemClock);
         self.may_forget(lifetime)?;
-        self.make_folder()?;
+        own_folder::make(&self.data)?;
         let records = Arc::new(self.records(lifetime)?);
         let mut settings = Settings::new(public_url.trim_end_matches('/'), self.issuer());
         let begun = clock.now().seconds();
@@ -206,16 +205,6 @@ impl WorkerFlags {
             return Err(text.into());
         }
         Ok(())
-    }
-
-    fn make_folder(&self) -> Result {
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&self.data);
-        made.map_err(|error| {
-            let folder = self.data.display();
-            format!("the folder {folder} cannot be made: {error}\nhint: choose another with --data")
-                .into()
-        })
     }
 
     fn records(&self, lifetime: Lifetime) -> Result<Records> {

@@ -4,10 +4,10 @@
 //! role is in its certificate ([`peer`]) and each endpoint says which roles it is for
 //! ([`peer::only`]). It calls another role with the client of [`mutual`], which trusts one
 //! authority and expects one role. [`ca`] is that authority for those who have none of their
-//! own; others are asked by the clients of [`clients`]. Refusals are a [`Failure`]; bodies are read by [`extract`]; [`layers`] hold time and
-//! size of every request, [`limits`] how many there may be,
+//! own; others are asked by the clients of [`clients`]. Refusals are a [`Failure`]; bodies are read
+//! by [`extract`]; [`layers`] hold time and size of every request, [`limits`] how many there may be,
 //! and how much of a thing one peer may hold. [`audit`] is a file that says what was done and
-//! refused. [`tokens`] are those of issuers that are configured.
+//! refused. [`tokens`] are those of issuers that are configured. [`memory`] is closed to others.
 
 pub mod audit;
 pub mod ca;
@@ -19,6 +19,7 @@ pub mod key_file;
 pub mod layers;
 pub mod limits;
 mod listen;
+pub mod memory;
 pub mod mutual;
 pub mod peer;
 pub mod private_file;

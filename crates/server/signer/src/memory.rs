@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::Resource;
 use rustix::thread::{CapabilitySet, capabilities};
 
 /// What could be had of it.
@@ -18,12 +18,7 @@ pub struct Hardened {
 /// # Errors
 /// The system refuses one of the first two: it should not.
 pub fn harden() -> io::Result<Hardened> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, none)?;
+    base::memory::close()?;
     Ok(Hardened {
         whole_memory: lock_everything(),
     })
@@ -116,7 +111,7 @@ fn lock_pages<T>(value: &T) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{dumpable_behavior, getrlimit};
+    use rustix::process::{DumpableBehavior, dumpable_behavior, getrlimit};
 
     use super::*;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::audit::AuditFile;
 use base::published::PublishedKeys;
-use base::{ClientCa, Listener, SystemClock, Tls};
+use base::{Listener, SystemClock, clients};
 use clap::Args;
 use reqwest::Url;
 use signer::memory::Hardened;
@@ -164,14 +164,12 @@ async fn listeners(arguments: &Serve) -> Result<(Listener, Listener)> {
     let tls = serving::tls(outside.tls_certificate.as_ref(), outside.tls_key.as_ref());
     let public = Listener::bind(outside.listen, tls.as_ref(), outside.allow_remote).await?;
     let inside = &arguments.inside;
-    let mutual = Tls {
-        certificate: inside.internal_certificate.clone(),
-        key: inside.internal_key.clone(),
-        clients: Some(ClientCa {
-            file: inside.internal_ca.clone(),
-            trust_domain: arguments.sealed.opening.trust_domain.clone(),
-        }),
-    };
+    let mutual = serving::mutual(
+        &inside.internal_certificate,
+        &inside.internal_key,
+        &inside.internal_ca,
+        &arguments.sealed.opening.trust_domain,
+    );
     let internal = Listener::bind(inside.internal_listen, Some(&mutual), false).await?;
     Ok((public, internal))
 }
@@ -215,8 +213,7 @@ fn sessions(broker: &Broker) -> Result<Sessions> {
         Some(url) => url.clone(),
         None => Url::parse(&format!("{issuer}/jwks.json"))?,
     };
-    let local = matches!(keys.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-    if keys.scheme() != "https" && !local {
+    if !clients::is_safe(keys.as_str()) {
         let text = format!("the keys at {keys} could be changed on the way\nhint: https://");
         return Err(text.into());
     }

@@ -22,7 +22,7 @@ use crate::app::{App, hash};
 use crate::audit::Record;
 use crate::caller::{Caller, Proved, Whole, read};
 use crate::refusal::Refusal;
-use crate::store::{LoginState, NewLogin};
+use crate::store::{NewLogin, Standing};
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
@@ -100,11 +100,11 @@ async fn exchanged(app: &App, proved: &Proved) -> Result<Exchanged, Refusal> {
         return Ok(Err(No::ExpiredToken));
     }
     match polled.login.state {
-        LoginState::Denied => Ok(Err(No::AccessDenied)),
-        LoginState::Used => Ok(Err(No::InvalidGrant)),
+        Standing::Denied => Ok(Err(No::AccessDenied)),
+        Standing::Used => Ok(Err(No::InvalidGrant)),
         _ if polled.too_fast => Ok(Err(No::SlowDown)),
-        LoginState::Pending => Ok(Err(No::AuthorizationPending)),
-        LoginState::Approved => {
+        Standing::Pending => Ok(Err(No::AuthorizationPending)),
+        Standing::Approved => {
             let actor = polled.login.actor.ok_or_else(Failure::internal)?;
             let device = app.bound_to(proved.proof_at_login(app)?).await?;
             let row = app.new_session(&actor, device, "device");

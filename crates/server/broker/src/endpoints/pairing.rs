@@ -27,7 +27,7 @@ use crate::audit::Record;
 use crate::caller::{Caller, Proved, Whole, read};
 use crate::judge::Wanted;
 use crate::refusal::Refusal;
-use crate::store::{NewPairing, Pairing, PairingState};
+use crate::store::{NewPairing, Pairing, Standing};
 
 /// Devices that wait at the same time, of all together.
 const MOST: i64 = 2_000;
@@ -131,13 +131,13 @@ async fn polled(
         return Err(Failure::rate_limited(interval).into());
     }
     match found.state {
-        PairingState::Pending => Ok(None),
-        PairingState::Denied => {
+        Standing::Pending => Ok(None),
+        Standing::Denied => {
             let text = "the operator refused this device\nhint: ask them, and pair again";
             Err(Failure::forbidden(text).into())
         }
-        PairingState::Used => Err(unknown().into()),
-        PairingState::Approved => hand_over(app, &hash, found, record).await,
+        Standing::Used => Err(unknown().into()),
+        Standing::Approved => hand_over(app, &hash, found, record).await,
     }
 }
 
@@ -210,8 +210,8 @@ async fn pending(app: &App, caller: &Caller, code: &UserCode) -> Result<PendingP
 /// `None` for what is not this operator's to see.
 fn standing(found: &Pairing, operator: &Actor) -> Option<PairingStanding> {
     match found.state {
-        PairingState::Pending => Some(PairingStanding::Pending),
-        PairingState::Approved if found.operator.as_ref() == Some(operator) => {
+        Standing::Pending => Some(PairingStanding::Pending),
+        Standing::Approved if found.operator.as_ref() == Some(operator) => {
             Some(PairingStanding::Approved)
         }
         _ => None,

@@ -5,7 +5,8 @@ use model::Actor;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Result, SessionRow, Store, StoreError, parsed_or_none, sessions};
+use super::asking::{Standing, added};
+use super::{Result, SessionRow, Store, parsed, parsed_or_none};
 
 /// A machine that asks.
 #[derive(Debug, Clone)]
@@ -25,7 +26,7 @@ pub(crate) struct NewLogin {
 pub(crate) struct Login {
     pub(crate) client_id: String,
     pub(crate) machine: String,
-    pub(crate) state: LoginState,
+    pub(crate) state: Standing,
     pub(crate) actor: Option<Actor>,
     pub(crate) expires_at: i64,
 }
@@ -35,19 +36,6 @@ pub(crate) struct Login {
 pub(crate) struct Polled {
     pub(crate) login: Login,
     pub(crate) too_fast: bool,
-}
-
-/// Where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LoginState {
-    /// Nobody has decided.
-    Pending,
-    /// Somebody let the machine in.
-    Approved,
-    /// Somebody did not.
-    Denied,
-    /// The session was handed over.
-    Used,
 }
 
 const ADD: &str = "INSERT INTO logins
@@ -74,12 +62,8 @@ impl Store {
             .bind(new.created_at)
             .bind(new.expires_at)
             .bind(new.interval);
-        match add.execute(&mut *change).await {
-            Ok(_) => {}
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                return Ok(Some(false));
-            }
-            Err(error) => return Err(error.into()),
+        if !added(add.execute(&mut *change).await)? {
+            return Ok(Some(false));
         }
         change.commit().await?;
         Ok(Some(true))
@@ -101,15 +85,10 @@ impl Store {
         actor: Option<&Actor>,
         now: i64,
     ) -> Result<bool> {
-        let state = if actor.is_some() {
-            "approved"
-        } else {
-            "denied"
-        };
         let decide = "UPDATE logins SET state = ?, actor = ?
             WHERE user_code = ? AND state = 'pending' AND expires_at > ?";
         let decide = sqlx::query(decide)
-            .bind(state)
+            .bind(Standing::decided(actor).as_str())
             .bind(actor.map(Actor::as_str))
             .bind(code.letters())
             .bind(now);
@@ -145,15 +124,8 @@ impl Store {
 
     /// Uses an approved one up, for a session; `false` if it was used meanwhile.
     pub(crate) async fn use_login(&self, hash: &[u8], session: &SessionRow) -> Result<bool> {
-        let mut change = self.begin().await?;
         let used = "UPDATE logins SET state = 'used' WHERE device_hash = ? AND state = 'approved'";
-        let used = sqlx::query(used).bind(hash);
-        if used.execute(&mut *change).await?.rows_affected() != 1 {
-            return Ok(false);
-        }
-        sessions::add(&mut change, session).await?;
-        change.commit().await?;
-        Ok(true)
+        self.use_up(sqlx::query(used).bind(hash), session).await
     }
 
     /// Keeps a nonce; `false` if too many wait.
@@ -188,18 +160,10 @@ impl Store {
 }
 
 fn read(row: &SqliteRow) -> Result<Login> {
-    let state: String = row.try_get("state")?;
-    let state = match state.as_str() {
-        "pending" => LoginState::Pending,
-        "approved" => LoginState::Approved,
-        "denied" => LoginState::Denied,
-        "used" => LoginState::Used,
-        _ => return Err(StoreError::Row("state")),
-    };
     Ok(Login {
         client_id: row.try_get("client_id")?,
         machine: row.try_get("machine")?,
-        state,
+        state: parsed(row, "state")?,
         actor: parsed_or_none(row, "actor")?,
         expires_at: row.try_get("expires_at")?,
     })

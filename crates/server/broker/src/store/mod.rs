@@ -3,6 +3,7 @@
 //! No token is in it: of what was handed out there is a hash or a number. Times come from the
 //! caller.
 
+mod asking;
 mod events;
 mod logins;
 mod pairings;
@@ -20,9 +21,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Row, SqlSafeStr, Sqlite, SqlitePool, Transaction};
 
+pub(crate) use asking::Standing;
 pub(crate) use events::EVERYBODY;
-pub(crate) use logins::{LoginState, NewLogin};
-pub(crate) use pairings::{NewPairing, Pairing, PairingState};
+pub(crate) use logins::NewLogin;
+pub(crate) use pairings::{NewPairing, Pairing};
 pub(crate) use sessions::SessionRow;
 pub(crate) use watched::Watched;
 

@@ -5,7 +5,8 @@ use model::{Actor, DeviceId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Result, SessionRow, Store, StoreError, parsed, parsed_or_none, sessions};
+use super::asking::{Standing, added};
+use super::{Result, SessionRow, Store, parsed, parsed_or_none};
 
 /// A device that asks.
 #[derive(Debug, Clone)]
@@ -22,45 +23,11 @@ pub(crate) struct NewPairing {
 pub(crate) struct Pairing {
     pub(crate) label: String,
     pub(crate) device: DeviceId,
-    pub(crate) state: PairingState,
+    pub(crate) state: Standing,
     pub(crate) operator: Option<Actor>,
     pub(crate) expires_at: i64,
     /// When it was asked for last.
     pub(crate) polled_at: i64,
-}
-
-/// Where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PairingState {
-    /// Nobody has decided.
-    Pending,
-    /// An operator said yes.
-    Approved,
-    /// An operator said no.
-    Denied,
-    /// The session was handed over.
-    Used,
-}
-
-impl PairingState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Denied => "denied",
-            Self::Used => "used",
-        }
-    }
-}
-
-impl std::str::FromStr for PairingState {
-    type Err = ();
-
-    fn from_str(text: &str) -> std::result::Result<Self, ()> {
-        let all = [Self::Pending, Self::Approved, Self::Denied, Self::Used];
-        let mut all = all.into_iter();
-        all.find(|state| state.as_str() == text).ok_or(())
-    }
 }
 
 const ADD: &str = "INSERT INTO pairings
@@ -91,12 +58,8 @@ impl Store {
             .bind(&new.label)
             .bind(new.device.to_string())
             .bind(new.expires_at);
-        match add.execute(&mut *change).await {
-            Ok(_) => {}
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                return Ok(Some(false));
-            }
-            Err(error) => return Err(error.into()),
+        if !added(add.execute(&mut *change).await)? {
+            return Ok(Some(false));
         }
         change.commit().await?;
         Ok(Some(true))
@@ -139,14 +102,10 @@ impl Store {
         now: i64,
         expires_at: i64,
     ) -> Result<bool> {
-        let state = match operator {
-            Some(_) => PairingState::Approved,
-            None => PairingState::Denied,
-        };
         let decide = "UPDATE pairings SET state = ?, operator = ?, expires_at = ?
             WHERE user_code = ? AND device = ? AND state = 'pending' AND expires_at > ?";
         let decide = sqlx::query(decide)
-            .bind(state.as_str())
+            .bind(Standing::decided(operator).as_str())
             .bind(operator.map(Actor::as_str))
             .bind(expires_at)
             .bind(code.letters())
@@ -157,25 +116,17 @@ impl Store {
 
     /// Uses an approved one up, for a session; `false` if it was used meanwhile.
     pub(crate) async fn use_pairing(&self, hash: &[u8], session: &SessionRow) -> Result<bool> {
-        let mut change = self.begin().await?;
         let used =
             "UPDATE pairings SET state = 'used' WHERE secret_hash = ? AND state = 'approved'";
-        let used = sqlx::query(used).bind(hash);
-        if used.execute(&mut *change).await?.rows_affected() != 1 {
-            return Ok(false);
-        }
-        sessions::add(&mut change, session).await?;
-        change.commit().await?;
-        Ok(true)
+        self.use_up(sqlx::query(used).bind(hash), session).await
     }
 }
 
 fn read(row: &SqliteRow) -> Result<Pairing> {
-    let state: String = row.try_get("state")?;
     Ok(Pairing {
         label: row.try_get("label")?,
         device: parsed(row, "device")?,
-        state: state.parse().map_err(|()| StoreError::Row("state"))?,
+        state: parsed(row, "state")?,
         operator: parsed_or_none(row, "operator")?,
         expires_at: row.try_get("expires_at")?,
         polled_at: row.try_get("polled_at")?,

@@ -26,6 +26,7 @@ use aws_sdk_kms::types::{
 };
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use base::clients;
 use reqwest::Url;
 use signer::seal::kms::{Context, DataKey, KeyArn, KeyService, KmsError};
 use tracing::instrument::WithSubscriber;
@@ -51,13 +52,12 @@ impl AwsKms {
     /// At this address instead of Amazon's. Plain HTTP is for this machine only: a key in clear
     /// comes back.
     pub(super) fn new(endpoint: Option<Url>, patience: Duration) -> Result<Self, String> {
-        if let Some(url) = &endpoint {
-            let local = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-            if url.scheme() != "https" && !(url.scheme() == "http" && local) {
-                return Err(format!(
-                    "the KMS at {url} could be read and changed on the way\nhint: https://"
-                ));
-            }
+        if let Some(url) = &endpoint
+            && !clients::is_safe(url.as_str())
+        {
+            return Err(format!(
+                "the KMS at {url} could be read and changed on the way\nhint: https://"
+            ));
         }
         Ok(Self {
             endpoint,

@@ -18,10 +18,13 @@ struct Call {
     context: Context,
 }
 
+/// For what a key was made, and the key, by its wrapped form.
+type Kept = BTreeMap<Vec<u8>, (Call, [u8; 32])>;
+
 /// A service in memory: wrapped forms are numbers, and it knows what each is of.
 #[derive(Default)]
 struct InMemory {
-    keys: Mutex<BTreeMap<Vec<u8>, (Call, [u8; 32])>>,
+    keys: Mutex<Kept>,
     calls: Mutex<Vec<Call>>,
     /// Answers every call, if it is there.
     refuses: Mutex<Option<KmsError>>,
@@ -308,9 +311,8 @@ async fn the_vectors_come_out() {
             under: vector.kms_key.clone(),
             context: ours.context(),
         };
-        let mut keys = service.keys.lock();
-        keys.insert(wrapped, (made, array(&vector.key)));
-        drop(keys);
+        let kept = (made, array(&vector.key));
+        service.keys.lock().insert(wrapped, kept);
         let opened = open(&file, &ours).await.unwrap();
         assert!(opened.continues(&wanted) && wanted.continues(&opened));
     }
