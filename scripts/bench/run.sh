@@ -5,7 +5,8 @@
 
 require_rust
 require_fuse
-require_tools
+require_bench_tools
+require_contract_tools
 require_packages s3fs=s3fs fio=fio dbus-daemon=dbus-daemon gnome-keyring-daemon=gnome-keyring \
     wrk=wrk pg_ctlcluster=postgresql
 say "building the release programs"

@@ -98,36 +98,50 @@ class Load:
 
     def start(self):
         self.access_key, self.secret_key = "bench-admin", secrets.token_urlsafe(24)
+        home = self.folder / "home"
+        (home / ".config/artifacts").mkdir(parents=True)
+        (home / ".run").mkdir(mode=0o700)
+        self.env = {"PATH": "/usr/bin:/bin", "HOME": str(home), "XDG_RUNTIME_DIR": str(home / ".run")}
         more = self._contracts() if self.registry == "chain" else []
         self.ready = self._child("dev", [self.programs.artifactsd, "dev", "--data", self.folder / "data", "--listen", "127.0.0.1:0",
                                          *more], {
             "ARTIFACTS_DEV_ACCESS_KEY_ID": self.access_key, "ARTIFACTS_DEV_SECRET_ACCESS_KEY": self.secret_key,
         })
         self.vault = self.ready["vault"]
-        home = self.folder / "home"
-        (home / ".config/artifacts").mkdir(parents=True)
-        (home / ".run").mkdir(mode=0o700)
         shutil.copy(self.vault["client_config"], home / ".config/artifacts/config.toml")
         (home / ".config/artifacts/config.toml").chmod(0o600)
-        self.env = {"PATH": "/usr/bin:/bin", "HOME": str(home), "XDG_RUNTIME_DIR": str(home / ".run")}
         token = pathlib.Path(self.vault["bootstrap_token_file"]).read_text()
         login = json.loads(self._artifacts("--format", "json", "vault", "login", "--bootstrap", input=token))
-        if self.registry == "documents":
-            self._pin(login["operator"])
+        {"documents": self._pin, "chain": self._assign}[self.registry](login["operator"])
         self._artifacts("device", "register", "--role", "master", "--scope", "bench")
         devices = run([self.programs.load, "devices", "--folder", self.folder / "devices", "--count", CLIENTS]).split()
         for device in devices:
-            self._artifacts("device", "register", "--device", device)
+            self._artifacts("device", "register", f"--device={device}")
         self._artifacts("scope", "set", *(f"load-{number}" for number in range(CLIENTS)))
         self.sessions = self.folder / "sessions"
         self.sessions.touch(0o600)
         self.sessions.write_text("\n".join(self._session() for _ in devices))
+
+    def _contracts(self):
+        """A chain with the contracts on it; what `artifactsd dev` and the operator's machine are told of it."""
+        chain = self._child("anvil", [self.programs.testkit, "anvil"], {})
+        self.wallet = chain["keys"][0]
+        settings = self.folder / "registry.toml"
+        settings.write_text(self._artifacts("registry", "deploy", "--rpc", chain["endpoint"], "--chain-id", chain["chain_id"],
+                                            input=self.wallet + "\n"))
+        return ["--chain-registry", settings]
 
     def _pin(self, operator):
         """Who runs the deployment pins the key that the operator's documents are signed with."""
         key = self.folder / "key.json"
         key.write_text(self._artifacts("registry", "key", "show"))
         run([self.programs.artifactsd, "registry", "pin", "--data", self.folder / "data/vault/registry", "--operator", operator, "--key", key])
+
+    def _assign(self, operator):
+        """Who owns the contracts says which wallet is the operator's: here, one wallet for both."""
+        self._artifacts("registry", "key", "import", input=self.wallet)
+        address = json.loads(self._artifacts("--format", "json", "registry", "key", "show"))["address"]
+        self._artifacts("registry", "assign", operator, address)
 
     def _session(self):
         """Another session of the same operator, for one of the load's devices."""
