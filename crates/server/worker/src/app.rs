@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::vault::Reason;
 use base::Clock;
 use base::limits::Shares;
+use bucket::Etag;
 use parking_lot::Mutex;
 use registry::Registry;
 use sha2::{Digest, Sha256};
@@ -208,11 +209,19 @@ fn share_of(room: u32) -> usize {
     (room as usize / 4).max(crate::intake::LONGEST)
 }
 
-/// The highest generation that was seen of each credential, as far as there is room. Losing one
-/// costs the notice of a rollback only, which the caller can still give by what it has seen.
-pub(crate) struct Seen(Mutex<Recent<[u8; 16], u64>>);
+/// The highest generation that was seen of each credential, and the object that held it, as far
+/// as there is room. Losing one costs the notice of a rollback, which the caller can still give by
+/// what it has seen, and one look into the bucket.
+pub(crate) struct Seen(Mutex<Recent<[u8; 16], Newest>>);
 
-/// Some 4 MiB.
+/// The newest envelope of a credential that this worker read or wrote.
+#[derive(Clone)]
+pub(crate) struct Newest {
+    pub(crate) generation: u64,
+    pub(crate) etag: Etag,
+}
+
+/// Some 8 MiB.
 const CREDENTIALS: usize = 1 << 16;
 
 impl Seen {
@@ -222,15 +231,20 @@ impl Seen {
 
     /// 0 if none was.
     pub(crate) fn highest(&self, place: &Place<'_>) -> u64 {
-        let highest = self.0.lock().get(&number(place)).copied();
-        highest.unwrap_or(0)
+        self.newest(place).map_or(0, |newest| newest.generation)
     }
 
-    pub(crate) fn note(&self, place: &Place<'_>, generation: u64) {
+    pub(crate) fn newest(&self, place: &Place<'_>) -> Option<Newest> {
+        self.0.lock().get(&number(place)).cloned()
+    }
+
+    pub(crate) fn note(&self, place: &Place<'_>, newest: Newest) {
         let mut seen = self.0.lock();
         let number = number(place);
-        let highest = seen.get(&number).copied().unwrap_or(0);
-        seen.put(number, highest.max(generation));
+        let known = seen.get(&number).map_or(0, |known| known.generation);
+        if newest.generation >= known {
+            seen.put(number, newest);
+        }
     }
 }
 

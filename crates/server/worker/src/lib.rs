@@ -6,7 +6,7 @@
 //! record in the audit, and only then an answer. What the worker asks of others is in [`ports`];
 //! `adapters` ask the real ones. It holds no key of its own and keeps nothing between requests
 //! but what it would be told again: storage keys of one actor each, the broker's public keys,
-//! proofs that were used, and the generations that it has seen.
+//! proofs that were used, and the newest envelope that it has seen of each credential, by number and ETag.
 
 pub mod adapters;
 mod app;

@@ -482,6 +482,50 @@ async fn who_stores_at_once_has_each_stored_once() {
 }
 
 #[tokio::test]
+async fn what_was_stored_or_fetched_last_is_replaced_without_a_look_unless_another_wrote() {
+    let world = World::new();
+    let key = world.place().object_key();
+    let calls = || {
+        let calls = world.bucket.calls();
+        (calls.get, calls.put)
+    };
+    let store = async |generation: u64| {
+        let stored: Value = world.done(world.ask(Op::Store)).await;
+        assert_eq!(stored["generation"], generation);
+    };
+    store(1).await;
+    assert_eq!(calls(), (1, 1));
+    store(2).await;
+    assert_eq!(calls(), (1, 2));
+
+    // Another worker's.
+    let theirs = world.sealed(&world.place(), 1, 3, b"theirs");
+    world.put(&key, theirs).await;
+    let before = calls();
+    store(4).await;
+    let (gets, puts) = calls();
+    // One to see that it was not its own write, one for what is to be replaced.
+    assert_eq!((gets - before.0, puts - before.1), (2, 2));
+
+    let theirs = world.sealed(&world.place(), 1, 5, b"theirs");
+    world.put(&key, theirs).await;
+    world.done::<Value>(world.ask(Op::Fetch)).await;
+    let before = calls();
+    store(6).await;
+    let (gets, puts) = calls();
+    assert_eq!((gets - before.0, puts - before.1), (0, 1));
+
+    // Whoever expects another one is told so by what is in the bucket.
+    let mut ask = world.ask(Op::Store);
+    ask.body["expected_generation"] = json!(5);
+    world.refused(ask, Reason::GenerationMismatch).await;
+    let mut ask = world.ask(Op::Store);
+    ask.body["expected_generation"] = json!(6);
+    let stored: Value = world.done(ask).await;
+    assert_eq!(stored["generation"], 7);
+}
+
+#[tokio::test]
 async fn a_lost_answer_to_a_write_is_no_conflict_with_oneself() {
     let world = World::new();
     // The write takes effect; its answer is lost, and the store's client writes again.

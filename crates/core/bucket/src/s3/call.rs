@@ -8,8 +8,8 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::Instant;
+use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
 
 use super::S3;
 use super::connect::Live;
@@ -109,8 +109,7 @@ impl S3 {
         E: ProvideErrorMetadata + StdError + 'static,
     {
         let progress = Arc::new(Progress::default());
-        let call =
-            attempt(live.client.clone(), progress.clone()).with_subscriber(NoSubscriber::new());
+        let call = attempt(live.client.clone(), progress.clone()).with_subscriber(Dispatch::none());
         let calm = self.config.read_timeout;
         tokio::select! {
             answer = call => answer.map_err(|error| match progress.local_error() {

@@ -5,9 +5,9 @@ use secrecy::SecretString;
 use vault::{Header, OldVersions, Op, Place, Plaintext, header, open};
 use zeroize::Zeroize;
 
-use super::objects::{Objects, kek, key};
+use super::objects::{Objects, Read, kek, key};
 use super::{Endpoint, Subject};
-use crate::app::App;
+use crate::app::{App, Newest};
 use crate::checks::Admitted;
 use crate::intake::SHORT;
 use crate::outcome::Story;
@@ -58,7 +58,7 @@ impl Endpoint for Fetch {
         // Both at once, for the time that it saves; the signer's failure is still the first.
         let (kek_now, read) =
             tokio::join!(kek(app, &operator, &owner, epoch), objects.read(&object));
-        let (kek_now, bytes) = (kek_now?, read.map_err(Refused::from)?.bytes);
+        let (kek_now, Read { bytes, etag }) = (kek_now?, read.map_err(Refused::from)?);
         let header = head(&bytes, epoch)?;
         story.0.epoch = Some(header.epoch);
         story.0.generation = Some(header.generation);
@@ -72,13 +72,14 @@ impl Endpoint for Fetch {
         if header.generation < highest {
             return Err(Reason::EnvelopeRollback.into());
         }
-        app.seen.note(&place, header.generation);
+        let generation = header.generation;
+        app.seen.note(&place, Newest { generation, etag });
         Ok(FetchedCredential {
             plaintext: encode(&plaintext).into(),
             service: request.service,
             version: header.version,
             epoch: header.epoch,
-            generation: header.generation,
+            generation,
         })
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use api::vault::{LONGEST_PLAINTEXT, Reason, StoreCredential, StoredCredential};
-use bucket::{Body, Condition, Error, Key, PutOptions};
+use bucket::{Body, Condition, Error, Etag, Key, PutOptions};
 use bytes::Bytes;
 use vault::{EnvelopeError, Kek, Op, Place, header, seal};
 use zeroize::Zeroizing;
 
 use super::objects::{Objects, Read, Trouble, audited, kek, key};
 use super::{Endpoint, Subject};
-use crate::app::App;
+use crate::app::{App, Newest};
 use crate::checks::Admitted;
 use crate::intake::LONGEST;
 use crate::outcome::Story;
@@ -81,8 +81,9 @@ impl Endpoint for Store {
             expected: request.expected_generation,
         };
         audited(app).await?;
-        let generation = storing.run(&plaintext, story).await?;
-        app.seen.note(&place, generation);
+        let stored = storing.run(&plaintext, story).await?;
+        let generation = stored.generation;
+        app.seen.note(&place, stored);
         story.0.generation = Some(generation);
         Ok(StoredCredential {
             service: request.service,
@@ -110,15 +111,18 @@ struct Before {
 
 impl Storing<'_> {
     /// Until the envelope is in the bucket. Another writer who was first is a reason to look again,
-    /// unless a generation is expected.
-    async fn run(&self, plaintext: &[u8], story: &mut Story) -> Result<u64> {
+    /// unless a generation is expected. What this worker saw last needs no look: if it is no
+    /// longer there, the condition fails.
+    async fn run(&self, plaintext: &[u8], story: &mut Story) -> Result<Newest> {
+        if let Some(before) = self.remembered()
+            && let Some(stored) = self.replace(before, plaintext).await?
+        {
+            return Ok(stored);
+        }
         for attempt in 0..TRIES {
             let before = self.before(story).await?;
-            let generation = before.generation + 1;
-            let sealed = seal(&self.kek, &self.place, self.epoch, generation, plaintext);
-            let envelope = Bytes::from(sealed.map_err(|error| error.reason())?);
-            if self.put(&envelope, before.condition).await? {
-                return Ok(generation);
+            if let Some(stored) = self.replace(before, plaintext).await? {
+                return Ok(stored);
             }
             if self.expected.is_some() {
                 return Err(Reason::GenerationMismatch.into());
@@ -127,6 +131,24 @@ impl Storing<'_> {
         }
         let text = "others are storing this credential all the time\nhint: try again in a moment";
         Err(Refused::new(Reason::GenerationMismatch, text))
+    }
+
+    fn remembered(&self) -> Option<Before> {
+        let newest = self.app.seen.newest(&self.place)?;
+        let wanted = self.expected.is_none_or(|it| it == newest.generation);
+        (wanted && has_room_above(newest.generation)).then_some(Before {
+            condition: Condition::Matches(newest.etag),
+            generation: newest.generation,
+        })
+    }
+
+    /// Seals the next generation in place of what was before; nothing if that is there no longer.
+    async fn replace(&self, before: Before, plaintext: &[u8]) -> Result<Option<Newest>> {
+        let generation = before.generation + 1;
+        let sealed = seal(&self.kek, &self.place, self.epoch, generation, plaintext);
+        let envelope = Bytes::from(sealed.map_err(|error| error.reason())?);
+        let etag = self.put(&envelope, before.condition).await?;
+        Ok(etag.map(|etag| Newest { generation, etag }))
     }
 
     async fn before(&self, story: &mut Story) -> Result<Before> {
@@ -169,8 +191,7 @@ impl Storing<'_> {
             story.0.note = Some("replaced an older envelope than was seen before");
         }
         let generation = generation.max(highest);
-        if generation > u64::MAX / 2 {
-            // Nobody stores so often: whoever wrote that wants no further one to fit.
+        if !has_room_above(generation) {
             return Err(Reason::EnvelopeInvalid.into());
         }
         Ok(Before {
@@ -179,9 +200,9 @@ impl Storing<'_> {
         })
     }
 
-    /// Whether the envelope is in the bucket now; if not, another is. A lost answer makes the
+    /// The object, if the envelope is in the bucket now; if not, another is. A lost answer makes the
     /// bucket's second look find our own envelope, so what is there decides: no other has its salt.
-    async fn put(&self, envelope: &Bytes, condition: Condition) -> Result<bool> {
+    async fn put(&self, envelope: &Bytes, condition: Condition) -> Result<Option<Etag>> {
         let put = self.objects.ask(|bucket| {
             let options = PutOptions {
                 condition: condition.clone(),
@@ -191,18 +212,23 @@ impl Storing<'_> {
             async move { bucket.put(&self.key, body, options).await }
         });
         match put.await {
-            Ok(_) => Ok(true),
+            Ok(put) => Ok(Some(put.etag)),
             // 404 is what some stores answer to If-Match where nothing is.
             Err(Trouble::Store(Error::Precondition { .. } | Error::NotFound { .. })) => {
                 match self.objects.read(&self.key).await {
-                    Ok(read) => Ok(read.bytes == *envelope),
-                    Err(Trouble::Store(Error::NotFound { .. })) => Ok(false),
+                    Ok(read) => Ok((read.bytes == *envelope).then_some(read.etag)),
+                    Err(Trouble::Store(Error::NotFound { .. })) => Ok(None),
                     Err(trouble) => Err(trouble.into()),
                 }
             }
             Err(trouble) => Err(trouble.into()),
         }
     }
+}
+
+/// Nobody stores so often: whoever wrote a higher one wants no further one to fit.
+fn has_room_above(generation: u64) -> bool {
+    generation <= u64::MAX / 2
 }
 
 /// Of base64 that was checked.

@@ -13,8 +13,8 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::{
 use bucket::s3::{Keys, Transport};
 use model::Actor;
 use secrecy::{ExposeSecret, SecretString};
+use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
 
 use crate::ports::Away;
 use crate::retry::Budget;
@@ -93,7 +93,7 @@ impl Sts {
             .role_session_name(format!("artifacts-{}", &actor.as_str()[..32]))
             .web_identity_token(token.expose_secret())
             .duration_seconds(self.lifetime);
-        let answer = call.send().with_subscriber(NoSubscriber::new()).await;
+        let answer = call.send().with_subscriber(Dispatch::none()).await;
         answer.map_err(|error| failed(&error))
     }
 }
