@@ -209,3 +209,7 @@ class VaultSuite:
         done = subprocess.run([self.lab["artifacts"], *words, "--credential-backend", "http"], input="x", capture_output=True, text=True,
                               env={**os.environ, **env}, timeout=60)
         return done.stderr
+
+    def caps_held(self):
+        """How many capabilities the daemon holds."""
+        return json.loads(self.artifacts("--format", "json", "daemon", "status"))["capabilities"]

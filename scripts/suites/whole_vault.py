@@ -205,9 +205,6 @@ class Suite(VaultSuite):
         found = re.search(r"agent approve (\S+) --device (\S+)", file.read_text())
         return found and found.groups()
 
-    def caps_held(self):
-        return json.loads(self.artifacts("--format", "json", "daemon", "status"))["capabilities"]
-
     def revoked_scope_leaves_the_daemon_within_a_second(self):
         self.read("github", "sidecar")
         assert self.caps_held() > 0, "the daemon holds nothing"

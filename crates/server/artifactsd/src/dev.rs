@@ -60,8 +60,8 @@ struct Serve {
     /// Run the store alone, without the vault.
     #[arg(long)]
     store_only: bool,
-    /// Ask the contracts of a chain who may do what, in place of signed documents: the file with
-    /// what `artifacts registry deploy` prints.
+    /// Ask the contracts of a chain who may do what, in place of signed documents, and let wallets
+    /// of this chain log in: the file with what `artifacts registry deploy` prints.
     #[arg(long, value_name = "FILE", conflicts_with = "store_only")]
     chain_registry: Option<PathBuf>,
     /// What a power cut may take; a kill of the server takes nothing in any case.

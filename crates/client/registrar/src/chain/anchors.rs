@@ -7,7 +7,7 @@ use registry::chain::abi::CredentialAudit;
 use registry::chain::{Call, Rpc, RpcUrl, actor_word, bytes};
 use serde_json::json;
 
-use super::{Address, ChainPlace, PART, PATIENCE};
+use super::{Address, ChainPlace, PATIENCE};
 use crate::{RegistrarError, Result};
 
 /// That an audit had so many records, of which the last one had this hash.
@@ -20,6 +20,9 @@ pub struct Anchor {
     /// When that was anchored, in seconds since 1970: its block's time.
     pub at: u64,
 }
+
+/// So many are asked for at once: RPCs bound the calls in one exchange.
+const AT_ONCE: usize = 50;
 
 /// The anchors of an operator, from the first on, each of more records than the one before.
 ///
@@ -76,7 +79,7 @@ async fn of_one(
     let count = count.ok_or_else(|| RegistrarError::Chain("no number of anchors".into()))?;
     let mut anchors = Vec::new();
     while anchors.len() < count {
-        let part = anchors.len()..count.min(anchors.len() + PART);
+        let part = anchors.len()..count.min(anchors.len() + AT_ONCE);
         let calls = part.map(|index| CredentialAudit::anchorAtCall {
             operator,
             index: U256::from(index),
