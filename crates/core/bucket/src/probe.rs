@@ -53,6 +53,22 @@ pub async fn probe(bucket: &dyn Bucket, scratch_prefix: &str) -> Result<Capabili
     result
 }
 
+/// Whether a PUT whose `If-Match` names another version is refused, and one that names the right
+/// one taken. Leaves nothing behind.
+///
+/// # Errors
+/// As [`probe`]; also that the keys may not write.
+pub async fn put_if_match(bucket: &dyn Bucket, scratch_prefix: &str) -> Result<bool> {
+    let scratch = Scratch::new(bucket, scratch_prefix)?;
+    let tried = async {
+        let written = scratch.put(&scratch.first, "1", Condition::None).await?;
+        scratch.put_if_match(&written.etag).await
+    };
+    let result = tried.await;
+    scratch.remove(&scratch.first).await;
+    result
+}
+
 struct Scratch<'b> {
     bucket: &'b dyn Bucket,
     first: Key,
@@ -180,10 +196,14 @@ impl<'b> Scratch<'b> {
 
     async fn clean(&self) {
         for key in [&self.first, &self.raced, &self.copied] {
-            match self.bucket.delete(key, Condition::None).await {
-                Ok(()) | Err(Error::PermissionDenied { .. }) => {}
-                Err(error) => tracing::warn!(%key, %error, "a scratch object may be left"),
-            }
+            self.remove(key).await;
+        }
+    }
+
+    async fn remove(&self, key: &Key) {
+        match self.bucket.delete(key, Condition::None).await {
+            Ok(()) | Err(Error::PermissionDenied { .. }) => {}
+            Err(error) => tracing::warn!(%key, %error, "a scratch object may be left"),
         }
     }
 }

@@ -10,7 +10,7 @@ use bucket::Etag;
 use parking_lot::Mutex;
 use registry::Registry;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use vault::{Place, ReplayCache};
 
 use crate::audit::Record;
@@ -138,6 +138,8 @@ pub struct App {
     pub(crate) proofs: ReplayCache,
     pub(crate) verified: Verified,
     pub(crate) seen: Seen,
+    /// Whether the bucket refuses a write whose condition fails, once that is known.
+    pub(crate) bucket_compares: OnceCell<bool>,
     /// Bytes of bodies that may be here.
     pub(crate) room: Arc<Semaphore>,
     /// Of these, those of one client.
@@ -158,6 +160,7 @@ impl App {
             proofs: ReplayCache::new(parts.settings.proofs),
             verified: Verified::new(),
             seen: Seen::new(),
+            bucket_compares: OnceCell::new(),
             room: Arc::new(Semaphore::new(parts.settings.body_room as usize)),
             peers: Shares::new(share_of(parts.settings.body_room)),
             strangers: Strangers::new(parts.settings.stranger_records),
@@ -218,9 +221,19 @@ pub(crate) struct Seen(Mutex<Recent<[u8; 16], Newest>>);
 #[derive(Clone)]
 pub(crate) struct Newest {
     pub(crate) generation: u64,
-    pub(crate) etag: Etag,
+    pub(crate) etag: Option<Etag>,
 }
 
+impl Newest {
+    /// A store's longer ETag is not kept: it names its own text.
+    pub(crate) fn new(generation: u64, etag: Etag) -> Self {
+        let etag = (etag.as_str().len() <= LONGEST_ETAG).then_some(etag);
+        Self { generation, etag }
+    }
+}
+
+/// An MD5 in hexadecimal digits, of a multipart upload at most, has 40.
+const LONGEST_ETAG: usize = 128;
 /// Some 8 MiB.
 const CREDENTIALS: usize = 1 << 16;
 

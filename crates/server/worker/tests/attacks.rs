@@ -496,33 +496,55 @@ async fn what_was_stored_or_fetched_last_is_replaced_without_a_look_unless_anoth
     store(1).await;
     assert_eq!(calls(), (1, 1));
     store(2).await;
-    assert_eq!(calls(), (1, 2));
+    // Once it is tried whether the bucket compares: three writes beside, of which one is refused.
+    let (gets, puts) = calls();
+    assert_eq!(gets, 1);
+    store(3).await;
+    assert_eq!(calls(), (1, puts + 1));
 
     // Another worker's.
-    let theirs = world.sealed(&world.place(), 1, 3, b"theirs");
+    let theirs = world.sealed(&world.place(), 1, 4, b"theirs");
     world.put(&key, theirs).await;
     let before = calls();
-    store(4).await;
+    store(5).await;
     let (gets, puts) = calls();
     // One to see that it was not its own write, one for what is to be replaced.
     assert_eq!((gets - before.0, puts - before.1), (2, 2));
 
-    let theirs = world.sealed(&world.place(), 1, 5, b"theirs");
+    let theirs = world.sealed(&world.place(), 1, 6, b"theirs");
     world.put(&key, theirs).await;
     world.done::<Value>(world.ask(Op::Fetch)).await;
     let before = calls();
-    store(6).await;
+    store(7).await;
     let (gets, puts) = calls();
     assert_eq!((gets - before.0, puts - before.1), (0, 1));
 
     // Whoever expects another one is told so by what is in the bucket.
     let mut ask = world.ask(Op::Store);
-    ask.body["expected_generation"] = json!(5);
+    ask.body["expected_generation"] = json!(6);
     world.refused(ask, Reason::GenerationMismatch).await;
     let mut ask = world.ask(Op::Store);
-    ask.body["expected_generation"] = json!(6);
+    ask.body["expected_generation"] = json!(7);
     let stored: Value = world.done(ask).await;
-    assert_eq!(stored["generation"], 7);
+    assert_eq!(stored["generation"], 8);
+    let left: Vec<_> = world.bucket.contents().into_keys().collect();
+    assert_eq!(left, [key], "nothing is left of the trial");
+}
+
+#[tokio::test]
+async fn where_the_bucket_compares_nothing_each_store_looks_first() {
+    let world = World::new();
+    world.buckets.compares_nothing.store(true, SeqCst);
+    let key = world.place().object_key();
+    for generation in [1, 2] {
+        let stored: Value = world.done(world.ask(Op::Store)).await;
+        assert_eq!(stored["generation"], generation);
+    }
+    // Another worker's: it is seen, not written over as if it were not there.
+    let theirs = world.sealed(&world.place(), 1, 9, b"theirs");
+    world.put(&key, theirs).await;
+    let stored: Value = world.done(world.ask(Op::Store)).await;
+    assert_eq!(stored["generation"], 10);
 }
 
 #[tokio::test]

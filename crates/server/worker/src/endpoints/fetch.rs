@@ -73,7 +73,7 @@ impl Endpoint for Fetch {
             return Err(Reason::EnvelopeRollback.into());
         }
         let generation = header.generation;
-        app.seen.note(&place, Newest { generation, etag });
+        app.seen.note(&place, Newest::new(generation, etag));
         Ok(FetchedCredential {
             plaintext: encode(&plaintext).into(),
             service: request.service,

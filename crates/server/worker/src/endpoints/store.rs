@@ -114,7 +114,7 @@ impl Storing<'_> {
     /// unless a generation is expected. What this worker saw last needs no look: if it is no
     /// longer there, the condition fails.
     async fn run(&self, plaintext: &[u8], story: &mut Story) -> Result<Newest> {
-        if let Some(before) = self.remembered()
+        if let Some(before) = self.remembered().await
             && let Some(stored) = self.replace(before, plaintext).await?
         {
             return Ok(stored);
@@ -133,13 +133,38 @@ impl Storing<'_> {
         Err(Refused::new(Reason::GenerationMismatch, text))
     }
 
-    fn remembered(&self) -> Option<Before> {
+    async fn remembered(&self) -> Option<Before> {
         let newest = self.app.seen.newest(&self.place)?;
+        let etag = newest.etag?;
         let wanted = self.expected.is_none_or(|it| it == newest.generation);
-        (wanted && has_room_above(newest.generation)).then_some(Before {
-            condition: Condition::Matches(newest.etag),
+        if !wanted || !has_room_above(newest.generation) || !self.bucket_compares().await {
+            return None;
+        }
+        Some(Before {
+            condition: Condition::Matches(etag),
             generation: newest.generation,
         })
+    }
+
+    /// Whether the bucket refuses a write whose condition fails, found out once. One that does
+    /// not would let a newer envelope be replaced unseen. No answer is found out the next time.
+    async fn bucket_compares(&self) -> bool {
+        let compares = &self.app.bucket_compares;
+        let prefix = Place::prefix(self.place.actor);
+        let look = || async {
+            let asked = self.objects.ask(|bucket| {
+                let prefix = &prefix;
+                async move { bucket::probe::put_if_match(&*bucket, prefix).await }
+            });
+            let answer = asked.await;
+            if matches!(answer, Ok(false)) {
+                tracing::warn!(
+                    "the bucket ignores If-Match: of two workers that store one credential, one may be lost"
+                );
+            }
+            answer
+        };
+        matches!(compares.get_or_try_init(look).await, Ok(true))
     }
 
     /// Seals the next generation in place of what was before; nothing if that is there no longer.
@@ -148,7 +173,7 @@ impl Storing<'_> {
         let sealed = seal(&self.kek, &self.place, self.epoch, generation, plaintext);
         let envelope = Bytes::from(sealed.map_err(|error| error.reason())?);
         let etag = self.put(&envelope, before.condition).await?;
-        Ok(etag.map(|etag| Newest { generation, etag }))
+        Ok(etag.map(|etag| Newest::new(generation, etag)))
     }
 
     async fn before(&self, story: &mut Story) -> Result<Before> {

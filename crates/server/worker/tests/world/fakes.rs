@@ -209,6 +209,8 @@ pub(crate) struct FakeBuckets {
     /// How many of the next calls find their keys refused.
     pub(crate) refuse_keys: Arc<AtomicU32>,
     pub(crate) forgotten: AtomicU32,
+    /// As a store that knows no `If-Match`.
+    pub(crate) compares_nothing: Arc<AtomicBool>,
 }
 
 impl FakeBuckets {
@@ -219,6 +221,7 @@ impl FakeBuckets {
             opened: Mutex::default(),
             refuse_keys: Arc::default(),
             forgotten: AtomicU32::new(0),
+            compares_nothing: Arc::default(),
         }
     }
 }
@@ -234,6 +237,7 @@ impl Buckets for FakeBuckets {
             inner: self.faulty.clone(),
             prefix: Place::prefix(actor),
             refuse: self.refuse_keys.clone(),
+            compares_nothing: self.compares_nothing.clone(),
         }))
     }
 
@@ -247,6 +251,7 @@ struct OfActor {
     inner: Arc<Faulty>,
     prefix: String,
     refuse: Arc<AtomicU32>,
+    compares_nothing: Arc<AtomicBool>,
 }
 
 impl OfActor {
@@ -280,8 +285,11 @@ impl Bucket for OfActor {
         self.inner.head(key).await
     }
 
-    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutOutcome> {
+    async fn put(&self, key: &Key, body: Body, mut options: PutOptions) -> Result<PutOutcome> {
         self.allow(key.as_str())?;
+        if self.compares_nothing.load(Ordering::SeqCst) {
+            options.condition = Condition::None;
+        }
         self.inner.put(key, body, options).await
     }
 
