@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use api::Timestamp;
-use credentials::RegistrySettings;
+use credentials::{RegistrySettings, VaultSettings};
 use model::Actor;
-use registrar::chain::{self, Anchor};
+use registrar::chain::{self, Anchor, ChainPlace, ChainRegistrar};
 use serde::Serialize;
 use vault::audit::Link;
 
@@ -20,6 +20,9 @@ pub(crate) struct Head {
     pub(crate) records: u64,
     pub(crate) hash: [u8; 32],
 }
+
+/// No audit has more. Anchors only grow: one of a number beyond all would be the last of its list.
+const MOST_RECORDS: u64 = 1 << 48;
 
 impl Head {
     /// Whether this record is the last of them.
@@ -49,10 +52,11 @@ impl FromStr for Head {
             for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
                 *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
             }
-            let records = records.parse().ok().filter(|records| *records > 0)?;
+            let in_range = |records: &u64| (1..=MOST_RECORDS).contains(records);
+            let records = records.parse().ok().filter(in_range)?;
             Some(Self { records, hash })
         };
-        read().ok_or("a head is written as it is shown: RECORDS:HEAD")
+        read().ok_or("a head is written as it is shown: RECORDS:HEAD, of at most 2^48 records")
     }
 }
 
@@ -75,24 +79,43 @@ impl Context {
             ));
         }
         let place = chain_place(configured)?;
-        let known = match named {
-            Some(operator) => Some(operator.clone()),
-            None => self.logged_in_operator(&settings)?,
-        };
-        let operator = match known {
-            Some(operator) => operator,
-            None => match self.write_key(&settings) {
-                Ok(WriteKey::Wallet(wallet)) => wallet.actor()?,
-                Err(failure) if failure.code != Code::VaultUsage => return Err(failure),
-                _ => {
-                    let text = "whose anchors are meant is not known";
-                    return Err(Failure::new(Code::VaultLogin, text)
-                        .with_hint("run artifacts vault login, or give --operator"));
-                }
-            },
+        let operator = match named {
+            Some(operator) => operator.clone(),
+            None => self.whose(&settings, &place)?,
         };
         let all = self.block_on(async { Ok(chain::anchors(&place, &operator).await?) })?;
         Ok(Anchors { operator, all })
+    }
+
+    /// The broker says who is logged in, and its own audit may be what is checked: where this
+    /// machine has a wallet, that must write for whom the broker names.
+    fn whose(&self, settings: &VaultSettings, place: &ChainPlace) -> Result<Actor> {
+        let wallet = match self.write_key(settings) {
+            Ok(WriteKey::Wallet(wallet)) => Some(wallet),
+            Err(failure) if failure.code != Code::VaultUsage => return Err(failure),
+            _ => None,
+        };
+        match (self.logged_in_operator(settings)?, wallet) {
+            (None, None) => {
+                let text = "whose anchors are meant is not known";
+                Err(Failure::new(Code::VaultLogin, text)
+                    .with_hint("run artifacts vault login, or give --operator"))
+            }
+            (None, Some(wallet)) => Ok(wallet.actor()?),
+            (Some(operator), None) => Ok(operator),
+            (Some(operator), Some(wallet)) => {
+                let own = wallet.actor()?;
+                let chain = ChainRegistrar::new(place.clone(), wallet, Some(operator.clone()))?;
+                if self.block_on(async { Ok(chain.controls().await?) })? {
+                    return Ok(operator);
+                }
+                let text = format!(
+                    "the broker says that you are operator {operator}, for whom this machine's wallet does not write"
+                );
+                Err(Failure::new(Code::VaultUsage, text)
+                    .with_hint(format!("give --operator: {own} is the wallet's own number")))
+            }
+        }
     }
 }
 
@@ -234,6 +257,8 @@ mod tests {
             "3",
             "0:00",
             &format!("0:{digits}"),
+            &format!("{}:{digits}", MOST_RECORDS + 1),
+            &format!("{}:{digits}", u64::MAX),
             &format!("x:{digits}"),
             &format!("3:{}", "é".repeat(32)),
             &format!("3:+{}", &digits[1..]),

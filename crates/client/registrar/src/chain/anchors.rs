@@ -23,6 +23,8 @@ pub struct Anchor {
 
 /// So many are asked for at once: RPCs bound the calls in one exchange.
 const AT_ONCE: usize = 50;
+/// Of more than these nobody keeps a list: one a day is 273 years.
+const MOST: usize = 100_000;
 
 /// The anchors of an operator, from the first on, each of more records than the one before.
 ///
@@ -76,7 +78,13 @@ async fn of_one(
     let count = CredentialAudit::anchorCountCall { operator };
     let count = ask(&rpc, contract, &[count]).await?;
     let count = count.first().and_then(|count| usize::try_from(*count).ok());
-    let count = count.ok_or_else(|| RegistrarError::Chain("no number of anchors".into()))?;
+    let count = count.filter(|count| *count <= MOST);
+    let count = count.ok_or_else(|| {
+        let text = format!(
+            "the RPC answers no number of anchors up to {MOST}, the most that are read\nhint: use another RPC"
+        );
+        RegistrarError::Chain(text)
+    })?;
     let mut anchors = Vec::new();
     while anchors.len() < count {
         let part = anchors.len()..count.min(anchors.len() + AT_ONCE);

@@ -121,12 +121,34 @@ impl ChainRegistrar {
     /// The chain or the contract refuses, or there is no contract for it.
     pub async fn anchor(&self, root: [u8; 32], count: u64) -> Result<()> {
         let contract = self.place.audit_contract()?;
+        // Appending does not claim, and a number that nobody claimed can be given away with its list.
+        if self.operator == self.wallet.actor()? && self.controller().await?.is_zero() {
+            self.claim().await?;
+        }
         let call = CredentialAudit::appendCall {
             operator: actor_word(&self.operator),
             root: root.into(),
             count,
         };
         self.write(contract, &call).await
+    }
+
+    /// Whether the wallet writes for the operator: the controller, or, where there is none, whose
+    /// own number it is.
+    ///
+    /// # Errors
+    /// The chain or the contract refuses.
+    pub async fn controls(&self) -> Result<bool> {
+        let controller = self.controller().await?;
+        Ok(controller == self.wallet.address()
+            || controller.is_zero() && self.operator == self.wallet.actor()?)
+    }
+
+    async fn controller(&self) -> Result<Address> {
+        let call = DeviceRegistry::controllerOfCall {
+            operator: actor_word(&self.operator),
+        };
+        self.ask(self.place.device_registry, &call).await
     }
 
     /// Takes the wallet's own number back from whom the owner of the contract gave it to. What was

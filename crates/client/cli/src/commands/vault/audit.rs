@@ -255,7 +255,10 @@ fn shown(found: &Found) -> String {
         };
         let anchored = match &checked.anchors {
             Some(anchored) if anchored.lost.is_none() && checked.broken_at.is_none() => {
-                format!(", all {} anchors in it", anchored.count)
+                let Anchored {
+                    count, operator, ..
+                } = anchored;
+                format!(", all {count} anchors of {operator} in it")
             }
             _ => String::new(),
         };

@@ -4,6 +4,7 @@ use api::{Scope, Secret, SessionToken};
 use clap::Args;
 use control::{Orchestrator, device};
 use credentials::{BucketName, Config, Endpoint, RegistrySettings};
+use model::Actor;
 use registrar::sign_in::SignIn;
 use secrets::{Broker, Kind, Login as Kept, Logins, SecretError};
 use serde::Serialize;
@@ -124,8 +125,25 @@ fn by_wallet(servers: &Servers, broker: &Broker, context: &Context) -> Result<Se
             now: OffsetDateTime::now_utc().into(),
         };
         let signed = here.sign(&challenge, &wallet)?;
-        Ok(broker.wallet_login(&signed, &key).await?)
+        let session = broker.wallet_login(&signed, &key).await?;
+        of_this(&wallet.actor()?, &session)?;
+        Ok(session)
     })
+}
+
+/// Whoever signed in is whom the session is for, or the broker gave out another's.
+fn of_this(wallet: &Actor, session: &SessionToken) -> Result<()> {
+    let token = secrecy::SecretString::from(session.access_token.expose());
+    let login = Kept::of(token.into());
+    match login {
+        Some(login) if login.operator == *wallet && login.actor == *wallet => Ok(()),
+        _ => {
+            let text =
+                "the broker answered the wallet's login with a session that is not the wallet's";
+            Err(Failure::new(Code::VaultLogin, text)
+                .with_hint("ask who runs the broker; nothing was kept"))
+        }
+    }
 }
 
 fn ask(
