@@ -29,8 +29,9 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use base::clients;
 use reqwest::Url;
 use signer::seal::kms::{Context, DataKey, KeyArn, KeyService, KmsError};
+use tokio::time::timeout;
+use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
 use zeroize::Zeroizing;
 
 use refusal::Asked;
@@ -95,13 +96,17 @@ impl AwsKms {
 
     async fn credentials(&self, key: &KeyArn) -> Result<Credentials, KmsError> {
         let around = ProviderConfig::without_region().with_http_client(self.http.clone());
-        let chain = DefaultCredentialsChain::builder()
-            .region(Region::new(key.region().to_owned()))
-            .configure(around)
-            .build()
-            .await;
-        let found = chain.provide_credentials();
-        let found = found.with_subscriber(NoSubscriber::new()).await;
+        let found = async {
+            let chain = DefaultCredentialsChain::builder()
+                .region(Region::new(key.region().to_owned()))
+                .configure(around)
+                .build()
+                .await;
+            chain.provide_credentials().await
+        };
+        // A helper program or a token service that says nothing has no limit of its own.
+        let found = timeout(self.patience, found.with_subscriber(Dispatch::none())).await;
+        let found = found.map_err(|_| KmsError::NoCredentials("nothing came in time".into()))?;
         found.map_err(|error| KmsError::NoCredentials(refusal::innermost(&error)))
     }
 
@@ -109,7 +114,7 @@ impl AwsKms {
     /// goes on.
     async fn look_at(&self, client: &Client, key: &KeyArn) -> Result<(), KmsError> {
         let call = client.describe_key().key_id(key.as_str());
-        let answer = call.send().with_subscriber(NoSubscriber::new()).await;
+        let answer = call.send().with_subscriber(Dispatch::none()).await;
         let asked = self.asked("kms:DescribeKey", key);
         match answer.map_err(|error| asked.failed(&error)) {
             Ok(answer) => match answer.key_metadata {
@@ -146,7 +151,7 @@ impl KeyService for AwsKms {
         for (name, value) in context {
             call = call.encryption_context(*name, value);
         }
-        let answer = call.send().with_subscriber(NoSubscriber::new()).await;
+        let answer = call.send().with_subscriber(Dispatch::none()).await;
         let asked = self.asked("kms:GenerateDataKey", under);
         let answer = answer.map_err(|error| asked.failed(&error))?;
         let wrapped = answer.ciphertext_blob;
@@ -173,7 +178,7 @@ impl KeyService for AwsKms {
         for (name, value) in context {
             call = call.encryption_context(*name, value);
         }
-        let answer = call.send().with_subscriber(NoSubscriber::new()).await;
+        let answer = call.send().with_subscriber(Dispatch::none()).await;
         let asked = self.asked("kms:Decrypt", under);
         let answer = answer.map_err(|error| asked.failed(&error))?;
         data_key(answer.plaintext, answer.key_id)
