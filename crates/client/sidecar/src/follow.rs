@@ -108,7 +108,8 @@ fn watched(
         };
         let chunk = chunk.and_then(|chunk| {
             liveness.heard();
-            let length = if chunk.starts_with(b":") {
+            // A heartbeat. What merely begins like one may go on with a line that never ends.
+            let length = if chunk.starts_with(b":") && chunk.ends_with(b"\n\n") {
                 0
             } else {
                 chunk.len()

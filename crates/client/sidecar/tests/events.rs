@@ -237,14 +237,18 @@ async fn whoever_asks_brings_the_stream_back_before_an_idle_daemon_would() {
 #[tokio::test]
 async fn an_event_without_end_breaks_the_stream_off() {
     let scene = scene().await;
-    for _ in 0..9 {
-        scene.broker.say(&format!("data: {}\n", "x".repeat(8000)));
+    // Also one whose pieces look like heartbeats.
+    for (ended, start) in [(1, "data: "), (2, ":")] {
+        scene.broker.say("data: x");
+        for _ in 0..9 {
+            scene.broker.say(&format!("{start}{}", "x".repeat(8000)));
+        }
+        sleep(Duration::from_millis(100)).await;
+        pass(10).await;
+        assert_eq!(
+            scene.broker.streams(),
+            ended + 1,
+            "long before a silence would have ended it"
+        );
     }
-    sleep(Duration::from_millis(100)).await;
-    pass(10).await;
-    assert_eq!(
-        scene.broker.streams(),
-        2,
-        "long before a silence would have ended it"
-    );
 }
