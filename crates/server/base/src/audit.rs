@@ -7,11 +7,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::Serialize;
 use vault::audit::{LONGEST_LINE, Link, Unwritable, follow};
 
@@ -29,6 +31,12 @@ pub enum AuditError {
         .0.display()
     )]
     Broken(PathBuf),
+    /// Others could write it, or it is elsewhere.
+    #[error(
+        "the audit {} is a link, another user's, or others may write it\nhint: name a file in a folder of the server's own, of mode 0600",
+        .0.display()
+    )]
+    Exposed(PathBuf),
     /// A record is longer than any of ours.
     #[error("a record is longer than a line of the audit may be")]
     TooLong,
@@ -68,7 +76,7 @@ impl AuditFile {
     /// machine leaves it, is cut off, and a record says so.
     ///
     /// # Errors
-    /// Another process has it, it is none, or what the system says.
+    /// Another process has it, others can write it, it is none, or what the system says.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let wrong = |source| AuditError::Io {
             path: path.to_owned(),
@@ -80,8 +88,16 @@ impl AuditFile {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(path)
-            .map_err(wrong)?;
+            .map_err(|error| match Errno::from_io_error(&error) {
+                Some(Errno::LOOP) => AuditError::Exposed(path.to_owned()),
+                _ => wrong(error),
+            })?;
+        let about = file.metadata().map_err(wrong)?;
+        if about.uid() != geteuid().as_raw() || about.mode() & 0o022 != 0 {
+            return Err(AuditError::Exposed(path.to_owned()));
+        }
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| AuditError::InUse(path.to_owned()))?;
         let (last, end, length) = last_line(&mut file).map_err(wrong)?;
@@ -302,5 +318,20 @@ mod tests {
         ));
         std::fs::write(&path, b"something else\n").unwrap();
         assert!(matches!(AuditFile::open(&path), Err(AuditError::Broken(_))));
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_or_a_link_is_none() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), 1);
+        let link = folder.path().join("link");
+        symlink(&path, &link).unwrap();
+        let exposed = |path: &Path| matches!(AuditFile::open(path), Err(AuditError::Exposed(_)));
+        assert!(exposed(&link));
+        for (mode, refused) in [(0o620, true), (0o602, true), (0o644, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(exposed(&path), refused, "{mode:o}");
+        }
     }
 }
