@@ -354,10 +354,11 @@ fn an_audit_that_was_anchored_cannot_be_cut_off_or_written_anew_unnoticed() {
     let found = &found["files"][0]["anchors"];
     assert_eq!((&found["count"], &found["lost"]), (&2.into(), &Value::Null));
     let shown = machine.run(check).ok();
-    assert!(shown.contains(", all 2 anchors in it"), "{shown}");
+    let operator = first["operator"].as_str().expect("an operator").to_owned();
+    let all = format!(", all 2 anchors of {operator} in it");
+    assert!(shown.contains(&all), "{shown}");
 
     // Somebody without a wallet checks as well, if they know whose it is.
-    let operator = first["operator"].as_str().expect("an operator").to_owned();
     let auditor = Machine::new();
     configure(&auditor, &settings);
     fs::write(auditor.home.path().join("audit.jsonl"), &twelve).expect("written");
@@ -414,12 +415,29 @@ fn an_audit_that_was_anchored_cannot_be_cut_off_or_written_anew_unnoticed() {
     write(&twelve);
     machine.run(check).ok();
 
+    the_contracts_owner_takes_no_list(&settings, &operator);
     others_anchors_do_not_count(&machine, &settings, &operator, &twelve);
     refused(
         &machine,
         &format!("registry anchor --head 9:{}", "ab".repeat(32)),
         1,
         "9 records were anchored before, these are 9",
+    );
+}
+
+/// A wallet that did nothing but anchor: who owns the contracts can give neither its number away
+/// nor with it the list.
+fn the_contracts_owner_takes_no_list(settings: &str, operator: &str) {
+    let owner = Machine::new();
+    configure(&owner, settings);
+    owner.run_with_input("registry key import", KEYS[0]).ok();
+    let shown = json(&owner, "registry key show");
+    let address = shown["address"].as_str().expect("one");
+    refused(
+        &owner,
+        &format!("registry assign {operator} {address}"),
+        1,
+        "the operator has a controller already",
     );
 }
 
