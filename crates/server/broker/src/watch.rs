@@ -81,10 +81,9 @@ pub(crate) async fn look(app: &App) -> Result<(), Refusal> {
     }
     let epoch = app.registry.current_epoch().await;
     let epoch = epoch.map_err(|error| app.unavailable(&error))?;
+    // What is watched stays so: some of it was minted in the new epoch, before this look.
     if epoch_began(app, epoch).await? {
         app.happened_to_all(&OperatorEvent::Epoch { epoch }).await?;
-        app.store.unwatch_all().await?;
-        return Ok(());
     }
     let judged = futures::stream::iter(all).map(async |watched| {
         let verdict = verdict(app, &watched).await;

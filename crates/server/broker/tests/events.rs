@@ -48,6 +48,31 @@ async fn a_revocation_made_elsewhere_is_heard_within_a_second() {
     assert_eq!(heard.data, json!({ "kind": "epoch", "epoch": 2 }));
 }
 
+/// Minted in the new epoch, before the broker has told of it.
+#[tokio::test]
+async fn a_capability_of_the_newest_epoch_is_watched() {
+    let broker = Broker::start().await;
+    let ada = broker.operator("ada").await;
+    broker.book.allow(&ada.actor, &ada.actor, SERVICE, false);
+    let body = json!({ "service": SERVICE });
+    broker.cap(&ada, "fetch", &body).await.done();
+    let mut stream = Stream::open(&broker, &ada.actor, &ada.token, None).await;
+    stream.begin().await;
+    let mut kind = async || {
+        let heard = tokio::time::timeout(Duration::from_secs(5), stream.event()).await;
+        heard.expect("nobody looks").unwrap().event
+    };
+    // After this it has looked in the first epoch.
+    broker.book.disallow(&ada.actor, &ada.actor, SERVICE);
+    assert_eq!(kind().await.as_deref(), Some("drop"));
+    broker.book.allow(&ada.actor, &ada.actor, SERVICE, false);
+    broker.book.set_epoch(2);
+    broker.cap(&ada, "fetch", &body).await.done();
+    assert_eq!(kind().await.as_deref(), Some("epoch"));
+    broker.book.disallow(&ada.actor, &ada.actor, SERVICE);
+    assert_eq!(kind().await.as_deref(), Some("drop"));
+}
+
 #[tokio::test]
 async fn a_look_that_breaks_down_is_not_the_last_one() {
     let broker = Broker::start().await;

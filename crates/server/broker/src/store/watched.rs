@@ -87,14 +87,6 @@ impl Store {
         gone.execute(&self.pool).await?;
         Ok(())
     }
-
-    /// Forgets everything: a new epoch ends all capabilities.
-    pub(crate) async fn unwatch_all(&self) -> Result<()> {
-        sqlx::query("DELETE FROM watched")
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
 }
 
 fn read(row: &sqlx::sqlite::SqliteRow) -> Result<Watched> {
