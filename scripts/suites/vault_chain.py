@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -42,6 +43,7 @@ class Suite(VaultSuite):
         self.owner = self.home("owner")
         self.rpcs = [IllRpc(self.chain), IllRpc(self.chain)]
         self.rpc, self.dev, self.epoch = self.rpcs[0], None, 1
+        self.listen = "127.0.0.1:0"
 
     def cases(self):
         return [
@@ -89,13 +91,17 @@ class Suite(VaultSuite):
         ready, log = self.work / "dev.json", open(self.work / "dev.log", "a")
         ready.unlink(missing_ok=True)
         root = {"ARTIFACTS_DEV_ACCESS_KEY_ID": self.lab["access_key"], "ARTIFACTS_DEV_SECRET_ACCESS_KEY": self.lab["secret_key"]}
-        words = ["dev", "--data", self.work / "dev", "--listen", "127.0.0.1:0", "--ready-file", ready, "--chain-registry", registry]
+        words = ["dev", "--data", self.work / "dev", "--listen", self.listen, "--ready-file", ready, "--chain-registry", registry]
         self.dev = subprocess.Popen([self.lab["artifactsd"], *map(str, words)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                     env={**os.environ, **root})
         self.wait(lambda: ready.exists() or self.dev.poll() is not None, "the vault's start", 60)
         if self.dev.poll() is None:
             self.attach()
+            # A free one could be a role's by chance: theirs are kept from start to start.
+            self.listen = urllib.parse.urlsplit(self.ready["endpoint"]).netloc
             return None
+        # Nobody was told of these.
+        (self.work / "dev/vault/ports.json").unlink(missing_ok=True)
         return (self.work / "dev.log").read_text()[-2000:]
 
     def stop_dev(self):
