@@ -173,13 +173,7 @@ impl Broker {
     /// # Errors
     /// No wallet logs in there, or the broker is away.
     pub async fn wallet_challenge(&self) -> Result<WalletChallenge> {
-        let asked: Asked<'_, ()> = Asked {
-            method: Method::POST,
-            path: "/v1/wallet/nonce",
-            bearer: None,
-            proven: None,
-            body: None,
-        };
+        let asked = bare(Method::POST, "/v1/wallet/nonce", None);
         self.server.ask(asked).await
     }
 
@@ -216,13 +210,7 @@ impl Broker {
     /// # Errors
     /// The broker's refusal, or it is away.
     pub async fn logout(&self, login: &Login) -> Result<()> {
-        let asked: Asked<'_, ()> = Asked {
-            method: Method::POST,
-            path: "/v1/session/end",
-            bearer: Some(&login.token),
-            proven: None,
-            body: None,
-        };
+        let asked = bare(Method::POST, "/v1/session/end", Some(&login.token));
         self.server.ask_whole(asked).await.map(drop)
     }
 }
@@ -267,13 +255,8 @@ impl Broker {
     /// # Errors
     /// There is none.
     pub async fn pending(&self, login: &Login, code: &str) -> Result<PendingPairing> {
-        let asked: Asked<'_, ()> = Asked {
-            method: Method::GET,
-            path: &format!("/v1/pairing/{code}"),
-            bearer: Some(&login.token),
-            proven: None,
-            body: None,
-        };
+        let path = format!("/v1/pairing/{code}");
+        let asked = bare(Method::GET, &path, Some(&login.token));
         self.server.ask(asked).await
     }
 
@@ -310,6 +293,17 @@ fn asked<'a, B>(
         bearer,
         proven,
         body: Some(body),
+    }
+}
+
+/// A request without a body and a proof.
+fn bare<'a>(method: Method, path: &'a str, bearer: Option<&'a Secret>) -> Asked<'a, ()> {
+    Asked {
+        method,
+        path,
+        bearer,
+        proven: None,
+        body: None,
     }
 }
 
