@@ -70,6 +70,13 @@ impl AwsKms {
         })
     }
 
+    /// For a key that, as far as can be seen, does what is asked of it.
+    async fn ready(&self, key: &KeyArn) -> Result<Client, KmsError> {
+        let client = self.client(key).await?;
+        self.look_at(&client, key).await?;
+        Ok(client)
+    }
+
     async fn client(&self, key: &KeyArn) -> Result<Client, KmsError> {
         let credentials = self.credentials(key).await?;
         let timeouts = TimeoutConfig::builder()
@@ -142,8 +149,7 @@ impl KeyService for AwsKms {
         under: &KeyArn,
         context: &Context,
     ) -> Result<(DataKey, Vec<u8>), KmsError> {
-        let client = self.client(under).await?;
-        self.look_at(&client, under).await?;
+        let client = self.ready(under).await?;
         let mut call = client
             .generate_data_key()
             .key_id(under.as_str())
@@ -168,8 +174,7 @@ impl KeyService for AwsKms {
         context: &Context,
         wrapped: &[u8],
     ) -> Result<DataKey, KmsError> {
-        let client = self.client(under).await?;
-        self.look_at(&client, under).await?;
+        let client = self.ready(under).await?;
         let mut call = client
             .decrypt()
             .key_id(under.as_str())
