@@ -68,6 +68,21 @@ require_rust() {
     require_packages cc=build-essential
 }
 
+# A target folder that outlives its checkout keeps what every former version and every other
+# folder was built into, 14 GB each, until the disk is full: past three of them our own crates go
+# from it, and the libraries too if that was too little.
+make_room() {
+    target_is_large || return 0
+    say "$target has grown past 45 GB: taking old builds away"
+    rm -rf "$target"/*/incremental
+    cargo clean --quiet --workspace
+    if target_is_large; then cargo clean --quiet; fi
+}
+
+target_is_large() {
+    [ -d "$target" ] && [ "$(du -s --block-size=1G "$target" | cut -f1)" -gt 45 ]
+}
+
 # What mounting needs.
 require_fuse() {
     require_packages fusermount3=fuse3

@@ -29,6 +29,9 @@ main() {
 
 build() {
     say "building"
+    # Nobody edits between two of these builds, and the files for that take gigabytes.
+    export CARGO_INCREMENTAL=0
+    make_room
     cargo build --locked --workspace
     cargo nextest run --locked --workspace --no-run
     use_profile dev
