@@ -2,22 +2,16 @@
 //!
 //! Read when a file's bytes are fetched, or, where the mount is told to (`--attributes
 //! head`), when its name is looked up; never in a listing. The attribute index goes first.
-//!
-//! Spellings: rclone (`mtime` as seconds with a fraction; with `--metadata` `mode` in
-//! octal, `uid`, `gid`), s3fs and goofys' heirs (`mtime` in seconds, `mode` in decimal with
-//! the bits of the file type).
-
-use std::time::SystemTime;
+//! The spellings are [`model::file_metadata`]'s.
 
 use bucket::{Etag, Metadata};
+use model::file_metadata;
 
+use crate::clock::from_nanos;
 use crate::core::{Core, State};
 use crate::tree::Attrs;
 use crate::upload::TOKEN;
 use crate::{FsError, Ino, Kind};
-
-const TYPE_BITS: u32 = 0o170_000;
-const REGULAR: u32 = 0o100_000;
 
 /// How far a foreign object's attributes are gone after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,71 +109,12 @@ fn apply(metadata: &Metadata, attrs: &mut Attrs) -> bool {
     attrs.gid = number("gid").unwrap_or(attrs.gid);
     attrs.mode = metadata
         .get("mode")
-        .and_then(|text| mode(text))
+        .and_then(|text| file_metadata::mode(text))
         .unwrap_or(attrs.mode);
     attrs.mtime = metadata
         .get("mtime")
-        .and_then(|text| time(text))
+        .and_then(|text| file_metadata::mtime(text))
+        .map(from_nanos)
         .unwrap_or(attrs.mtime);
     *attrs != before
-}
-
-/// Permission bits, written in octal or, with the bits of the file type, in decimal.
-fn mode(text: &str) -> Option<u32> {
-    let permissions = |mode: u32| matches!(mode & !0o7777, 0 | REGULAR).then_some(mode & 0o7777);
-    let octal = u32::from_str_radix(text, 8).ok().and_then(permissions);
-    let decimal = || {
-        text.parse()
-            .ok()
-            .filter(|mode| mode & TYPE_BITS == REGULAR)
-            .and_then(permissions)
-    };
-    octal.or_else(decimal)
-}
-
-/// Seconds since 1970, with or without a fraction.
-fn time(text: &str) -> Option<SystemTime> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = seconds.parse().ok()?;
-    let digits: String = fraction
-        .chars()
-        .chain("000000000".chars())
-        .take(9)
-        .collect();
-    let nanos: i64 = digits.parse().ok()?;
-    Some(crate::clock::from_nanos(
-        seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?,
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_tools_spelling_of_a_mode_is_read() {
-        for (text, expected) in [
-            ("644", Some(0o644)),
-            ("100755", Some(0o755)),
-            ("33188", Some(0o644)),
-            ("33261", Some(0o755)),
-            ("16877", None),
-            ("40755", None),
-            ("rw-r--r--", None),
-            ("", None),
-        ] {
-            assert_eq!(mode(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn each_tools_spelling_of_a_time_is_read() {
-        let at = |nanos| Some(crate::clock::from_nanos(nanos));
-        assert_eq!(time("1600000000"), at(1_600_000_000_000_000_000));
-        assert_eq!(time("1600000000.5"), at(1_600_000_000_500_000_000));
-        assert_eq!(time("1600000000.123456789"), at(1_600_000_000_123_456_789));
-        assert_eq!(time("yesterday"), None);
-        assert_eq!(time("99999999999999"), None);
-        assert_eq!(time("1.x"), None);
-    }
 }

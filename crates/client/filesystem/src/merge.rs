@@ -14,8 +14,7 @@ use crate::remembered::{Memory, MemoryKind};
 use crate::tree::{Content, Directory, Node, Remote};
 use crate::{Change, FsError, Gone, Ino, Kind, ROOT};
 
-/// Everything under `.artifacts/` at the workspace's root is ours and not shown.
-pub(crate) const HIDDEN: &str = ".artifacts";
+pub(crate) use model::entry_name::HIDDEN;
 
 /// The entries of one directory as the bucket listed them.
 #[derive(Default)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bucket::{Body as Payload, Error as BucketError, Key, Metadata};
 use bytes::Bytes;
+use model::file_metadata;
 
 use crate::body::{Body, BodyStamp, RECENT, local_error};
 use crate::clock::to_nanos;
@@ -244,14 +245,8 @@ fn copy_bytes(from: &File, to: &File, size: u64) -> Result<(), FsError> {
 
 /// User metadata for other tools: `mtime` as rclone writes it, and the rest.
 pub(crate) fn metadata(attrs: &Attrs, token: &str) -> Metadata {
-    let nanos = to_nanos(attrs.mtime);
-    let mtime = format!(
-        "{}.{:09}",
-        nanos.div_euclid(1_000_000_000),
-        nanos.rem_euclid(1_000_000_000)
-    );
     [
-        ("mtime", mtime),
+        ("mtime", file_metadata::mtime_text(to_nanos(attrs.mtime))),
         ("mode", format!("{:o}", attrs.mode)),
         ("uid", attrs.uid.to_string()),
         ("gid", attrs.gid.to_string()),

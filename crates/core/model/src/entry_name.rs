@@ -13,6 +13,9 @@ pub const MARK: &str = "%!";
 /// The suffix of an object that holds a symlink's target (rclone's convention).
 pub const LINK_SUFFIX: &str = ".rclonelink";
 
+/// The directory at a workspace's root whose content is ours and never shown.
+pub const HIDDEN: &str = ".artifacts";
+
 /// The most bytes that one file name may have (Linux `NAME_MAX`).
 pub const MAX_BYTES: usize = 255;
 

@@ -1,4 +1,5 @@
-//! Words that both sides share: names, actors, profiles, and how a key shows as a file name.
+//! Words that both sides share: names, actors, profiles, how a key shows as a file name, and
+//! how a file's attributes are spelled beside its object.
 //!
 //! Pure: no I/O, no clock, no policy.
 
@@ -6,6 +7,7 @@ mod actor;
 pub mod conflict;
 mod device;
 pub mod entry_name;
+pub mod file_metadata;
 mod name;
 mod profile;
 mod service;

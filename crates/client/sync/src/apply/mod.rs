@@ -1,0 +1,268 @@
+//! Carries a plan out. Each action checks that what it is based on still holds, changes one
+//! side at a time, and records what both sides have then.
+
+mod conflict;
+mod remove;
+mod rename;
+mod transfer;
+
+use std::sync::Arc;
+
+use bucket::probe::Capabilities;
+use bucket::{Bucket, Condition, Error as BucketError, Key};
+use futures::StreamExt;
+use parking_lot::Mutex;
+
+use crate::error::{Result, SyncError};
+use crate::folder::{Folder, FolderError};
+use crate::keys::Keys;
+use crate::plan::{Act, Action, Plan, Record};
+use crate::settings::Settings;
+use crate::state::{Pass, State};
+use crate::steps::Steps;
+
+/// Both sides of a pair, and what a pass needs beside them.
+#[derive(Clone)]
+pub struct Sides {
+    /// The bucket.
+    pub bucket: Arc<dyn Bucket>,
+    /// The workspace in it.
+    pub keys: Keys,
+    /// What the store honours.
+    pub capabilities: Capabilities,
+    /// The folder.
+    pub folder: Arc<dyn Folder>,
+    /// What is known from earlier passes.
+    pub state: Arc<State>,
+    /// Told of every step.
+    pub steps: Arc<dyn Steps>,
+}
+
+/// What became of a plan.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Actions that were carried out.
+    pub done: u64,
+    /// Bytes of files sent and received.
+    pub bytes: u64,
+    /// Paths that changed meanwhile, or need one more pass: the next one sees to them.
+    pub again: Vec<String>,
+    /// What could not be done, with the reason.
+    pub failed: Vec<(String, String)>,
+}
+
+/// What became of an action, where it did not end the pass.
+pub(crate) enum Outcome {
+    /// Both sides are alike.
+    Done,
+    /// The next pass has to look again.
+    Again,
+    /// It cannot be done now; the others can.
+    Failed(String),
+}
+
+/// One pass at work.
+pub(crate) struct Work<'a> {
+    pub(crate) sides: &'a Sides,
+    pub(crate) settings: &'a Settings,
+    pub(crate) pass: &'a Pass,
+    applied: Mutex<Applied>,
+}
+
+/// Carries a plan out, phase by phase.
+///
+/// # Errors
+/// What stands in the way of all that is left: no answer, no credentials, no room, the state.
+pub(crate) async fn apply(
+    sides: &Sides,
+    settings: &Settings,
+    pass: &Pass,
+    plan: Plan,
+) -> Result<Applied> {
+    let work = Work {
+        sides,
+        settings,
+        pass,
+        applied: Mutex::default(),
+    };
+    work.step("plan made").await?;
+    work.record(&plan.records)?;
+    let mut actions = plan.actions.into_iter().peekable();
+    while let Some(first) = actions.next() {
+        let phase = first.phase();
+        let mut batch = vec![first];
+        while let Some(next) = actions.next_if(|next| next.phase() == phase) {
+            batch.push(next);
+        }
+        work.phase(batch).await?;
+    }
+    work.record_directories(&plan.records)?;
+    work.step("plan carried out").await?;
+    Ok(work.applied.into_inner())
+}
+
+impl Work<'_> {
+    async fn phase(&self, actions: Vec<Action>) -> Result<()> {
+        let ordered = actions.first().is_some_and(Action::is_ordered);
+        let width = if ordered { 1 } else { self.settings.transfers };
+        let mut running = futures::stream::iter(actions)
+            .map(|action| async move { (self.carry_out(&action).await, action) })
+            .buffer_unordered(width.max(1));
+        while let Some((outcome, action)) = running.next().await {
+            self.note(&action, judge(outcome)?);
+        }
+        Ok(())
+    }
+
+    fn note(&self, action: &Action, outcome: Outcome) {
+        let mut applied = self.applied.lock();
+        match outcome {
+            Outcome::Done => {
+                applied.done += 1;
+                applied.bytes += action.bytes();
+            }
+            Outcome::Again => applied.again.push(action.path.to_string()),
+            Outcome::Failed(reason) => {
+                tracing::warn!(path = %action.path, %reason, "{} failed", action.act.name());
+                applied.failed.push((action.path.to_string(), reason));
+            }
+        }
+    }
+
+    async fn carry_out(&self, action: &Action) -> Result<Outcome> {
+        let path = &action.path;
+        match &action.act {
+            Act::Upload { local, over } => self.upload(path, local, over.as_ref()).await,
+            Act::Download { remote, over } => self.download(path, remote, over.as_ref()).await,
+            Act::DeleteRemote { remote } => self.delete_remote(path, remote).await,
+            Act::DeleteLocal { local } => self.delete_local(path, local).await,
+            Act::MoveRemote {
+                from,
+                remote,
+                local,
+                hash,
+            } => self.move_remote(from, path, remote, local, *hash).await,
+            Act::MoveLocal {
+                from,
+                local,
+                remote,
+                hash,
+            } => self.move_local(from, path, local, remote, *hash).await,
+            Act::KeepTheirs {
+                copy,
+                local,
+                remote,
+            } => self.keep_theirs(path, copy, local, remote).await,
+            Act::KeepOurs {
+                copy,
+                local,
+                remote,
+            } => self.keep_ours(path, copy.as_ref(), local, remote).await,
+            Act::SetLocalAside { copy, local } => self.set_local_aside(path, copy, local).await,
+            Act::SetRemoteAside { copy, remote } => self.set_remote_aside(path, copy, remote).await,
+            Act::MakeDirectory => self.make_directory(path).await,
+            Act::RemoveDirectory => self.remove_directory(path).await,
+            Act::PutMarker => self.put_marker(path).await,
+            Act::DeleteMarker { etag } => self.delete_marker(path, etag).await,
+        }
+    }
+
+    pub(crate) async fn step(&self, step: &'static str) -> Result<()> {
+        Ok(self.sides.steps.reached(step).await?)
+    }
+
+    /// What only the state has to learn of files: it needs no change on either side.
+    fn record(&self, records: &[Record]) -> Result<()> {
+        let files = records.iter().filter_map(|record| match record {
+            Record::Alike(path, entry) => Some((path.clone(), Some(entry.clone()))),
+            Record::Forget(path) => Some((path.clone(), None)),
+            Record::Directory(_) | Record::ForgetDirectory(_) => None,
+        });
+        let files: Vec<_> = files.collect();
+        Ok(self.sides.state.record_all(&files)?)
+    }
+
+    /// Directories are known only once everything that makes them so was done.
+    fn record_directories(&self, records: &[Record]) -> Result<()> {
+        let applied = self.applied.lock();
+        if !applied.failed.is_empty() || !applied.again.is_empty() {
+            return Ok(());
+        }
+        let directories = records.iter().filter_map(|record| match record {
+            Record::Directory(path) => Some((path.clone(), true)),
+            Record::ForgetDirectory(path) => Some((path.clone(), false)),
+            Record::Alike(..) | Record::Forget(_) => None,
+        });
+        let directories: Vec<_> = directories.collect();
+        Ok(self.sides.state.record_directories(&directories)?)
+    }
+
+    /// Runs a call on the folder.
+    pub(crate) async fn local<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Folder) -> T + Send + 'static,
+    ) -> T {
+        crate::folder::call(&self.sides.folder, work).await
+    }
+
+    /// Deletes an object of this version. Says whether it is gone; a store that knows no
+    /// conditions is asked before.
+    pub(crate) async fn delete(&self, key: &Key, etag: &bucket::Etag) -> Result<bool> {
+        let bucket = &self.sides.bucket;
+        let condition = match self.sides.capabilities.delete_if_match {
+            true => Condition::Matches(etag.clone()),
+            false => match bucket.head(key).await {
+                Ok(meta) if meta.etag == *etag => Condition::None,
+                Ok(_) => return Ok(false),
+                Err(BucketError::NotFound { .. }) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        match bucket.delete(key, condition).await {
+            Ok(()) | Err(BucketError::NotFound { .. }) => Ok(true),
+            Err(BucketError::Precondition { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether there is an object of this name now, whatever a listing said.
+    pub(crate) async fn exists(&self, key: &Key) -> Result<bool> {
+        match self.sides.bucket.head(key).await {
+            Ok(_) => Ok(true),
+            Err(BucketError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Parts what ends a pass from what concerns one file.
+fn judge(outcome: Result<Outcome>) -> Result<Outcome> {
+    match outcome {
+        Err(SyncError::Folder(FolderError::Changed { .. })) => Ok(Outcome::Again),
+        Err(SyncError::Folder(
+            error @ (FolderError::BadName { .. }
+            | FolderError::Denied { .. }
+            | FolderError::Io { .. }),
+        )) => Ok(Outcome::Failed(error.to_string())),
+        Err(SyncError::Bucket(error)) => of_bucket(error),
+        other => other,
+    }
+}
+
+fn of_bucket(error: BucketError) -> Result<Outcome> {
+    match error {
+        BucketError::NotFound { .. } | BucketError::Precondition { .. } => Ok(Outcome::Again),
+        BucketError::PermissionDenied { .. }
+        | BucketError::TooLarge { .. }
+        | BucketError::Invalid { .. }
+        | BucketError::Unsupported { .. }
+        | BucketError::OutOfRange { .. }
+        | BucketError::LocalBody { .. } => Ok(Outcome::Failed(error.to_string())),
+        BucketError::NoSuchBucket { .. }
+        | BucketError::BadCredentials { .. }
+        | BucketError::ClockSkewed { .. }
+        | BucketError::Unreachable { .. }
+        | BucketError::Throttled { .. }
+        | BucketError::NotS3 { .. } => Err(error.into()),
+    }
+}

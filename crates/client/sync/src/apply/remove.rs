@@ -1,0 +1,134 @@
+//! Deletions, and empty directories.
+
+use bucket::{Body, Condition, CopyOptions, Error as BucketError, Etag, PutOptions};
+
+use super::transfer::too_long;
+use super::{Outcome, Work};
+use crate::entry::{LocalEntry, RemoteEntry};
+use crate::error::Result;
+use crate::path::TreePath;
+use crate::state::Tombstone;
+
+impl Work<'_> {
+    /// Deletes an object that the user deleted here, if both sides are still so. A copy goes
+    /// to the bucket's trash.
+    pub(crate) async fn delete_remote(
+        &self,
+        path: &TreePath,
+        remote: &RemoteEntry,
+    ) -> Result<Outcome> {
+        let Some(key) = self.sides.keys.entry(remote.kind, path) else {
+            return Ok(too_long(path));
+        };
+        let of = path.clone();
+        if self.local(move |folder| folder.stat(&of)).await?.is_some() {
+            return Ok(Outcome::Again);
+        }
+        self.trash_remote(path, remote).await?;
+        self.step("delete in bucket: in the trash").await?;
+        if !self.delete(&key, &remote.etag).await? {
+            return Ok(Outcome::Again);
+        }
+        self.step("delete in bucket: gone").await?;
+        self.bury(path, &remote.etag, true)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Copies an object into the bucket's trash.
+    pub(crate) async fn trash_remote(&self, path: &TreePath, remote: &RemoteEntry) -> Result<()> {
+        let keys = &self.sides.keys;
+        let place = format!("trash/{}/{path}", self.pass.name);
+        let (Some(from), Some(to)) = (keys.entry(remote.kind, path), keys.hidden(&place)) else {
+            return Ok(());
+        };
+        if !self.sides.capabilities.copy {
+            return Ok(());
+        }
+        self.take(path, remote.kind, false)?;
+        let options = CopyOptions {
+            source_if_match: Some(remote.etag.clone()),
+            ..CopyOptions::default()
+        };
+        match self.sides.bucket.copy(&from, &to, options).await {
+            Ok(_) | Err(BucketError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts a file into the trash that was deleted elsewhere, if both sides are still so. The
+    /// object is asked for by name: a listing may be old.
+    pub(crate) async fn delete_local(
+        &self,
+        path: &TreePath,
+        local: &LocalEntry,
+    ) -> Result<Outcome> {
+        let Some(key) = self.sides.keys.entry(local.kind, path) else {
+            return Ok(too_long(path));
+        };
+        if self.exists(&key).await? {
+            return Ok(Outcome::Again);
+        }
+        self.step("delete here: surely gone there").await?;
+        self.take(path, local.kind, true)?;
+        let (of, stat, trash) = (path.clone(), local.stat, self.pass.name.clone());
+        self.local(move |folder| folder.discard(&of, &stat, &trash))
+            .await?;
+        self.step("delete here: in the trash").await?;
+        self.bury(path, &Etag::new(""), false)?;
+        Ok(Outcome::Done)
+    }
+
+    fn bury(&self, path: &TreePath, etag: &Etag, here: bool) -> Result<()> {
+        let tombstone = Tombstone {
+            etag: etag.as_str().to_owned(),
+            here,
+            at: self.sides.folder.now(),
+        };
+        Ok(self.sides.state.forget(path, Some(&tombstone))?)
+    }
+
+    pub(crate) async fn make_directory(&self, path: &TreePath) -> Result<Outcome> {
+        let of = path.clone();
+        self.local(move |folder| folder.make_directory(&of)).await?;
+        self.step("directory made").await?;
+        Ok(Outcome::Done)
+    }
+
+    pub(crate) async fn remove_directory(&self, path: &TreePath) -> Result<Outcome> {
+        let of = path.clone();
+        let gone = self
+            .local(move |folder| folder.remove_directory(&of))
+            .await?;
+        self.step("directory removed").await?;
+        Ok(if gone { Outcome::Done } else { Outcome::Again })
+    }
+
+    pub(crate) async fn put_marker(&self, path: &TreePath) -> Result<Outcome> {
+        let Some(key) = self.sides.keys.directory(path) else {
+            return Ok(too_long(path));
+        };
+        let options = PutOptions {
+            condition: match self.sides.capabilities.put_if_absent {
+                true => Condition::Absent,
+                false => Condition::None,
+            },
+            ..PutOptions::default()
+        };
+        let empty = Body::Bytes(bytes::Bytes::new());
+        match self.sides.bucket.put(&key, empty, options).await {
+            Ok(_) | Err(BucketError::Precondition { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.step("marker put").await?;
+        Ok(Outcome::Done)
+    }
+
+    pub(crate) async fn delete_marker(&self, path: &TreePath, etag: &Etag) -> Result<Outcome> {
+        let Some(key) = self.sides.keys.directory(path) else {
+            return Ok(too_long(path));
+        };
+        let gone = self.delete(&key, etag).await?;
+        self.step("marker deleted").await?;
+        Ok(if gone { Outcome::Done } else { Outcome::Again })
+    }
+}

@@ -1,0 +1,259 @@
+//! A folder on a disk.
+//!
+//! Every call goes from the root's descriptor downwards, follows no link and crosses into no
+//! other file system, so nothing outside of the folder is ever read or changed.
+
+mod at;
+mod receive;
+mod walk;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bucket::Body;
+use md5::{Digest, Md5};
+use rustix::fs::{AtFlags, RenameFlags, fstat, readlinkat, renameat_with, statat, unlinkat};
+use rustix::io::Errno;
+
+use self::at::{Below, Tree, failed, stat_of};
+use super::{Folder, FolderError, Identity, Incoming, Reading, Result, Walked, body_of};
+use crate::entry::{Hash, Kind, Stat};
+use crate::path::TreePath;
+
+/// The marker, below `.artifacts`.
+const MARKER: &str = "folder.json";
+/// Where files are received.
+const TMP: &str = "tmp";
+/// Where what was replaced or deleted lies.
+const TRASH: &str = "trash";
+/// Files up to this size are sent from memory: what is sent is then one version, whatever is
+/// written meanwhile.
+const SMALL: u64 = 8 << 20;
+const CHUNK: usize = 256 * 1024;
+
+/// A folder on a disk. Clones are the same folder.
+#[derive(Clone)]
+pub struct DiskFolder {
+    tree: Arc<Tree>,
+}
+
+impl DiskFolder {
+    /// Opens a folder that must be there.
+    ///
+    /// # Errors
+    /// [`FolderError::NoFolder`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self {
+            tree: Arc::new(Tree::open(path)?),
+        })
+    }
+
+    /// Where files of a pass lie that it deleted or replaced.
+    pub fn trash(root: &Path, pass: &str) -> PathBuf {
+        root.join(model::entry_name::HIDDEN).join(TRASH).join(pass)
+    }
+
+    /// Opens a file for reading that must look so.
+    fn open_file(&self, path: &TreePath, stat: &Stat) -> Result<File> {
+        let file = self.tree.open_file(path)?;
+        check(&file, path, stat)?;
+        Ok(file)
+    }
+
+    /// A link's target, if it looks so before and after.
+    fn target(&self, path: &TreePath, stat: &Stat) -> Result<Vec<u8>> {
+        let Some(parent) = self.tree.parent(path)? else {
+            return Err(changed(path));
+        };
+        let target = readlinkat(&parent, path.name(), Vec::new());
+        let target = target.map_err(|error| failed("read", path, error))?;
+        match self.stat(path)? {
+            Some((Kind::Link, now)) if now == *stat => Ok(target.into_bytes()),
+            _ => Err(changed(path)),
+        }
+    }
+
+    /// Moves a file out of the tree, to where `place` says; puts it back where it is another
+    /// one than was meant.
+    fn set_aside(&self, path: &TreePath, stat: &Stat, place: &Below, name: &str) -> Result<()> {
+        let Some(parent) = self.tree.parent(path)? else {
+            return Err(changed(path));
+        };
+        let there = statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW);
+        if there.map_or(true, |there| stat_of(&there) != *stat) {
+            return Err(changed(path));
+        }
+        renameat_with(&parent, path.name(), place, name, RenameFlags::NOREPLACE)
+            .map_err(|error| failed("move", path, error))?;
+        let moved = statat(place, name, AtFlags::SYMLINK_NOFOLLOW);
+        let moved = moved.map_err(|error| failed("look at", path, error))?;
+        if stat_of(&moved).is_renamed(stat) {
+            return Ok(());
+        }
+        // Somebody saved in this very moment. Where the name is taken again meanwhile, this
+        // version stays where it is, in the trash.
+        let _ = renameat_with(place, name, &parent, path.name(), RenameFlags::NOREPLACE);
+        Err(changed(path))
+    }
+}
+
+fn changed(path: &TreePath) -> FolderError {
+    FolderError::Changed {
+        path: path.to_string(),
+    }
+}
+
+fn check(file: &File, path: &TreePath, stat: &Stat) -> Result<()> {
+    let now = fstat(file).map_err(|error| failed("look at", path, error))?;
+    if stat_of(&now) == *stat {
+        Ok(())
+    } else {
+        Err(changed(path))
+    }
+}
+
+/// Both hashes of a file of this many bytes.
+fn hashes(file: &File, path: &TreePath, size: u64) -> Result<(Hash, [u8; 16])> {
+    let (mut blake, mut md5) = (blake3::Hasher::new(), Md5::new());
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    while at < size {
+        let read = file.read_at(&mut buffer, at).map_err(|error| FolderError::Io {
+            action: "read",
+            path: path.to_string(),
+            reason: error.to_string(),
+        })?;
+        if read == 0 {
+            return Err(changed(path));
+        }
+        blake.update(&buffer[..read]);
+        md5.update(&buffer[..read]);
+        at += read as u64;
+    }
+    Ok((Hash(*blake.finalize().as_bytes()), md5.finalize().into()))
+}
+
+impl Folder for DiskFolder {
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn now(&self) -> i64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        let (ino, marker) = (self.tree.root_ino()?, self.tree.read_hidden(MARKER)?);
+        Ok(Identity { ino, marker })
+    }
+
+    fn mark(&self, marker: &str) -> Result<()> {
+        self.tree.write_hidden(MARKER, marker.as_bytes())
+    }
+
+    fn walk(&self) -> Result<Walked> {
+        walk::walk(&self.tree)
+    }
+
+    fn stat(&self, path: &TreePath) -> Result<Option<(Kind, Stat)>> {
+        self.tree.stat(path)
+    }
+
+    fn hash(&self, path: &TreePath, kind: Kind, stat: &Stat) -> Result<(Hash, [u8; 16])> {
+        if kind == Kind::Link {
+            let target = self.target(path, stat)?;
+            return Ok((Hash::of(&target), Md5::digest(&target).into()));
+        }
+        let file = self.open_file(path, stat)?;
+        let hashes = hashes(&file, path, stat.size)?;
+        check(&file, path, stat)?;
+        Ok(hashes)
+    }
+
+    fn read(&self, path: &TreePath, kind: Kind, stat: &Stat) -> Result<Reading> {
+        if kind == Kind::Link {
+            let target = self.target(path, stat)?;
+            return Ok(Reading {
+                hash: Hash::of(&target),
+                md5: Md5::digest(&target).into(),
+                body: body_of(target),
+                executable: false,
+            });
+        }
+        let mut file = self.open_file(path, stat)?;
+        let mode = fstat(&file).map_err(|error| failed("look at", path, error))?;
+        let executable = mode.st_mode & 0o100 != 0;
+        if stat.size > SMALL {
+            let (hash, md5) = hashes(&file, path, stat.size)?;
+            check(&file, path, stat)?;
+            let (file, range) = (Arc::new(file), 0..stat.size);
+            return Ok(Reading {
+                body: Body::File { file, range },
+                hash,
+                md5,
+                executable,
+            });
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or(0));
+        file.read_to_end(&mut bytes).map_err(|error| FolderError::Io {
+            action: "read",
+            path: path.to_string(),
+            reason: error.to_string(),
+        })?;
+        check(&file, path, stat)?;
+        Ok(Reading {
+            hash: Hash::of(&bytes),
+            md5: Md5::digest(&bytes).into(),
+            body: body_of(bytes),
+            executable,
+        })
+    }
+
+    fn receive(&self, path: &TreePath) -> Result<Box<dyn Incoming>> {
+        receive::begin(self.clone(), path)
+    }
+
+    fn discard(&self, path: &TreePath, stat: &Stat, trash: &str) -> Result<()> {
+        let (place, name) = self.tree.trash(trash, path)?;
+        self.set_aside(path, stat, &place, &name)
+    }
+
+    fn rename(&self, from: &TreePath, stat: &Stat, to: &TreePath) -> Result<Option<Stat>> {
+        let place = self.tree.make_parent(to)?;
+        match self.set_aside(from, stat, &place, to.name()) {
+            Err(FolderError::Io { .. }) if self.tree.stat(to)?.is_some() => {
+                return Err(changed(to));
+            }
+            other => other?,
+        }
+        place.sync();
+        let now = self.stat(to)?;
+        Ok(now.map(|(_, now)| now).filter(|now| now.is_renamed(stat)))
+    }
+
+    fn make_directory(&self, path: &TreePath) -> Result<()> {
+        self.tree.make_directory(path).map(drop)
+    }
+
+    fn remove_directory(&self, path: &TreePath) -> Result<bool> {
+        let Some(parent) = self.tree.parent(path)? else {
+            return Ok(true);
+        };
+        match unlinkat(&parent, path.name(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(Errno::NOTDIR) => Err(changed(path)),
+            Err(error) => Err(failed("remove", path, error)),
+        }
+    }
+
+    fn clean(&self, is_old: &dyn Fn(&str) -> bool) -> Result<()> {
+        self.tree.clean(TMP, &|_| true)?;
+        self.tree.clean(TRASH, is_old)
+    }
+}

@@ -1,0 +1,332 @@
+//! A folder in memory, with a clock of its own: for histories that must run by the thousand.
+//!
+//! It keeps the rules of a disk: times have steps, a rename changes `ctime`, an inode stays
+//! with its file. What a user does to it is beside the port.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use parking_lot::Mutex;
+
+use super::{
+    About, Folder, FolderError, Identity, Incoming, Reading, Ready, Result, Walked, body_of,
+};
+use crate::entry::{Hash, Kind, Stat};
+use crate::path::TreePath;
+
+/// A folder in memory. Clones share the content.
+#[derive(Clone, Default)]
+pub struct MemoryFolder {
+    disk: Arc<Mutex<Disk>>,
+}
+
+/// A file or link.
+#[derive(Debug, Clone)]
+struct Node {
+    kind: Kind,
+    content: Bytes,
+    stat: Stat,
+}
+
+#[derive(Default)]
+struct Disk {
+    nodes: BTreeMap<TreePath, Node>,
+    directories: BTreeSet<TreePath>,
+    trash: Vec<(String, TreePath, Bytes)>,
+    marker: Option<String>,
+    clock: i64,
+    inodes: u64,
+    gone: bool,
+}
+
+impl MemoryFolder {
+    /// An empty folder whose clock shows this, in nanoseconds since 1970.
+    pub fn new(clock: i64) -> Self {
+        let folder = Self::default();
+        folder.disk.lock().clock = clock;
+        folder
+    }
+
+    /// Lets time pass.
+    pub fn wait(&self, nanos: i64) {
+        self.disk.lock().clock += nanos;
+    }
+
+    /// Writes a file as a user does; directories above are made. Says what was there, or
+    /// `None` where the name is a directory's or lies below a file.
+    pub fn write(&self, path: &TreePath, content: impl Into<Bytes>) -> Option<Option<Bytes>> {
+        let mut disk = self.disk.lock();
+        if disk.directories.contains(path) || !disk.make_directories(path) {
+            return None;
+        }
+        let before = disk.nodes.get(path).cloned();
+        let ino = before.as_ref().map_or_else(|| disk.inode(), |node| node.stat.ino);
+        disk.put(path, Kind::File, content.into(), ino);
+        Some(before.map(|node| node.content))
+    }
+
+    /// Deletes a file as a user does. Says what was there.
+    pub fn delete(&self, path: &TreePath) -> Option<Bytes> {
+        Some(self.disk.lock().nodes.remove(path)?.content)
+    }
+
+    /// Renames a file as a user does, over what is there. Says what that was, or `None` where
+    /// it cannot be.
+    pub fn mv(&self, from: &TreePath, to: &TreePath) -> Option<Option<Bytes>> {
+        let mut disk = self.disk.lock();
+        let possible = from != to && disk.nodes.contains_key(from) && !to.is_below(from);
+        if !possible || disk.directories.contains(to) || !disk.make_directories(to) {
+            return None;
+        }
+        let mut node = disk.nodes.remove(from)?;
+        node.stat.ctime = disk.clock;
+        let before = disk.nodes.insert(to.clone(), node);
+        Some(before.map(|node| node.content))
+    }
+
+    /// Makes a directory as a user does.
+    pub fn mkdir(&self, path: &TreePath) -> bool {
+        let mut disk = self.disk.lock();
+        if disk.nodes.contains_key(path) || !disk.make_directories(path) {
+            return false;
+        }
+        disk.directories.insert(path.clone())
+    }
+
+    /// Removes an empty directory as a user does.
+    pub fn rmdir(&self, path: &TreePath) -> bool {
+        self.disk.lock().rmdir(path)
+    }
+
+    /// Takes the folder away, as an unmount does, or brings it back.
+    pub fn set_gone(&self, gone: bool) {
+        self.disk.lock().gone = gone;
+    }
+
+    /// All files and links.
+    pub fn files(&self) -> BTreeMap<TreePath, Bytes> {
+        let disk = self.disk.lock();
+        let files = disk.nodes.iter();
+        files.map(|(path, node)| (path.clone(), node.content.clone())).collect()
+    }
+
+    /// All directories.
+    pub fn directories(&self) -> BTreeSet<TreePath> {
+        self.disk.lock().directories.clone()
+    }
+
+    /// Everything in the trash.
+    pub fn trash(&self) -> Vec<Bytes> {
+        let disk = self.disk.lock();
+        disk.trash.iter().map(|(_, _, content)| content.clone()).collect()
+    }
+}
+
+impl Disk {
+    fn inode(&mut self) -> u64 {
+        self.inodes += 1;
+        self.inodes
+    }
+
+    fn put(&mut self, path: &TreePath, kind: Kind, content: Bytes, ino: u64) {
+        let stat = Stat {
+            size: content.len() as u64,
+            mtime: self.clock,
+            ctime: self.clock,
+            ino,
+        };
+        let node = Node {
+            kind,
+            content,
+            stat,
+        };
+        self.nodes.insert(path.clone(), node);
+    }
+
+    /// Makes the directories above; says whether that was possible.
+    fn make_directories(&mut self, path: &TreePath) -> bool {
+        if path.ancestors().any(|above| self.nodes.contains_key(&above)) {
+            return false;
+        }
+        self.directories.extend(path.ancestors());
+        true
+    }
+
+    fn rmdir(&mut self, path: &TreePath) -> bool {
+        let full = self.nodes.keys().any(|p| p.is_below(path))
+            || self.directories.iter().any(|p| p.is_below(path));
+        !full && self.directories.remove(path)
+    }
+
+    fn as_planned(&self, path: &TreePath, stat: &Stat) -> Result<&Node> {
+        let node = self.nodes.get(path).filter(|node| node.stat == *stat);
+        node.ok_or_else(|| changed(path))
+    }
+}
+
+fn changed(path: &TreePath) -> FolderError {
+    FolderError::Changed {
+        path: path.to_string(),
+    }
+}
+
+struct Receiving {
+    disk: Arc<Mutex<Disk>>,
+    bytes: Vec<u8>,
+    about: Option<About>,
+}
+
+impl Incoming for Receiving {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, about: &About) -> Result<Box<dyn Ready>> {
+        self.about = Some(*about);
+        Ok(self)
+    }
+}
+
+impl Ready for Receiving {
+    fn install(
+        self: Box<Self>,
+        path: &TreePath,
+        over: Option<&Stat>,
+        trash: &str,
+    ) -> Result<Option<Stat>> {
+        let mut disk = self.disk.lock();
+        let disk = &mut *disk;
+        match over {
+            Some(stat) => {
+                let content = disk.as_planned(path, stat)?.content.clone();
+                disk.trash.push((trash.to_owned(), path.clone(), content));
+            }
+            None if disk.nodes.contains_key(path) => return Err(changed(path)),
+            None => {}
+        }
+        if disk.directories.contains(path) || !disk.make_directories(path) {
+            return Err(changed(path));
+        }
+        let ino = disk.inode();
+        let kind = self.about.map_or(Kind::File, |about| about.kind);
+        disk.put(path, kind, self.bytes.into(), ino);
+        let node = disk.nodes.get_mut(path).ok_or_else(|| changed(path))?;
+        node.stat.mtime = self.about.map_or(node.stat.mtime, |about| about.mtime);
+        Ok(Some(node.stat))
+    }
+}
+
+impl Folder for MemoryFolder {
+    fn is_slow(&self) -> bool {
+        false
+    }
+
+    fn now(&self) -> i64 {
+        self.disk.lock().clock
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        let disk = self.disk.lock();
+        if disk.gone {
+            return Err(FolderError::NoFolder {
+                path: "memory".to_owned(),
+                reason: "it is gone".to_owned(),
+            });
+        }
+        Ok(Identity {
+            ino: 1,
+            marker: disk.marker.clone(),
+        })
+    }
+
+    fn mark(&self, marker: &str) -> Result<()> {
+        self.disk.lock().marker = Some(marker.to_owned());
+        Ok(())
+    }
+
+    fn walk(&self) -> Result<Walked> {
+        let disk = self.disk.lock();
+        let entries = disk.nodes.iter();
+        Ok(Walked {
+            entries: entries.map(|(path, n)| (path.clone(), n.kind, n.stat)).collect(),
+            directories: disk.directories.iter().cloned().collect(),
+            ..Walked::default()
+        })
+    }
+
+    fn stat(&self, path: &TreePath) -> Result<Option<(Kind, Stat)>> {
+        let disk = self.disk.lock();
+        Ok(disk.nodes.get(path).map(|node| (node.kind, node.stat)))
+    }
+
+    fn hash(&self, path: &TreePath, _: Kind, stat: &Stat) -> Result<(Hash, [u8; 16])> {
+        let disk = self.disk.lock();
+        let content = &disk.as_planned(path, stat)?.content;
+        Ok((Hash::of(content), Md5::digest(content).into()))
+    }
+
+    fn read(&self, path: &TreePath, _: Kind, stat: &Stat) -> Result<Reading> {
+        let disk = self.disk.lock();
+        let content = disk.as_planned(path, stat)?.content.clone();
+        Ok(Reading {
+            hash: Hash::of(&content),
+            md5: Md5::digest(&content).into(),
+            body: body_of(content),
+            executable: false,
+        })
+    }
+
+    fn receive(&self, _: &TreePath) -> Result<Box<dyn Incoming>> {
+        Ok(Box::new(Receiving {
+            disk: Arc::clone(&self.disk),
+            bytes: Vec::new(),
+            about: None,
+        }))
+    }
+
+    fn discard(&self, path: &TreePath, stat: &Stat, trash: &str) -> Result<()> {
+        let mut disk = self.disk.lock();
+        let content = disk.as_planned(path, stat)?.content.clone();
+        disk.nodes.remove(path);
+        disk.trash.push((trash.to_owned(), path.clone(), content));
+        Ok(())
+    }
+
+    fn rename(&self, from: &TreePath, stat: &Stat, to: &TreePath) -> Result<Option<Stat>> {
+        let mut disk = self.disk.lock();
+        let mut node = disk.as_planned(from, stat)?.clone();
+        if disk.nodes.contains_key(to) || disk.directories.contains(to) {
+            return Err(changed(to));
+        }
+        if to.is_below(from) || !disk.make_directories(to) {
+            return Err(changed(to));
+        }
+        node.stat.ctime = disk.clock;
+        let stat = node.stat;
+        disk.nodes.remove(from);
+        disk.nodes.insert(to.clone(), node);
+        Ok(Some(stat))
+    }
+
+    fn make_directory(&self, path: &TreePath) -> Result<()> {
+        let mut disk = self.disk.lock();
+        if disk.nodes.contains_key(path) || !disk.make_directories(path) {
+            return Err(changed(path));
+        }
+        disk.directories.insert(path.clone());
+        Ok(())
+    }
+
+    fn remove_directory(&self, path: &TreePath) -> Result<bool> {
+        let mut disk = self.disk.lock();
+        Ok(disk.rmdir(path) || !disk.directories.contains(path))
+    }
+
+    fn clean(&self, is_old: &dyn Fn(&str) -> bool) -> Result<()> {
+        self.disk.lock().trash.retain(|(pass, _, _)| !is_old(pass));
+        Ok(())
+    }
+}

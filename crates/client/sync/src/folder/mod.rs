@@ -1,0 +1,250 @@
+//! The port to the local side: a folder, as far as syncing needs one.
+//!
+//! Every change names the state that it is based on, and is refused where that is no longer
+//! so: a user may save a file at any moment.
+
+pub mod disk;
+pub mod memory;
+
+use std::sync::Arc;
+
+use bucket::Body;
+use bytes::Bytes;
+
+use crate::entry::{Hash, Kind, Stat};
+use crate::path::TreePath;
+
+/// Shorthand for a result with a [`FolderError`].
+pub type Result<T> = std::result::Result<T, FolderError>;
+
+/// Why a call on the folder failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FolderError {
+    /// It is not as it was when the change was planned. Look again.
+    #[error("{path} was changed meanwhile")]
+    Changed {
+        /// What.
+        path: String,
+    },
+    /// The disk has no room.
+    #[error("no space left for {path}")]
+    NoSpace {
+        /// What was being written.
+        path: String,
+    },
+    /// This file system has no file of such a name.
+    #[error("the folder's file system cannot hold the name {path}")]
+    BadName {
+        /// The name.
+        path: String,
+    },
+    /// This user may not do it.
+    #[error("not permitted to {action} {path}")]
+    Denied {
+        /// The call.
+        action: &'static str,
+        /// On what.
+        path: String,
+    },
+    /// The folder itself is not there.
+    #[error("{path} is no folder: {reason}")]
+    NoFolder {
+        /// Its path.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// Anything else that the system says.
+    #[error("cannot {action} {path}: {reason}")]
+    Io {
+        /// The call.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Files and links, in byte order of their paths.
+    pub entries: Vec<(TreePath, Kind, Stat)>,
+    /// Directories, in byte order.
+    pub directories: Vec<TreePath>,
+    /// Directories whose content is not known: nothing at or below them may be changed.
+    pub unknown: Vec<(TreePath, String)>,
+    /// What is there and cannot be synced, with the reason.
+    pub skipped: Vec<(String, String)>,
+}
+
+/// What tells one folder from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The inode of its root.
+    pub ino: u64,
+    /// What the marker in it says, if there is one.
+    pub marker: Option<String>,
+}
+
+/// A file that was read whole, or is open to be.
+pub struct Reading {
+    /// The bytes to send.
+    pub body: Body,
+    /// Their hash.
+    pub hash: Hash,
+    /// Their MD5, which most stores use as the ETag.
+    pub md5: [u8; 16],
+    /// Whether its owner may execute it.
+    pub executable: bool,
+}
+
+/// A file being received, under no name yet.
+pub trait Incoming: Send {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Says that all bytes are there, and makes them last.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn finish(self: Box<Self>, about: &About) -> Result<Box<dyn Ready>>;
+}
+
+/// A received file that only lacks its name.
+pub trait Ready: Send {
+    /// Gives it its name. `over` must be what is there; what it replaces goes to the trash.
+    /// `None` in the answer: the file is in place, but somebody has written to it since.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`] where something else is there, and the disk's.
+    fn install(
+        self: Box<Self>,
+        path: &TreePath,
+        over: Option<&Stat>,
+        trash: &str,
+    ) -> Result<Option<Stat>>;
+}
+
+/// What a received file shall be.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// A file, or a link whose target are the bytes.
+    pub kind: Kind,
+    /// Its modification time.
+    pub mtime: i64,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+}
+
+/// A folder on this machine.
+pub trait Folder: Send + Sync + 'static {
+    /// Whether calls may wait for a disk.
+    fn is_slow(&self) -> bool;
+
+    /// Now, by the clock that gives files their times.
+    fn now(&self) -> i64;
+
+    /// What tells this folder from another.
+    ///
+    /// # Errors
+    /// [`FolderError::NoFolder`] where it is not there.
+    fn identity(&self) -> Result<Identity>;
+
+    /// Writes the marker.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn mark(&self, marker: &str) -> Result<()>;
+
+    /// Lists everything.
+    ///
+    /// # Errors
+    /// Where the root cannot be read. A directory below it that cannot is
+    /// [`Walked::unknown`].
+    fn walk(&self) -> Result<Walked>;
+
+    /// How a file or link looks now; `None` where there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn stat(&self, path: &TreePath) -> Result<Option<(Kind, Stat)>>;
+
+    /// Hashes a file that must look so before and after.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`], and the disk's.
+    fn hash(&self, path: &TreePath, kind: Kind, stat: &Stat) -> Result<(Hash, [u8; 16])>;
+
+    /// Opens a file that must look so, and hashes it.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`], and the disk's.
+    fn read(&self, path: &TreePath, kind: Kind, stat: &Stat) -> Result<Reading>;
+
+    /// Begins to receive a file.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn receive(&self, path: &TreePath) -> Result<Box<dyn Incoming>>;
+
+    /// Puts a file that must look so into the trash.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`], and the disk's.
+    fn discard(&self, path: &TreePath, stat: &Stat, trash: &str) -> Result<()>;
+
+    /// Renames a file that must look so to a name that must be free; makes the directories
+    /// above. `None` in the answer: somebody has written to it since.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`], and the disk's.
+    fn rename(&self, from: &TreePath, stat: &Stat, to: &TreePath) -> Result<Option<Stat>>;
+
+    /// Makes a directory and those above it, if they are not there.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`] where a file is in the way, and the disk's.
+    fn make_directory(&self, path: &TreePath) -> Result<()>;
+
+    /// Removes a directory if it is there and empty. Says whether it is gone.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn remove_directory(&self, path: &TreePath) -> Result<bool>;
+
+    /// Forgets files in the trash, of the passes whose name the function picks, and whatever
+    /// earlier runs left half received.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn clean(&self, is_old: &dyn Fn(&str) -> bool) -> Result<()>;
+}
+
+/// Bytes as a body.
+pub(crate) fn body_of(bytes: impl Into<Bytes>) -> Body {
+    Body::Bytes(bytes.into())
+}
+
+/// Runs a call on a folder where it may wait.
+pub(crate) async fn call<T: Send + 'static>(
+    folder: &Arc<dyn Folder>,
+    work: impl FnOnce(&dyn Folder) -> T + Send + 'static,
+) -> T {
+    if !folder.is_slow() {
+        return work(&**folder);
+    }
+    let folder = Arc::clone(folder);
+    match tokio::task::spawn_blocking(move || work(&*folder)).await {
+        Ok(answer) => answer,
+        Err(gone) => match gone.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is ending: nobody waits for an answer any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

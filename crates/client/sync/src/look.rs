@@ -1,0 +1,255 @@
+//! Looks at both sides and plans; changes nothing.
+
+use std::collections::BTreeSet;
+
+use bucket::{GetOptions, Key};
+use futures::StreamExt;
+
+use crate::apply::Sides;
+use crate::entry::{Hash, LocalEntry, RemoteEntry};
+use crate::error::{Access, Result, SyncError};
+use crate::folder::{self, FolderError, Walked};
+use crate::keys::{self, Keys};
+use crate::marker::Marker;
+use crate::path::TreePath;
+use crate::plan::{Local, Picture, Plan, Refusal, plan};
+use crate::remote;
+use crate::settings::Settings;
+
+/// Files that are hashed, or compared, at one time.
+const AT_ONCE: usize = 4;
+
+/// How often a plan's questions are answered: each answer may raise one more.
+const ROUNDS: usize = 8;
+
+/// Both sides as they are, and the plan that follows.
+///
+/// # Errors
+/// [`SyncError`]; a stop is part of the plan.
+pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)> {
+    check_access(sides, settings)?;
+    let mut picture = Picture {
+        base: sides.state.base()?,
+        sending: sides.state.sending()?,
+        prefix_bytes: sides.keys.prefix().len(),
+        ..Picture::default()
+    };
+    let walk = async {
+        let walked = folder::call(&sides.folder, |folder| {
+            let at = folder.now();
+            folder.walk().map(|walked| (walked, at))
+        });
+        walked.await.map_err(SyncError::from)
+    };
+    let list = async {
+        let listed = remote::list(&sides.bucket, &sides.keys, &picture.base).await;
+        listed.map_err(SyncError::from)
+    };
+    let ((walked, at), listed) = futures::try_join!(walk, list)?;
+    picture.remote = listed.remote;
+    picture.refused = listed.refused;
+    take_walk(&mut picture, walked, at, &sides.keys);
+    for _ in 0..ROUNDS {
+        let plan = plan(&picture, settings);
+        if plan.questions.is_empty() {
+            return Ok((plan, picture));
+        }
+        answer(sides, &mut picture, &plan).await?;
+    }
+    // Files that change faster than they can be read wait for a quieter moment.
+    let open = plan(&picture, settings).questions;
+    picture.frozen.extend(open.hash);
+    picture.frozen.extend(open.same);
+    Ok((plan(&picture, settings), picture))
+}
+
+/// Refuses a folder that is not the one that was synced.
+fn check_access(sides: &Sides, settings: &Settings) -> Result<()> {
+    let identity = sides.folder.identity()?;
+    let info = sides.state.info()?;
+    let marker = identity.marker.as_deref().and_then(Marker::parse);
+    match marker {
+        Some(marker) if marker.workspace != info.workspace => {
+            return Err(Access::Other(marker.workspace.to_string()).into());
+        }
+        None if info.root.is_some() => return Err(Access::NoMarker.into()),
+        _ => {}
+    }
+    let replaced = info.root.is_some_and(|root| root != identity.ino);
+    if replaced && settings.check_access {
+        return Err(Access::Replaced.into());
+    }
+    Ok(())
+}
+
+fn take_walk(picture: &mut Picture, walked: Walked, at: i64, keys: &Keys) {
+    let Walked {
+        entries,
+        directories,
+        unknown,
+        skipped,
+    } = walked;
+    let skipped = skipped.into_iter();
+    picture
+        .refused
+        .extend(skipped.map(|(name, reason)| Refusal { name, reason }));
+    for (path, reason) in unknown {
+        picture.refused.push(Refusal {
+            name: path.to_string(),
+            reason,
+        });
+        picture.frozen.insert(path);
+    }
+    let mut local = Local {
+        directories: directories.into_iter().collect(),
+        at,
+        ..Local::default()
+    };
+    for (path, kind, stat) in entries {
+        if let Some(reason) = unfit(&path, kind, keys) {
+            picture.refused.push(Refusal {
+                name: path.to_string(),
+                reason: reason.to_owned(),
+            });
+            picture.frozen.insert(path.clone());
+        }
+        let hash = None;
+        local.entries.insert(path, LocalEntry { kind, stat, hash });
+    }
+    picture.local = local;
+}
+
+/// Why the bucket cannot hold a file of this name.
+fn unfit(path: &TreePath, kind: crate::entry::Kind, keys: &Keys) -> Option<&'static str> {
+    if keys::is_reserved(path) {
+        return Some("names that end in .rclonelink stand for symbolic links");
+    }
+    match keys.entry(kind, path) {
+        Some(_) => None,
+        None => Some("the path is too long for an object's key (1,024 bytes)"),
+    }
+}
+
+async fn answer(sides: &Sides, picture: &mut Picture, plan: &Plan) -> Result<()> {
+    hash_all(sides, picture, &plan.questions.hash).await?;
+    compare_all(sides, picture, &plan.questions.same).await
+}
+
+async fn hash_all(sides: &Sides, picture: &mut Picture, paths: &BTreeSet<TreePath>) -> Result<()> {
+    let entries = &picture.local.entries;
+    let wanted = paths.iter().filter_map(|path| {
+        let entry = entries.get(path)?;
+        Some((path.clone(), entry.clone()))
+    });
+    let answers: Vec<_> = futures::stream::iter(wanted.collect::<Vec<_>>())
+        .map(|(path, entry)| async move {
+            let hash = hash(sides, &path, &entry).await;
+            (path, hash)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    for (path, hash) in answers {
+        match (hash, picture.local.entries.get_mut(&path)) {
+            (Ok((hash, _)), Some(entry)) => entry.hash = Some(hash),
+            (Err(error), _) => freeze(picture, path, &error)?,
+            (Ok(_), None) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn hash(
+    sides: &Sides,
+    path: &TreePath,
+    entry: &LocalEntry,
+) -> folder::Result<(Hash, [u8; 16])> {
+    let (of, kind, stat) = (path.clone(), entry.kind, entry.stat);
+    folder::call(&sides.folder, move |folder| folder.hash(&of, kind, &stat)).await
+}
+
+/// A file that cannot be read now is left alone in this pass.
+fn freeze(picture: &mut Picture, path: TreePath, error: &FolderError) -> Result<()> {
+    if let FolderError::NoFolder { .. } = error {
+        return Err(error.clone().into());
+    }
+    picture.refused.push(Refusal {
+        name: path.to_string(),
+        reason: error.to_string(),
+    });
+    picture.frozen.insert(path);
+    Ok(())
+}
+
+async fn compare_all(
+    sides: &Sides,
+    picture: &mut Picture,
+    paths: &BTreeSet<TreePath>,
+) -> Result<()> {
+    let wanted: Vec<_> = paths
+        .iter()
+        .filter_map(|path| {
+            let local = picture.local.entries.get(path)?.clone();
+            let remote = picture.remote.entries.get(path)?.clone();
+            Some((path.clone(), local, remote))
+        })
+        .collect();
+    let answers: Vec<_> = futures::stream::iter(wanted)
+        .map(|(path, local, remote)| async move {
+            let answer = compare(sides, &path, &local, &remote).await;
+            (path, answer)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    for (path, answer) in answers {
+        match answer {
+            Ok((same, hash)) => {
+                if let Some(entry) = picture.local.entries.get_mut(&path) {
+                    entry.hash = Some(hash);
+                }
+                picture.answers.same.insert(path, (same, hash));
+            }
+            Err(SyncError::Folder(error)) => freeze(picture, path, &error)?,
+            Err(SyncError::Bucket(
+                bucket::Error::NotFound { .. } | bucket::Error::Precondition { .. },
+            )) => {
+                picture.frozen.insert(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether two contents of one size are the same: by the ETag where that is an MD5, else byte
+/// for byte.
+async fn compare(
+    sides: &Sides,
+    path: &TreePath,
+    local: &LocalEntry,
+    remote: &RemoteEntry,
+) -> Result<(bool, Hash)> {
+    let (ours, md5) = hash(sides, path, local).await?;
+    if hex::encode(md5) == remote.etag.as_str() {
+        return Ok((true, ours));
+    }
+    let Some(key) = sides.keys.entry(remote.kind, path) else {
+        return Ok((false, ours));
+    };
+    let theirs = hash_object(sides, &key, remote).await?;
+    Ok((ours == theirs, ours))
+}
+
+async fn hash_object(sides: &Sides, key: &Key, remote: &RemoteEntry) -> Result<Hash> {
+    let options = GetOptions {
+        range: None,
+        if_match: Some(remote.etag.clone()),
+    };
+    let mut body = sides.bucket.get(key, options).await?.body;
+    let mut hasher = blake3::Hasher::new();
+    while let Some(chunk) = body.next().await {
+        hasher.update(&chunk?);
+    }
+    Ok(Hash(*hasher.finalize().as_bytes()))
+}

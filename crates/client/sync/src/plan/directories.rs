@@ -1,0 +1,142 @@
+//! Directories: they follow their files, and have objects of their own where they are empty.
+
+use std::collections::BTreeSet;
+
+use super::decide::{Decision, Decisions};
+use super::{Act, Action, Picture, Plan, Reason, Record};
+use crate::path::TreePath;
+
+/// Sees to every directory that any side knows.
+pub(super) fn settle(picture: &Picture, decisions: &Decisions, plan: &mut Plan) {
+    let files = Files::after(picture, decisions);
+    let there: BTreeSet<TreePath> = picture
+        .remote
+        .entries
+        .keys()
+        .chain(picture.remote.markers.keys())
+        .flat_map(TreePath::ancestors)
+        .chain(picture.remote.markers.keys().cloned())
+        .collect();
+    let mut all: BTreeSet<&TreePath> = picture.local.directories.iter().collect();
+    all.extend(&picture.base.directories);
+    all.extend(&there);
+    let mut settling = Settling {
+        picture,
+        files,
+        there: &there,
+        present: BTreeSet::new(),
+        plan,
+    };
+    // From the inside out: a directory is empty only when what is in it needs no marker.
+    for directory in all.into_iter().rev() {
+        if !picture.is_frozen(directory) && !picture.ignored.contains(directory) {
+            settling.one(directory);
+        }
+    }
+}
+
+/// Directories that have files on both sides after the plan, and names that files take.
+struct Files {
+    above: BTreeSet<TreePath>,
+    names: BTreeSet<TreePath>,
+}
+
+impl Files {
+    fn after(picture: &Picture, decisions: &Decisions) -> Self {
+        let mut files = Self {
+            above: BTreeSet::new(),
+            names: BTreeSet::new(),
+        };
+        for (path, decision) in decisions {
+            if picture.ignored.contains(path) {
+                continue;
+            }
+            if decision.survives() {
+                files.add(path);
+            }
+            let acts: Vec<&Act> = match decision {
+                Decision::Act(act, _) => vec![act],
+                Decision::Several(acts) => acts.iter().map(|(act, _)| act).collect(),
+                _ => continue,
+            };
+            for copy in acts.into_iter().filter_map(Act::copy) {
+                files.add(copy);
+            }
+        }
+        files
+    }
+
+    fn add(&mut self, path: &TreePath) {
+        self.names.insert(path.clone());
+        for directory in path.ancestors() {
+            if !self.above.insert(directory) {
+                break;
+            }
+        }
+    }
+}
+
+impl Act {
+    /// The conflict copy that it makes.
+    fn copy(&self) -> Option<&TreePath> {
+        match self {
+            Self::KeepTheirs { copy, .. }
+            | Self::SetLocalAside { copy, .. }
+            | Self::SetRemoteAside { copy, .. } => Some(copy),
+            Self::KeepOurs { copy, .. } => copy.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+struct Settling<'a> {
+    picture: &'a Picture,
+    files: Files,
+    there: &'a BTreeSet<TreePath>,
+    /// Directories that stay and have something below them in the bucket.
+    present: BTreeSet<TreePath>,
+    plan: &'a mut Plan,
+}
+
+impl Settling<'_> {
+    fn one(&mut self, path: &TreePath) {
+        let here = self.picture.local.directories.contains(path);
+        let there = self.there.contains(path);
+        let known = self.picture.base.directories.contains(path);
+        let marker = self.picture.remote.markers.get(path);
+        let full = self.files.above.contains(path);
+        let wanted = if known { here && there } else { here || there };
+        let stays = full || (wanted && !self.files.names.contains(path)) || self.present.contains(path);
+        if !stays {
+            if here {
+                self.act(path, Act::RemoveDirectory, Reason::Deleted);
+            }
+            if let Some(etag) = marker.cloned() {
+                self.act(path, Act::DeleteMarker { etag }, Reason::Deleted);
+            }
+            if known {
+                let record = Record::ForgetDirectory(path.clone());
+                self.plan.records.push(record);
+            }
+            return;
+        }
+        if !here && !full {
+            self.act(path, Act::MakeDirectory, Reason::Empty);
+        }
+        if !full && marker.is_none() && !self.present.contains(path) {
+            self.act(path, Act::PutMarker, Reason::Empty);
+        }
+        if !known {
+            self.plan.records.push(Record::Directory(path.clone()));
+        }
+        self.present.extend(path.parent());
+    }
+
+    fn act(&mut self, path: &TreePath, act: Act, reason: Reason) {
+        self.plan.actions.push(Action {
+            path: path.clone(),
+            act,
+            reason,
+        });
+    }
+}

@@ -1,0 +1,113 @@
+//! What deletes more than may be deleted stops before the first change.
+
+use std::fmt;
+
+use super::decide::{Decision, Decisions};
+use super::{Act, Picture, Plan, Reason};
+use crate::settings::{DeleteLimit, Deletes, Settings};
+
+/// Why nothing may be changed before somebody has been asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// Too many deletions.
+    TooManyDeletes {
+        /// Files that would be deleted here.
+        here: u64,
+        /// Files that would be deleted in the bucket.
+        there: u64,
+        /// Files that both sides had.
+        known: u64,
+        /// What is allowed on either side.
+        limit: DeleteLimit,
+    },
+    /// A side that had files has none.
+    SideEmpty {
+        /// Whether it is the folder.
+        here: bool,
+        /// Files that it had.
+        known: u64,
+    },
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyDeletes {
+                here,
+                there,
+                known,
+                limit,
+            } => write!(
+                f,
+                "this would delete {here} files here and {there} in the bucket, of {known}; \
+                 the limit is {limit} on either side"
+            ),
+            Self::SideEmpty { here, known } => {
+                let side = if *here { "the folder" } else { "the bucket" };
+                write!(f, "{side} is empty, and had {known} files")
+            }
+        }
+    }
+}
+
+pub(super) fn apply(
+    picture: &Picture,
+    settings: &Settings,
+    decisions: &mut Decisions,
+    plan: &mut Plan,
+) {
+    let stop = stop(picture, settings, decisions);
+    match settings.deletes {
+        Deletes::Ask => plan.stop = stop,
+        Deletes::Approve => {}
+        Deletes::Restore if stop.is_some() => restore(decisions),
+        Deletes::Restore => {}
+    }
+}
+
+fn stop(picture: &Picture, settings: &Settings, decisions: &Decisions) -> Option<Stop> {
+    let known = picture.base.entries.len() as u64;
+    let empty = |here, count: usize| {
+        (known > 0 && count == 0).then_some(Stop::SideEmpty { here, known })
+    };
+    let both = picture.local.entries.is_empty() && picture.remote.entries.is_empty();
+    let one = empty(true, picture.local.entries.len())
+        .or_else(|| empty(false, picture.remote.entries.len()));
+    if let Some(stop) = one.filter(|_| !both) {
+        return Some(stop);
+    }
+    let count = |is: fn(&Act) -> bool| {
+        let acts = decisions.values();
+        acts.filter(|d| matches!(d, Decision::Act(act, _) if is(act))).count() as u64
+    };
+    let here = count(|act| matches!(act, Act::DeleteLocal { .. }));
+    let there = count(|act| matches!(act, Act::DeleteRemote { .. }));
+    let passed = [here, there].into_iter().any(|n| settings.limit.is_passed(n, known));
+    passed.then_some(Stop::TooManyDeletes {
+        here,
+        there,
+        known,
+        limit: settings.limit,
+    })
+}
+
+/// What was deleted on one side comes back from the other.
+fn restore(decisions: &mut Decisions) {
+    for decision in decisions.values_mut() {
+        let Decision::Act(act, _) = decision else {
+            continue;
+        };
+        let back = match act {
+            Act::DeleteRemote { remote } => Act::Download {
+                remote: remote.clone(),
+                over: None,
+            },
+            Act::DeleteLocal { local } => Act::Upload {
+                local: local.clone(),
+                over: None,
+            },
+            _ => continue,
+        };
+        *decision = Decision::Act(back, Reason::Restored);
+    }
+}

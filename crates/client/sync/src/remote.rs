@@ -1,0 +1,219 @@
+//! What is in the bucket: a listing that is whole, or none.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bucket::{Bucket, Error, ListRequest, ObjectMeta, Result};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use crate::entry::{Kind, RemoteEntry};
+use crate::keys::{Keys, Meaning};
+use crate::path::TreePath;
+use crate::plan::{Base, Refusal, Remote};
+
+/// From so many known files on, the listing is cut into ranges that are read side by side.
+const RANGE: usize = 4_000;
+/// The most ranges.
+const RANGES: usize = 8;
+
+/// What a listing told.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// The workspace.
+    pub remote: Remote,
+    /// Objects that no folder can hold under their names.
+    pub refused: Vec<Refusal>,
+}
+
+/// Lists the workspace. A page that fails, or pages that are out of order, fail it whole:
+/// nothing is ever taken for deleted because of half a list.
+///
+/// # Errors
+/// The bucket's.
+pub async fn list(bucket: &Arc<dyn Bucket>, keys: &Keys, base: &Base) -> Result<Listed> {
+    let cuts = cuts(keys, base);
+    let mut ranges = FuturesUnordered::new();
+    for (at, from) in cuts.iter().enumerate() {
+        let to = cuts.get(at + 1).cloned().flatten();
+        ranges.push(range(bucket, keys, from.clone(), to));
+    }
+    let mut listed = Listed::default();
+    let mut shadowed = Vec::new();
+    while let Some(found) = ranges.next().await {
+        for object in found? {
+            take(&mut listed, &mut shadowed, keys, object);
+        }
+    }
+    for path in shadowed {
+        listed.refused.push(Refusal {
+            name: path.to_string(),
+            reason: "a symbolic link has this name too".to_owned(),
+        });
+    }
+    Ok(listed)
+}
+
+/// Where ranges begin: after these keys; `None` is the beginning.
+fn cuts(keys: &Keys, base: &Base) -> Vec<Option<String>> {
+    let known = base.entries.len();
+    let ranges = (known / RANGE).clamp(1, RANGES);
+    let step = known / ranges;
+    let at = base.entries.iter().step_by(step.max(1)).skip(1);
+    let inner = at.take(ranges - 1);
+    let inner = inner.map(|(path, _)| Some(format!("{}{path}", keys.prefix())));
+    let inner: BTreeSet<Option<String>> = inner.collect();
+    std::iter::once(None).chain(inner).collect()
+}
+
+/// The objects after `from`, up to and with `to`.
+async fn range(
+    bucket: &Arc<dyn Bucket>,
+    keys: &Keys,
+    from: Option<String>,
+    to: Option<String>,
+) -> Result<Vec<ObjectMeta>> {
+    let mut request = ListRequest {
+        prefix: keys.prefix().to_owned(),
+        start_after: from.clone(),
+        ..ListRequest::default()
+    };
+    let mut found: Vec<ObjectMeta> = Vec::new();
+    let mut last = from.unwrap_or_default();
+    loop {
+        let page = bucket.list(&request).await?;
+        for object in page.objects {
+            let key = object.key.as_str();
+            if key <= last.as_str() {
+                return Err(out_of_order(&last, key));
+            }
+            if to.as_deref().is_some_and(|to| key > to) {
+                return Ok(found);
+            }
+            key.clone_into(&mut last);
+            found.push(object);
+        }
+        match page.next {
+            Some(token) => request.token = Some(token),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn out_of_order(before: &str, key: &str) -> Error {
+    Error::Unsupported {
+        reason: format!("its listing has {key:?} after {before:?}, so it cannot be known whole"),
+    }
+}
+
+fn take(listed: &mut Listed, shadowed: &mut Vec<TreePath>, keys: &Keys, object: ObjectMeta) {
+    let remote = &mut listed.remote;
+    match keys.meaning(&object.key) {
+        None | Some(Meaning::Hidden) => {}
+        Some(Meaning::Refused(error)) => listed.refused.push(Refusal {
+            name: object.key.to_string(),
+            reason: error.to_string(),
+        }),
+        Some(Meaning::Directory(path)) if object.size == 0 => {
+            remote.markers.insert(path, object.etag);
+        }
+        Some(Meaning::Directory(_)) => listed.refused.push(Refusal {
+            name: object.key.to_string(),
+            reason: "a directory's object has content".to_owned(),
+        }),
+        Some(Meaning::Entry(kind, path)) => {
+            let entry = RemoteEntry {
+                kind,
+                size: object.size,
+                etag: object.etag,
+                modified: i64::try_from(object.last_modified).unwrap_or(i64::MAX),
+            };
+            match remote.entries.get(&path) {
+                Some(known) if known.kind == Kind::Link => shadowed.push(path),
+                Some(_) => {
+                    shadowed.push(path.clone());
+                    remote.entries.insert(path, entry);
+                }
+                None => {
+                    remote.entries.insert(path, entry);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bucket::faults::{Fault, Faulty, Rule, Verb};
+    use bucket::memory::MemoryBucket;
+    use bucket::{Etag, Key};
+
+    use super::*;
+    use crate::entry::{BaseEntry, Hash};
+
+    fn base(paths: impl Iterator<Item = String>) -> Base {
+        let mut base = Base::default();
+        for path in paths {
+            let entry = BaseEntry {
+                kind: Kind::File,
+                size: 1,
+                hash: Hash::of(b"x"),
+                etag: Etag::new("e"),
+                seen: None,
+            };
+            base.entries.insert(TreePath::parse(&path).unwrap(), entry);
+        }
+        base
+    }
+
+    async fn listed(bucket: Arc<dyn Bucket>, base: &Base) -> Result<Listed> {
+        list(&bucket, &Keys::new("p/"), base).await
+    }
+
+    #[tokio::test]
+    async fn ranges_side_by_side_give_what_one_pass_gives() {
+        let bucket = MemoryBucket::new();
+        let names: Vec<String> = (0..9_000).map(|n| format!("d{}/f{n}", n % 7)).collect();
+        for name in names.iter().step_by(3) {
+            bucket.insert(&Key::new(format!("p/{name}")).unwrap(), "x");
+        }
+        bucket.insert(&Key::new("other").unwrap(), "x");
+        let bucket: Arc<dyn Bucket> = Arc::new(bucket);
+        let whole = listed(bucket.clone(), &Base::default()).await.unwrap();
+        let known = base(names.into_iter());
+        assert!(cuts(&Keys::new("p/"), &known).len() > 1);
+        let ranges = listed(bucket, &known).await.unwrap();
+        assert_eq!(whole.remote.entries, ranges.remote.entries);
+        assert_eq!(ranges.remote.entries.len(), 3_000);
+    }
+
+    #[tokio::test]
+    async fn half_a_list_is_none() {
+        let bucket = MemoryBucket::new();
+        for n in 0..2_500 {
+            bucket.insert(&Key::new(format!("p/{n:05}")).unwrap(), "x");
+        }
+        let faulty = Faulty::new(Arc::new(bucket));
+        let busy = Error::Throttled {
+            reason: "SlowDown".into(),
+        };
+        faulty.add(Rule::new(Fault::FailBefore(busy.clone())).on(Verb::List).nth(3));
+        let answer = listed(Arc::new(faulty), &Base::default()).await;
+        assert_eq!(answer.map(|l| l.remote.entries.len()), Err(busy));
+    }
+
+    #[tokio::test]
+    async fn keys_that_are_no_names_are_told_of() {
+        let bucket = MemoryBucket::new();
+        for key in ["p/a//b", "p/..", "p/l", "p/l.rclonelink", "p/d/", "p/.artifacts/x", "p/"] {
+            let content = if key.ends_with('/') { "" } else { "x" };
+            bucket.insert(&Key::new(key).unwrap(), content);
+        }
+        let listed = listed(Arc::new(bucket), &Base::default()).await.unwrap();
+        let names: Vec<&str> = listed.refused.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["p/..", "p/a//b", "l"]);
+        let link = &listed.remote.entries[&TreePath::parse("l").unwrap()];
+        assert_eq!(link.kind, Kind::Link);
+        assert_eq!(listed.remote.markers.len(), 1);
+    }
+}

@@ -1,0 +1,244 @@
+//! The log of passes, what they took away, and what was deleted.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Result, State, kind_number, kind_of};
+use crate::entry::Kind;
+use crate::path::TreePath;
+
+/// A deletion that was carried from one side to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The version in the bucket that was deleted, or was gone.
+    pub etag: String,
+    /// Whether the user deleted it here (and we in the bucket), not elsewhere.
+    pub here: bool,
+    /// When it was carried out, in nanoseconds since 1970.
+    pub at: i64,
+}
+
+impl Tombstone {
+    pub(super) fn write(&self, db: &Connection, path: &TreePath) -> rusqlite::Result<()> {
+        db.prepare_cached("INSERT OR REPLACE INTO tombstones VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![path.as_str(), self.etag, self.here, self.at])
+            .map(drop)
+    }
+}
+
+/// How a pass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Both sides were alike.
+    Done,
+    /// Something was left for the next pass.
+    Partial,
+    /// It stopped before the first change.
+    Stopped,
+    /// It failed.
+    Failed,
+}
+
+impl Outcome {
+    /// The word in the database and in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Partial => "partial",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A pass as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// Its number.
+    pub id: i64,
+    /// Its name in the trashes.
+    pub name: String,
+    /// When it began, in nanoseconds since 1970.
+    pub began: i64,
+    /// When it ended; `None` where it was cut off.
+    pub ended: Option<i64>,
+    /// How; `None` where it was cut off.
+    pub outcome: Option<String>,
+    /// What it did, or what went wrong.
+    pub summary: Option<String>,
+}
+
+/// Something that a pass took away or replaced, and that lies in a trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its path.
+    pub path: TreePath,
+    /// Whether it was the folder's, and lies in its trash; else the bucket's.
+    pub here: bool,
+    /// What it was.
+    pub kind: Kind,
+}
+
+impl State {
+    /// Begins a pass. Its name sorts by time and is no other's.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn begin_pass(&self, now: i64) -> Result<Pass> {
+        self.transaction(|db| {
+            db.execute("INSERT INTO passes (name, began) VALUES ('', ?1)", [now])?;
+            let id = db.last_insert_rowid();
+            let name = format!("{:020}-{id}", now.max(0));
+            db.execute("UPDATE passes SET name = ?1 WHERE id = ?2", params![name, id])?;
+            Ok(Pass {
+                id,
+                name,
+                began: now,
+                ended: None,
+                outcome: None,
+                summary: None,
+            })
+        })
+    }
+
+    /// Ends a pass.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn end_pass(&self, pass: &Pass, now: i64, outcome: Outcome, summary: &str) -> Result<()> {
+        let query = "UPDATE passes SET ended = ?1, outcome = ?2, summary = ?3 WHERE id = ?4";
+        let row = params![now, outcome.as_str(), summary, pass.id];
+        self.with(|db| db.execute(query, row).map(drop))
+    }
+
+    /// The last passes, the newest first.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn passes(&self, most: u32) -> Result<Vec<Pass>> {
+        let query = "SELECT id, name, began, ended, outcome, summary FROM passes
+                     ORDER BY id DESC LIMIT ?1";
+        self.with(|db| {
+            let mut query = db.prepare_cached(query)?;
+            let rows = query.query_map([most], |row| {
+                Ok(Pass {
+                    id: row.get(0)?,
+                    name: row.get(1)?,
+                    began: row.get(2)?,
+                    ended: row.get(3)?,
+                    outcome: row.get(4)?,
+                    summary: row.get(5)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Says that a pass puts something into a trash.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn take(&self, pass: &Pass, taken: &Taken) -> Result<()> {
+        let row = params![
+            pass.id,
+            taken.path.as_str(),
+            taken.here,
+            kind_number(taken.kind)
+        ];
+        self.with(|db| {
+            db.prepare_cached("INSERT INTO taken VALUES (?1, ?2, ?3, ?4)")?
+                .execute(row)
+                .map(drop)
+        })
+    }
+
+    /// What a pass has put into trashes.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn taken(&self, pass: i64) -> Result<Vec<Taken>> {
+        let query = "SELECT DISTINCT path, here, kind FROM taken WHERE pass = ?1 ORDER BY path";
+        self.with(|db| {
+            let mut query = db.prepare_cached(query)?;
+            let mut rows = query.query([pass])?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                let path = TreePath::parse(row.get_ref(0)?.as_str()?);
+                let (here, kind) = (row.get(1)?, kind_of(row.get(2)?));
+                all.extend(path.ok().map(|path| Taken { path, here, kind }));
+            }
+            Ok(all)
+        })
+    }
+
+    /// A path's deletion, if it was deleted and has not come back.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn tombstone(&self, path: &TreePath) -> Result<Option<Tombstone>> {
+        let query = "SELECT etag, here, at FROM tombstones WHERE path = ?1";
+        self.with(|db| {
+            db.query_row(query, [path.as_str()], |row| {
+                Ok(Tombstone {
+                    etag: row.get(0)?,
+                    here: row.get(1)?,
+                    at: row.get(2)?,
+                })
+            })
+            .optional()
+        })
+    }
+
+    /// Drops what the log has of times before this.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn forget_before(&self, time: i64) -> Result<()> {
+        self.transaction(|db| {
+            for query in [
+                "DELETE FROM taken WHERE pass IN (SELECT id FROM passes WHERE began < ?1)",
+                "DELETE FROM passes WHERE began < ?1",
+                "DELETE FROM tombstones WHERE at < ?1",
+            ] {
+                db.execute(query, [time])?;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_pass_its_takings_and_deletions_are_kept_until_they_are_old() {
+        let state = State::in_memory(Uuid::nil()).unwrap();
+        let path = TreePath::parse("a/b").unwrap();
+        let pass = state.begin_pass(1_000).unwrap();
+        let taken = Taken {
+            path: path.clone(),
+            here: true,
+            kind: Kind::Link,
+        };
+        state.take(&pass, &taken).unwrap();
+        state.take(&pass, &taken).unwrap();
+        let tombstone = Tombstone {
+            etag: "e".into(),
+            here: false,
+            at: 1_001,
+        };
+        state.forget(&path, Some(&tombstone)).unwrap();
+        state.end_pass(&pass, 1_002, Outcome::Partial, "one left").unwrap();
+        assert_eq!(state.taken(pass.id).unwrap(), [taken]);
+        assert_eq!(state.tombstone(&path).unwrap(), Some(tombstone));
+        let last = &state.passes(1).unwrap()[0];
+        assert_eq!((last.ended, last.outcome.as_deref()), (Some(1_002), Some("partial")));
+        assert!(state.begin_pass(2_000).unwrap().name > pass.name);
+        state.forget_before(1_500).unwrap();
+        assert_eq!(state.tombstone(&path).unwrap(), None);
+        assert_eq!(state.passes(9).unwrap().len(), 1);
+        assert!(state.taken(pass.id).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,558 @@
+//! What is known of a pair of folder and workspace between two passes: one SQLite database.
+//!
+//! What both sides had when they were last alike, uploads whose answer was not seen, what
+//! was deleted (tombstones), and a log of the passes with what they took away, for undo.
+//!
+//! Everything here follows what was done, never goes before it: a crash between a change and
+//! its row leaves two sides that are alike already, which the next plan sees. The one row that
+//! goes before is that of an upload, so that a lost answer is no conflict with ourselves.
+//!
+//! # Format, version 1
+//!
+//! `PRAGMA user_version` is the version. A later version is refused and left as it is; an
+//! earlier one will be read by every later program.
+
+mod log;
+
+use std::path::{Path, PathBuf};
+
+use bucket::Etag;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+pub use log::{Outcome, Pass, Taken, Tombstone};
+
+use crate::entry::{BaseEntry, Hash, Kind, Seen, Stat};
+use crate::path::TreePath;
+use crate::plan::{Base, Sending};
+
+/// The version that this program writes.
+const FORMAT: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE entries (
+        path TEXT PRIMARY KEY, kind INTEGER NOT NULL, size INTEGER NOT NULL,
+        hash BLOB NOT NULL, etag TEXT NOT NULL,
+        mtime INTEGER, ctime INTEGER, ino INTEGER, seen INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE directories (path TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE sending (
+        path TEXT PRIMARY KEY, hash BLOB NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE tombstones (
+        path TEXT PRIMARY KEY, etag TEXT NOT NULL, here INTEGER NOT NULL, at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE passes (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL, began INTEGER NOT NULL, ended INTEGER,
+        outcome TEXT, summary TEXT
+    ) STRICT;
+    CREATE TABLE taken (
+        pass INTEGER NOT NULL, path TEXT NOT NULL, here INTEGER NOT NULL, kind INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX taken_of ON taken (pass);
+";
+
+/// Shorthand for a result with a [`StateError`].
+pub type Result<T> = std::result::Result<T, StateError>;
+
+/// Why the state cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// A later program wrote it.
+    #[error("{path} was written by a newer version of artifacts (format {format})")]
+    Newer {
+        /// The database.
+        path: String,
+        /// Its format.
+        format: i64,
+    },
+    /// Another process syncs this pair.
+    #[error("process {holder} is syncing this folder")]
+    Locked {
+        /// Its number.
+        holder: String,
+    },
+    /// Anything else that the database or the disk says.
+    #[error("the sync state {path} cannot be used: {reason}")]
+    Unusable {
+        /// The database.
+        path: String,
+        /// Their words.
+        reason: String,
+    },
+}
+
+/// The open state of one pair.
+pub struct State {
+    db: Mutex<Connection>,
+    path: String,
+}
+
+/// What a state says of its pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairInfo {
+    /// The pair's number, which the folder's marker repeats.
+    pub pair: Uuid,
+    /// The workspace's.
+    pub workspace: Uuid,
+    /// The inode of the folder, once it was synced.
+    pub root: Option<u64>,
+}
+
+impl State {
+    /// Opens the database, or makes it.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn open(path: &Path, workspace: Uuid) -> Result<Self> {
+        let at = path.display().to_string();
+        let db = Connection::open(path).map_err(|error| unusable(&at, &error))?;
+        Self::prepare(db, at, workspace)
+    }
+
+    /// Opens a copy in a folder of its own, so that nothing at `path` changes, not even for a
+    /// moment. `None` where there is no database.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn look(path: &Path, copy_in: &Path, workspace: Uuid) -> Result<Option<Self>> {
+        let failed = |error: std::io::Error| StateError::Unusable {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        if !path.try_exists().map_err(failed)? {
+            return Ok(None);
+        }
+        let copy = copy_in.join("state.db");
+        std::fs::copy(path, &copy).map_err(failed)?;
+        let log = beside(path, "-wal");
+        if log.exists() {
+            std::fs::copy(&log, beside(&copy, "-wal")).map_err(failed)?;
+        }
+        Self::open(&copy, workspace).map(Some)
+    }
+
+    /// A state that lasts no longer than this value.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn in_memory(workspace: Uuid) -> Result<Self> {
+        let at = "memory".to_owned();
+        let db = Connection::open_in_memory().map_err(|error| unusable(&at, &error))?;
+        Self::prepare(db, at, workspace)
+    }
+
+    fn prepare(db: Connection, path: String, workspace: Uuid) -> Result<Self> {
+        let failed = |error: rusqlite::Error| unusable(&path, &error);
+        let format: i64 = db
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(failed)?;
+        if format > FORMAT {
+            return Err(StateError::Newer { path, format });
+        }
+        // One process has it at a time (the pair's lock), so no shared memory is needed.
+        db.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = NORMAL;",
+        )
+        .map_err(failed)?;
+        if format == 0 {
+            let made = format!(
+                "BEGIN; {SCHEMA}
+                 INSERT INTO meta VALUES ('pair', '{}'), ('workspace', '{workspace}');
+                 PRAGMA user_version = {FORMAT}; COMMIT;",
+                Uuid::new_v4()
+            );
+            db.execute_batch(&made).map_err(failed)?;
+        }
+        db.set_prepared_statement_cache_capacity(32);
+        Ok(Self {
+            db: Mutex::new(db),
+            path,
+        })
+    }
+
+    /// What the state says of its pair.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn info(&self) -> Result<PairInfo> {
+        let number = |name: &str| -> Result<Uuid> {
+            let text = self.meta(name)?.unwrap_or_default();
+            Uuid::parse_str(&text).map_err(|_| self.broken(format!("{name} is {text:?}")))
+        };
+        Ok(PairInfo {
+            pair: number("pair")?,
+            workspace: number("workspace")?,
+            root: self.meta("root")?.and_then(|text| text.parse().ok()),
+        })
+    }
+
+    /// Remembers the folder's inode.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn set_root(&self, ino: u64) -> Result<()> {
+        self.set_meta("root", &ino.to_string())
+    }
+
+    fn meta(&self, name: &str) -> Result<Option<String>> {
+        let query = "SELECT value FROM meta WHERE name = ?1";
+        self.with(|db| db.query_row(query, [name], |row| row.get(0)).optional())
+    }
+
+    fn set_meta(&self, name: &str, value: &str) -> Result<()> {
+        let query = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+        self.with(|db| db.execute(query, [name, value]).map(drop))
+    }
+
+    /// Everything that both sides had.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn base(&self) -> Result<Base> {
+        let mut base = Base::default();
+        self.with(|db| {
+            let mut entries = db.prepare_cached("SELECT * FROM entries")?;
+            let mut rows = entries.query([])?;
+            while let Some(row) = rows.next()? {
+                if let Some((path, entry)) = entry_of(row)? {
+                    base.entries.insert(path, entry);
+                }
+            }
+            let mut directories = db.prepare_cached("SELECT path FROM directories")?;
+            let mut rows = directories.query([])?;
+            while let Some(row) = rows.next()? {
+                base.directories.extend(TreePath::parse(&row.get::<_, String>(0)?).ok());
+            }
+            Ok(())
+        })?;
+        Ok(base)
+    }
+
+    /// Uploads whose answer was not seen.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn sending(&self) -> Result<std::collections::BTreeMap<TreePath, Sending>> {
+        let mut all = std::collections::BTreeMap::new();
+        self.with(|db| {
+            let mut query = db.prepare_cached("SELECT path, hash, size, etag FROM sending")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                let sent = Sending {
+                    hash: Hash(row.get(1)?),
+                    size: unsigned(row.get(2)?),
+                    etag: Etag::new(&row.get::<_, String>(3)?),
+                };
+                let path = TreePath::parse(&row.get::<_, String>(0)?);
+                all.extend(path.ok().map(|path| (path, sent)));
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Says that an upload begins.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn begin_sending(&self, path: &TreePath, sending: &Sending) -> Result<()> {
+        let Sending { hash, size, etag } = sending;
+        self.with(|db| {
+            db.prepare_cached("INSERT OR REPLACE INTO sending VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![path.as_str(), hash.0, signed(*size), etag.as_str()])
+                .map(drop)
+        })
+    }
+
+    /// Says what both sides have at a path now.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn record(&self, path: &TreePath, entry: &BaseEntry) -> Result<()> {
+        self.transaction(|db| write(db, path, entry))
+    }
+
+    /// The same of many paths, all or none.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn record_all(&self, changes: &[(TreePath, Option<BaseEntry>)]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.transaction(|db| {
+            for (path, entry) in changes {
+                match entry {
+                    Some(entry) => write(db, path, entry)?,
+                    None => remove(db, path)?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Says that neither side has a path any more; with what it was where it was deleted.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn forget(&self, path: &TreePath, deleted: Option<&Tombstone>) -> Result<()> {
+        self.transaction(|db| {
+            remove(db, path)?;
+            deleted.map_or(Ok(()), |tombstone| tombstone.write(db, path))
+        })
+    }
+
+    /// Says which directories both sides have, or have no more.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn record_directories(&self, changes: &[(TreePath, bool)]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.transaction(|db| {
+            for (path, there) in changes {
+                let query = match there {
+                    true => "INSERT OR REPLACE INTO directories VALUES (?1)",
+                    false => "DELETE FROM directories WHERE path = ?1",
+                };
+                db.prepare_cached(query)?.execute([path.as_str()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets what both sides had, so that the next pass is a first one.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn forget_everything(&self) -> Result<()> {
+        self.transaction(|db| {
+            db.execute_batch("DELETE FROM entries; DELETE FROM directories; DELETE FROM sending;")
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        work(&self.db.lock()).map_err(|error| unusable(&self.path, &error))
+    }
+
+    fn transaction<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let mut db = self.db.lock();
+        let run = || {
+            let tx = db.transaction()?;
+            let answer = work(&tx)?;
+            tx.commit()?;
+            Ok(answer)
+        };
+        run().map_err(|error: rusqlite::Error| unusable(&self.path, &error))
+    }
+
+    fn broken(&self, reason: String) -> StateError {
+        StateError::Unusable {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn unusable(path: &str, error: &rusqlite::Error) -> StateError {
+    StateError::Unusable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+fn write(db: &Connection, path: &TreePath, entry: &BaseEntry) -> rusqlite::Result<()> {
+    let stat = entry.seen.map(|seen| seen.stat);
+    db.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")?
+        .execute(params![
+            path.as_str(),
+            kind_number(entry.kind),
+            signed(entry.size),
+            entry.hash.0,
+            entry.etag.as_str(),
+            stat.map(|stat| stat.mtime),
+            stat.map(|stat| stat.ctime),
+            stat.map(|stat| signed(stat.ino)),
+            entry.seen.map(|seen| seen.at),
+        ])?;
+    for query in [
+        "DELETE FROM sending WHERE path = ?1",
+        "DELETE FROM tombstones WHERE path = ?1",
+    ] {
+        db.prepare_cached(query)?.execute([path.as_str()])?;
+    }
+    Ok(())
+}
+
+fn remove(db: &Connection, path: &TreePath) -> rusqlite::Result<()> {
+    for query in [
+        "DELETE FROM entries WHERE path = ?1",
+        "DELETE FROM sending WHERE path = ?1",
+    ] {
+        db.prepare_cached(query)?.execute([path.as_str()])?;
+    }
+    Ok(())
+}
+
+fn entry_of(row: &Row<'_>) -> rusqlite::Result<Option<(TreePath, BaseEntry)>> {
+    let Ok(path) = TreePath::parse(row.get_ref(0)?.as_str()?) else {
+        return Ok(None);
+    };
+    let size = unsigned(row.get(2)?);
+    let seen = match row.get::<_, Option<i64>>(8)? {
+        Some(at) => Some(Seen {
+            stat: Stat {
+                size,
+                mtime: row.get(5)?,
+                ctime: row.get(6)?,
+                ino: unsigned(row.get(7)?),
+            },
+            at,
+        }),
+        None => None,
+    };
+    let entry = BaseEntry {
+        kind: kind_of(row.get(1)?),
+        size,
+        hash: Hash(row.get(3)?),
+        etag: Etag::new(row.get_ref(4)?.as_str()?),
+        seen,
+    };
+    Ok(Some((path, entry)))
+}
+
+fn kind_number(kind: Kind) -> i64 {
+    match kind {
+        Kind::File => 0,
+        Kind::Link => 1,
+    }
+}
+
+fn kind_of(number: i64) -> Kind {
+    match number {
+        1 => Kind::Link,
+        _ => Kind::File,
+    }
+}
+
+/// SQLite has no unsigned numbers: the bits are kept.
+fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+fn unsigned(number: i64) -> u64 {
+    number.cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(etag: &str, seen: bool) -> BaseEntry {
+        let stat = Stat {
+            size: 3,
+            mtime: -7,
+            ctime: i64::MAX,
+            ino: u64::MAX,
+        };
+        BaseEntry {
+            kind: Kind::Link,
+            size: 3,
+            hash: Hash::of(b"abc"),
+            etag: Etag::new(etag),
+            seen: seen.then_some(Seen { stat, at: 9 }),
+        }
+    }
+
+    fn path(text: &str) -> TreePath {
+        TreePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn what_was_recorded_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pair.db");
+        let workspace = Uuid::new_v4();
+        let state = State::open(&file, workspace).unwrap();
+        let info = state.info().unwrap();
+        state.record(&path("a"), &entry("1", true)).unwrap();
+        state.record(&path("b/ü"), &entry("2", false)).unwrap();
+        state.record(&path("c"), &entry("3", true)).unwrap();
+        state.forget(&path("c"), None).unwrap();
+        state.record_directories(&[(path("b"), true), (path("d"), true)]).unwrap();
+        state.record_directories(&[(path("d"), false)]).unwrap();
+        state.set_root(42).unwrap();
+        drop(state);
+        let state = State::open(&file, Uuid::new_v4()).unwrap();
+        let base = state.base().unwrap();
+        let all: Vec<_> = base.entries.into_iter().collect();
+        assert_eq!(all, [(path("a"), entry("1", true)), (path("b/ü"), entry("2", false))]);
+        assert_eq!(base.directories.into_iter().collect::<Vec<_>>(), [path("b")]);
+        let root = Some(42);
+        assert_eq!(state.info().unwrap(), PairInfo { root, workspace, ..info });
+    }
+
+    #[test]
+    fn an_upload_is_under_way_until_its_end_is_recorded() {
+        let state = State::in_memory(Uuid::nil()).unwrap();
+        let sending = Sending {
+            hash: Hash::of(b"abc"),
+            size: 3,
+            etag: Etag::new("e"),
+        };
+        state.begin_sending(&path("a"), &sending).unwrap();
+        assert_eq!(state.sending().unwrap()[&path("a")], sending);
+        state.record(&path("a"), &entry("e", true)).unwrap();
+        assert!(state.sending().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_later_format_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pair.db");
+        let db = Connection::open(&file).unwrap();
+        db.execute_batch("PRAGMA user_version = 2").unwrap();
+        drop(db);
+        let before = std::fs::read(&file).unwrap();
+        let refused = State::open(&file, Uuid::nil()).map(drop).unwrap_err();
+        let path = file.display().to_string();
+        assert_eq!(refused, StateError::Newer { path, format: 2 });
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+    }
+
+    #[test]
+    fn looking_changes_nothing_even_after_a_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pair.db");
+        let state = State::open(&file, Uuid::nil()).unwrap();
+        state.record(&path("a"), &entry("1", true)).unwrap();
+        // As kill -9 leaves it: the log is not yet in the database.
+        std::mem::forget(state);
+        let names = || {
+            let mut all: Vec<_> = std::fs::read_dir(folder.path())
+                .unwrap()
+                .map(|e| e.unwrap())
+                .map(|e| (e.file_name(), std::fs::read(e.path()).unwrap()))
+                .collect();
+            all.sort();
+            all
+        };
+        let before = names();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let look = State::look(&file, elsewhere.path(), Uuid::nil()).unwrap().unwrap();
+        assert!(look.base().unwrap().entries.contains_key(&path("a")));
+        drop(look);
+        assert_eq!(names(), before);
+    }
+}

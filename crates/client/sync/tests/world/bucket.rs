@@ -1,0 +1,79 @@
+//! The bucket in memory with a clock that follows from the history.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bucket::memory::MemoryBucket;
+use bucket::{
+    Body, Bucket, Condition, CopyOptions, DeleteOutcome, GetOptions, Key, ListPage, ListRequest,
+    Object, ObjectMeta, PutOptions, PutOutcome, Result,
+};
+use parking_lot::Mutex;
+
+#[derive(Clone)]
+pub(crate) struct Timed {
+    pub(crate) inner: MemoryBucket,
+    times: Arc<Mutex<(i64, HashMap<Key, i64>)>>,
+}
+
+impl Timed {
+    pub(crate) fn new(start: i64) -> Self {
+        Self {
+            inner: MemoryBucket::new(),
+            times: Arc::new(Mutex::new((start, HashMap::new()))),
+        }
+    }
+
+    fn stamp(&self, key: &Key) {
+        let mut times = self.times.lock();
+        times.0 += 100_000_000;
+        let now = times.0;
+        times.1.insert(key.clone(), now);
+    }
+
+    fn timed(&self, mut meta: ObjectMeta) -> ObjectMeta {
+        let time = self.times.lock().1.get(&meta.key).copied();
+        meta.last_modified = i128::from(time.unwrap_or_default());
+        meta
+    }
+}
+
+#[async_trait]
+impl Bucket for Timed {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Object> {
+        let mut object = self.inner.get(key, options).await?;
+        object.meta = self.timed(object.meta);
+        Ok(object)
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        Ok(self.timed(self.inner.head(key).await?))
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutOutcome> {
+        let outcome = self.inner.put(key, body, options).await?;
+        self.stamp(key);
+        Ok(outcome)
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<PutOutcome> {
+        let outcome = self.inner.copy(from, to, options).await?;
+        self.stamp(to);
+        Ok(outcome)
+    }
+
+    async fn delete(&self, key: &Key, condition: Condition) -> Result<()> {
+        self.inner.delete(key, condition).await
+    }
+
+    async fn delete_many(&self, keys: &[Key]) -> Result<Vec<DeleteOutcome>> {
+        self.inner.delete_many(keys).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage> {
+        let mut page = self.inner.list(request).await?;
+        page.objects = page.objects.into_iter().map(|meta| self.timed(meta)).collect();
+        Ok(page)
+    }
+}
