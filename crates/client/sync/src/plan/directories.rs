@@ -66,6 +66,11 @@ impl Files {
         files
     }
 
+    /// Whether a file has this name, or that of a directory above.
+    fn takes(&self, path: &TreePath) -> bool {
+        self.names.contains(path) || path.ancestors().any(|above| self.names.contains(&above))
+    }
+
     fn add(&mut self, path: &TreePath) {
         self.names.insert(path.clone());
         for directory in path.ancestors() {
@@ -106,7 +111,9 @@ impl Settling<'_> {
         let marker = self.picture.remote.markers.get(path);
         let full = self.files.above.contains(path);
         let wanted = if known { here && there } else { here || there };
-        let stays = full || (wanted && !self.files.names.contains(path)) || self.present.contains(path);
+        // An empty directory has no bytes: it gives way to a file.
+        let is_free = !self.files.takes(path);
+        let stays = full || (wanted && is_free) || self.present.contains(path);
         if !stays {
             if here {
                 self.act(path, Act::RemoveDirectory, Reason::Deleted);

@@ -41,7 +41,7 @@ impl World {
         let wait = *inner.dice.pick(&[0, 0, 1_000_000, 100_000_000, 5_000_000_000]);
         folder.wait(wait);
         let there: Vec<TreePath> = folder.files().into_keys().collect();
-        let name = path(inner.dice.pick(NAMES));
+        let name = path(inner.dice.pick::<&str>(NAMES));
         let known = match there.is_empty() {
             true => name.clone(),
             false => inner.dice.pick(&there).clone(),

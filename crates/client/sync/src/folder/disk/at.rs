@@ -172,11 +172,11 @@ impl Tree {
                 0 => path.name().to_owned(),
                 n => format!(".{n}.{:.200}", path.name()),
             };
-            let there = statat(&place, &name, AtFlags::SYMLINK_NOFOLLOW);
-            if there == Err(Errno::NOENT) {
-                return Ok((place, name));
+            match statat(&place, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => {}
+                Err(Errno::NOENT) => return Ok((place, name)),
+                Err(error) => return Err(failed("look at the trash for", path, error)),
             }
-            there.map_err(|error| failed("look at the trash for", path, error))?;
         }
         Err(super::changed(path))
     }
