@@ -91,13 +91,33 @@ pub struct Seen {
     pub at: i64,
 }
 
-/// File systems stamp times in steps of up to two seconds (FAT; ext4: 4 ms): a file that was
-/// changed so shortly before it was looked at may have changed again under the same stamp.
-const TIME_STEP: i64 = 2_000_000_000;
-
 impl Seen {
-    /// Whether a file that still looks so is surely unchanged.
-    pub fn is_certain(&self) -> bool {
-        self.stat.ctime < self.at.saturating_sub(TIME_STEP)
+    /// Whether a file that still looks so is surely unchanged. File systems stamp times in
+    /// steps: what was changed less than a step before it was looked at may have changed again
+    /// under the same stamp. A program that only writes cannot leave an older `mtime`.
+    pub fn is_certain(&self, step: i64) -> bool {
+        self.stat.ctime.min(self.stat.mtime) < self.at.saturating_sub(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_changed_just_before_it_was_looked_at_is_not_certain() {
+        let seen = |mtime, ctime, at| Seen {
+            stat: Stat {
+                size: 1,
+                mtime,
+                ctime,
+                ino: 1,
+            },
+            at,
+        };
+        assert!(!seen(100, 100, 105).is_certain(10));
+        assert!(seen(100, 100, 111).is_certain(10));
+        assert!(seen(50, 100, 105).is_certain(10), "received, or only renamed");
+        assert!(!seen(200, 200, 105).is_certain(10), "from a clock that is ahead");
     }
 }

@@ -155,8 +155,9 @@ pub struct Settings {
     pub deletes: Deletes,
     /// Whether the folder must be the very directory that was synced before.
     pub check_access: bool,
-    /// Whether a file that may have changed within one step of the clock is read again.
-    pub doubt_recent: bool,
+    /// The longest step, in nanoseconds, in which the folder's file system stamps times: a file
+    /// that changed less than this before it was looked at is read once more.
+    pub time_step: i64,
     /// This machine, as conflict copies name it.
     pub host: String,
     /// Transfers at one time.
@@ -177,7 +178,10 @@ impl Settings {
             limit: DeleteLimit { count, percent: 50 },
             deletes: Deletes::default(),
             check_access: profile != Profile::Fast,
-            doubt_recent: profile != Profile::Fast,
+            time_step: match profile {
+                Profile::Fast => 20_000_000,
+                Profile::Balanced | Profile::Safe => 2_000_000_000,
+            },
             host: host.into(),
             transfers: 16,
         }
@@ -218,7 +222,7 @@ mod tests {
         let (safe, fast) = (of(Profile::Safe), of(Profile::Fast));
         assert_eq!((safe.limit.count, fast.limit.count), (10, 50));
         assert_eq!((safe.resolve, fast.resolve), (Resolve::None, Resolve::Newer));
-        assert!(safe.check_access && !fast.check_access && !fast.doubt_recent);
+        assert!(safe.check_access && !fast.check_access && fast.time_step < safe.time_step);
         for resolve in Resolve::ALL {
             assert_eq!(resolve.as_str().parse(), Ok(resolve));
         }

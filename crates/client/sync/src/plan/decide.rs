@@ -155,15 +155,15 @@ impl Judge<'_, '_> {
             return Some(same_if(hash == base.hash));
         }
         let seen = base.seen.filter(|seen| seen.stat == local.stat)?;
-        let certain = seen.is_certain() || !self.settings.doubt_recent;
-        certain.then_some(Change::Same)
+        seen.is_certain(self.settings.time_step)
+            .then_some(Change::Same)
     }
 
     /// Both sides are as they were: at most the state has to learn how the file looks now.
     fn refresh(&self, base: &BaseEntry, local: &LocalEntry) -> Decision {
         let recorded = self.picture.base.entries.get(self.path);
         let seen = base.seen.filter(|seen| seen.stat == local.stat);
-        let certain = seen.is_some_and(|seen| seen.is_certain() || !self.settings.doubt_recent);
+        let certain = seen.is_some_and(|seen| seen.is_certain(self.settings.time_step));
         if certain && recorded == Some(base) {
             return Decision::Nothing;
         }
