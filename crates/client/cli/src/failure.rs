@@ -7,6 +7,7 @@ use control::ControlError;
 use credentials::Error as Local;
 use credentials::keyring::KeyringError;
 use secrets::{Kind, SecretError};
+use sync::SyncError;
 
 /// Shorthand for a result with a [`Failure`].
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
@@ -71,6 +72,8 @@ pub(crate) enum Code {
     WorkspaceChanged,
     NotAMountPoint,
     AlreadyMounted,
+    DeletesStopped,
+    FolderReplaced,
     KeysElsewhere,
     KeysDiffer,
     Precondition,
@@ -123,7 +126,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 63] = [
+    pub(crate) const ALL: [Self; 65] = [
         Self::Failed,
         Self::OrchestratorStrange,
         Self::FileMalformed,
@@ -170,6 +173,8 @@ impl Code {
         Self::WorkspaceChanged,
         Self::NotAMountPoint,
         Self::AlreadyMounted,
+        Self::DeletesStopped,
+        Self::FolderReplaced,
         Self::KeysElsewhere,
         Self::KeysDiffer,
         Self::Precondition,
@@ -254,6 +259,8 @@ impl Code {
             Self::WorkspaceChanged => ("workspace-changed", 6, "The bucket holds another workspace than this machine remembers.", "Look at both with `artifacts workspace show`; forget and attach again if the new one is meant."),
             Self::NotAMountPoint => ("not-a-mount-point", 6, "The folder cannot become a mount point.", "Choose an empty folder, outside of other mounts."),
             Self::AlreadyMounted => ("already-mounted", 6, "The workspace or the folder is in use by a mount already.", "Use it there, or unmount it first."),
+            Self::DeletesStopped => ("deletes-stopped", 6, "A sync would delete more than it may, or a side that had files is empty.", "See what it is with `--dry-run`; then `--approve-deletes`, or `--restore` to bring the files back."),
+            Self::FolderReplaced => ("folder-replaced", 6, "The folder is not the one that was synced before.", "Is a disk not mounted? Otherwise begin anew with `--resync`, which deletes nothing."),
             Self::KeysElsewhere => ("keys-elsewhere", 6, "The profile's keys come from an identity or from the AWS tools, and cannot be changed here.", "Change the profile in `config.toml`, or choose another with `--profile`."),
             Self::KeysDiffer => ("keys-differ", 6, "Keys would replace, or be hidden by, others.", "Look at both; `--overwrite` replaces those of the new place."),
             Self::Precondition => ("precondition", 6, "Something in the bucket was changed by somebody else meanwhile.", "Look at what is there now and run the command again."),
@@ -380,6 +387,35 @@ impl From<bucket::Error> for Failure {
             E::OutOfRange { .. } | E::TooLarge { .. } | E::LocalBody { .. } => Code::Failed,
         };
         Self::new(code, error.to_string()).with_hint(code.facts().next.replace('`', ""))
+    }
+}
+
+impl From<SyncError> for Failure {
+    fn from(error: SyncError) -> Self {
+        use sync::folder::FolderError as F;
+        use sync::state::StateError as S;
+        let (code, hint) = match &error {
+            SyncError::Bucket(error) => return error.clone().into(),
+            SyncError::Stopped(_) => (Code::DeletesStopped, None),
+            SyncError::Access(access) => (Code::FolderReplaced, Some(access.hint())),
+            SyncError::Folder(F::NoFolder { .. }) => (Code::FolderNotFound, None),
+            SyncError::Folder(F::NoSpace { .. }) => (
+                Code::FileUnusable,
+                Some("make room on the folder's disk and run the same command again"),
+            ),
+            SyncError::Folder(_) => (Code::FileUnusable, None),
+            SyncError::State(S::Locked { .. }) => (Code::Locked, None),
+            SyncError::State(S::Newer { .. }) => {
+                (Code::FileMalformed, Some("use the newer version of artifacts"))
+            }
+            SyncError::State(S::Unusable { .. }) => (
+                Code::FileUnusable,
+                Some("look at the disk; without this file the next run is a first one, which deletes nothing"),
+            ),
+            SyncError::Halted(_) => (Code::Failed, None),
+        };
+        let hint = hint.map_or_else(|| code.facts().next.replace('`', ""), str::to_owned);
+        Self::new(code, error.to_string()).with_hint(hint)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The numbered steps of a pass: the places between two effects where it may be cut off.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use async_trait::async_trait;
 
 /// Told of every step. Between two steps there is at most one effect on one side.
@@ -24,6 +26,35 @@ pub struct GoOn;
 #[async_trait]
 impl Steps for GoOn {
     async fn reached(&self, _: &'static str) -> Result<(), Halted> {
+        Ok(())
+    }
+}
+
+/// Kills the process at a step, counted from 0, as `kill -9` does: for tests of the program.
+#[derive(Debug)]
+pub struct KillAt {
+    step: u64,
+    reached: AtomicU64,
+}
+
+impl KillAt {
+    /// At this step.
+    pub fn new(step: u64) -> Self {
+        Self {
+            step,
+            reached: AtomicU64::new(0),
+        }
+    }
+}
+
+#[async_trait]
+impl Steps for KillAt {
+    async fn reached(&self, step: &'static str) -> Result<(), Halted> {
+        if self.reached.fetch_add(1, Ordering::Relaxed) == self.step {
+            let this = rustix::process::getpid();
+            let _ = rustix::process::kill_process(this, rustix::process::Signal::KILL);
+            return Err(Halted(step));
+        }
         Ok(())
     }
 }

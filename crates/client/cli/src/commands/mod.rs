@@ -2,6 +2,7 @@
 
 mod agent;
 mod auth;
+mod bisync;
 mod cloud;
 mod completions;
 mod conflicts;
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     Status(status::Status),
     /// Mount, run a command, upload, unmount; ends as the command does.
     Exec(exec::Exec),
+    /// Keep a real folder and a workspace alike, in both directions.
+    Bisync(bisync::Bisync),
     /// List and settle files that two machines changed at one time.
     #[command(subcommand)]
     Conflicts(conflicts::Command),
@@ -143,6 +146,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Flush(command) => flush::run(&command, context),
         Command::Status(command) => status::run(&command, context),
         Command::Exec(command) => exec::run(&command, context),
+        Command::Bisync(command) => bisync::run(&command, context),
         Command::Conflicts(command) => conflicts::run(&command, context),
         Command::Env(command) => env::run(&command, context).map(done),
         Command::CredentialProcess(command) => credential_process::run(&command, context).map(done),

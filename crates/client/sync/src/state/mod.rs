@@ -332,7 +332,10 @@ impl State {
     /// [`StateError`].
     pub fn forget_everything(&self) -> Result<()> {
         self.transaction(|db| {
-            db.execute_batch("DELETE FROM entries; DELETE FROM directories; DELETE FROM sending;")
+            db.execute_batch(
+                "DELETE FROM entries; DELETE FROM directories; DELETE FROM sending;
+                 DELETE FROM meta WHERE name = 'root';",
+            )
         })
     }
 

@@ -1,0 +1,44 @@
+//! `artifacts bisync check`: how the two sides differ.
+
+use std::process::ExitCode;
+
+use model::Profile;
+use sync::look;
+use sync::settings::{Deletes, Settings};
+
+use super::Check;
+use super::pair::Pair;
+use super::screen::{Screen, Shown};
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+use crate::process::host_name;
+
+pub(super) fn run(check: &Check, context: &Context) -> Result<ExitCode> {
+    let pair = Pair::of(&check.which, context)?;
+    let mut settings = Settings::of(Profile::Balanced, host_name());
+    // A comparison deletes nothing, so it has no limit to stop at.
+    settings.deletes = Deletes::Approve;
+    let (state, copy) = pair
+        .files
+        .look(pair.opened.config.id)
+        .map_err(|error| Failure::from(sync::SyncError::from(error)))?;
+    let sides = pair.sides(state)?;
+    let plan = context.block_on(async {
+        pair.opened.check_marker().await?;
+        Ok(look(&sides, &settings).await?.0)
+    })?;
+    drop(copy);
+    let screen = Screen {
+        context,
+        pair: &pair,
+        settings: &settings,
+        profile: Profile::Balanced,
+        dry_run: true,
+    };
+    screen.show(&plan)?;
+    screen.result(&Shown::of(&plan), None)?;
+    Ok(match plan.is_done() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(Code::Failed.exit()),
+    })
+}

@@ -1,0 +1,117 @@
+//! `artifacts bisync`: keep a folder and a workspace alike.
+
+mod check;
+mod pair;
+mod pass;
+mod screen;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use model::{Profile, WorkspaceName};
+use sync::settings::{DeleteLimit, Deletes, Resolve, Settings};
+
+use crate::context::Context;
+use crate::failure::Result;
+use crate::key_choice::KeyChoice;
+use crate::process::host_name;
+
+/// Keeps a folder and a workspace alike, in both directions, or answers questions about that.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Bisync {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<Run>,
+}
+
+/// What else can be asked of a pair.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Say how folder and workspace differ, and change nothing; ends with 1 where they do.
+    Check(Check),
+}
+
+/// Which folder, which workspace.
+#[derive(Args)]
+pub(crate) struct Which {
+    /// The workspace's name.
+    #[arg(value_name = "NAME")]
+    name: WorkspaceName,
+    /// The folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    keys: KeyChoice,
+}
+
+/// One run.
+#[derive(Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    which: Which,
+    /// How careful: safe (keeps both versions of a conflict; 10 deletions at most), balanced
+    /// (the newer keeps the name, the other lies beside it; 25) or fast (the newer wins, the
+    /// other goes to the trash; 50).
+    #[arg(long = "sync-profile", alias = "bisync-profile", value_name = "PROFILE", default_value_t)]
+    sync_profile: Profile,
+    /// Show what would be done, and write nothing anywhere.
+    #[arg(long)]
+    dry_run: bool,
+    /// Forget what was synced before and begin anew: nothing is deleted, and what was deleted
+    /// on one side only comes back. Shows what that is, and asks.
+    #[arg(long)]
+    resync: bool,
+    /// Answer the question of --resync beforehand.
+    #[arg(long, requires = "resync")]
+    yes: bool,
+    /// The most files that may be deleted on either side: a count, or a share as 25%.
+    #[arg(long, value_name = "N|N%")]
+    max_delete: Option<DeleteLimit>,
+    /// Which version keeps the name where both sides changed a file: none (the bucket's),
+    /// newer, older, larger, smaller, path1 (the folder's) or path2 (the bucket's).
+    #[arg(long, value_name = "RULE")]
+    conflict_resolve: Option<Resolve>,
+    /// Carry out deletions past the limit, this once.
+    #[arg(long, conflicts_with = "restore")]
+    approve_deletes: bool,
+    /// Bring back what was deleted past the limit, from the side that still has it.
+    #[arg(long)]
+    restore: bool,
+    /// Insist that the folder is the very directory that was synced before.
+    #[arg(long)]
+    check_access: bool,
+}
+
+/// A comparison.
+#[derive(Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Run {
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::of(self.sync_profile, host_name());
+        settings.limit = self.max_delete.unwrap_or(settings.limit);
+        settings.resolve = self.conflict_resolve.unwrap_or(settings.resolve);
+        settings.check_access |= self.check_access;
+        settings.deletes = match (self.approve_deletes, self.restore) {
+            (true, _) => Deletes::Approve,
+            (_, true) => Deletes::Restore,
+            _ => Deletes::Ask,
+        };
+        settings
+    }
+}
+
+pub(crate) fn run(bisync: &Bisync, context: &Context) -> Result<ExitCode> {
+    match (&bisync.command, &bisync.run) {
+        (Some(Command::Check(check)), _) => check::run(check, context),
+        (None, Some(run)) => pass::run(run, context),
+        // The parser asks for a workspace where there is no subcommand.
+        (None, None) => Ok(ExitCode::from(crate::failure::Code::Usage.exit())),
+    }
+}

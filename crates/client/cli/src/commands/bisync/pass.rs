@@ -1,0 +1,146 @@
+//! A run, or how it would go.
+
+use std::process::ExitCode;
+
+use sync::apply::Sides;
+use sync::plan::{Act, Plan};
+use sync::settings::{Deletes, Settings};
+use sync::{SyncError, look};
+
+use super::Run;
+use super::pair::Pair;
+use super::screen::{Screen, Shown};
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+use crate::input;
+
+/// So many names are listed in a question.
+const LISTED: usize = 20;
+
+pub(super) fn run(args: &Run, context: &Context) -> Result<ExitCode> {
+    let pair = Pair::of(&args.which, context)?;
+    let settings = args.settings();
+    let screen = Screen {
+        context,
+        pair: &pair,
+        settings: &settings,
+        profile: args.sync_profile,
+        dry_run: args.dry_run,
+    };
+    match args.dry_run {
+        true => preview(args, &pair, &settings, &screen),
+        false => really(args, &pair, &settings, &screen),
+    }
+}
+
+/// Looks at copies and writes nothing.
+fn preview(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Result<ExitCode> {
+    let (state, copy) = pair.files.look(pair.opened.config.id).map_err(failure)?;
+    if args.resync {
+        state.forget_everything().map_err(failure)?;
+    }
+    let sides = pair.sides(state)?;
+    let plan = screen.context.block_on(async {
+        pair.opened.check_marker().await?;
+        Ok(look(&sides, settings).await?.0)
+    })?;
+    drop(copy);
+    screen.show(&plan)?;
+    match plan.stop.clone() {
+        Some(stop) => Err(SyncError::Stopped(stop).into()),
+        None => {
+            screen.result(&Shown::of(&plan), None)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn really(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Result<ExitCode> {
+    let context = screen.context;
+    if args.resync {
+        approve_resync(args, pair, settings, context)?;
+    }
+    pair.prepare(context)?;
+    let (state, lock) = pair.files.open(pair.opened.config.id).map_err(failure)?;
+    if args.resync {
+        state.forget_everything().map_err(failure)?;
+    }
+    let sides = pair.sides(state)?;
+    let mut first: Option<Shown> = None;
+    let mut shown = Ok(());
+    let answer = context.block_on(async {
+        pair.opened.check_marker().await?;
+        let mut show = |plan: &Plan| {
+            if first.is_none() {
+                first = Some(Shown::of(plan));
+                shown = screen.show(plan);
+            }
+        };
+        let applied = sync::run(&sides, settings, &mut show).await?;
+        sync::clean(&sides).await?;
+        Ok(applied)
+    });
+    drop(lock);
+    shown?;
+    let applied = answer?;
+    screen.result(&first.unwrap_or_default(), Some(&applied))?;
+    if applied.is_whole() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (failed, again) = (applied.failed.len(), applied.again.len());
+    let text = format!("{failed} files failed, {again} changed all the while");
+    Err(Failure::new(Code::LeftUndone, text).with_hint(
+        "run the same command again; what failed is listed above with its reason",
+    ))
+}
+
+/// Shows what a new beginning would bring back, and asks.
+fn approve_resync(
+    args: &Run,
+    pair: &Pair,
+    settings: &Settings,
+    context: &Context,
+) -> Result<()> {
+    if args.yes || !pair.files.exist() {
+        return Ok(());
+    }
+    let (state, copy) = pair.files.look(pair.opened.config.id).map_err(failure)?;
+    let sides = pair.sides(state)?;
+    let back = context.block_on(async { Ok(brought_back(&sides, settings).await) })?;
+    drop(copy);
+    let question = match back {
+        None => "This begins anew. What was deleted on one side only comes back.".to_owned(),
+        Some(back) if back.is_empty() => "This begins anew. Nothing comes back.".to_owned(),
+        Some(back) => {
+            let more = back.len().saturating_sub(LISTED);
+            let mut lines: Vec<String> = back.iter().take(LISTED).cloned().collect();
+            if more > 0 {
+                lines.push(format!("and {more} more"));
+            }
+            format!(
+                "This begins anew. {} deleted files come back:\n  {}",
+                back.len(),
+                lines.join("\n  ")
+            )
+        }
+    };
+    input::confirm(context, &question, args.which.name.as_str(), "--yes")
+}
+
+/// What is deleted on one side only; `None` where that cannot be known.
+async fn brought_back(sides: &Sides, settings: &Settings) -> Option<Vec<String>> {
+    let settings = Settings {
+        deletes: Deletes::Approve,
+        check_access: false,
+        ..settings.clone()
+    };
+    let (plan, _) = look(sides, &settings).await.ok()?;
+    let deleted = plan.actions.iter().filter(|action| {
+        matches!(action.act, Act::DeleteLocal { .. } | Act::DeleteRemote { .. })
+    });
+    Some(deleted.map(|action| action.path.to_string()).collect())
+}
+
+fn failure(error: sync::state::StateError) -> Failure {
+    SyncError::from(error).into()
+}

@@ -1,0 +1,280 @@
+//! The plan and what came of it, for people and for programs.
+
+use model::Profile;
+use serde::Serialize;
+use serde_json::json;
+use sync::apply::Applied;
+use sync::plan::{Act, Action, Plan, Refusal};
+use sync::settings::{Loser, Settings};
+
+use super::pair::Pair;
+use crate::context::Context;
+use crate::failure::Result;
+use crate::output::{pairs, table};
+
+/// So many actions are listed for people; programs get all.
+const LISTED: usize = 200;
+
+/// Where a run is shown.
+pub(super) struct Screen<'a> {
+    pub(super) context: &'a Context,
+    pub(super) pair: &'a Pair,
+    pub(super) settings: &'a Settings,
+    pub(super) profile: Profile,
+    pub(super) dry_run: bool,
+}
+
+/// A plan as programs get it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Shown {
+    counts: Counts,
+    actions: Vec<Line>,
+    left_alone: Vec<Left>,
+    warnings: Vec<Left>,
+}
+
+/// How much of what.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+struct Counts {
+    upload: Amount,
+    download: Amount,
+    moved: u64,
+    deleted_here: u64,
+    deleted_in_bucket: u64,
+    conflicts: u64,
+    directories: u64,
+    left_alone: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+struct Amount {
+    files: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    action: &'static str,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<String>,
+    reason: String,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Left {
+    name: String,
+    reason: String,
+}
+
+impl From<&Refusal> for Left {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            name: refusal.name.clone(),
+            reason: refusal.reason.clone(),
+        }
+    }
+}
+
+impl From<&Action> for Line {
+    fn from(action: &Action) -> Self {
+        let other = match &action.act {
+            Act::MoveLocal { from, .. } | Act::MoveRemote { from, .. } => Some(from),
+            Act::KeepTheirs { copy, .. }
+            | Act::SetLocalAside { copy, .. }
+            | Act::SetRemoteAside { copy, .. } => Some(copy),
+            Act::KeepOurs { copy, .. } => copy.as_ref(),
+            _ => None,
+        };
+        Self {
+            action: action.act.name(),
+            path: action.path.to_string(),
+            other: other.map(ToString::to_string),
+            reason: action.reason.to_string(),
+            bytes: action.bytes(),
+        }
+    }
+}
+
+impl Shown {
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self {
+            counts: Counts::of(plan),
+            actions: plan.actions.iter().map(Line::from).collect(),
+            left_alone: plan.refused.iter().map(Left::from).collect(),
+            warnings: plan.warnings.iter().map(Left::from).collect(),
+        }
+    }
+}
+
+impl Counts {
+    fn of(plan: &Plan) -> Self {
+        let mut counts = Self {
+            left_alone: plan.refused.len() as u64,
+            ..Self::default()
+        };
+        for action in &plan.actions {
+            counts.add(action);
+        }
+        counts
+    }
+
+    fn add(&mut self, action: &Action) {
+        if action.is_conflict() {
+            self.conflicts += 1;
+            return;
+        }
+        let bytes = action.bytes();
+        match action.act {
+            Act::Upload { .. } => self.upload.add(bytes),
+            Act::Download { .. } => self.download.add(bytes),
+            Act::MoveLocal { .. } | Act::MoveRemote { .. } => self.moved += 1,
+            Act::DeleteLocal { .. } => self.deleted_here += 1,
+            Act::DeleteRemote { .. } => self.deleted_in_bucket += 1,
+            Act::MakeDirectory
+            | Act::RemoveDirectory
+            | Act::PutMarker
+            | Act::DeleteMarker { .. } => self.directories += 1,
+            Act::KeepTheirs { .. }
+            | Act::KeepOurs { .. }
+            | Act::SetLocalAside { .. }
+            | Act::SetRemoteAside { .. } => self.conflicts += 1,
+        }
+    }
+
+    fn text(self) -> String {
+        let amount = |amount: Amount| format!("{} files, {} bytes", amount.files, amount.bytes);
+        pairs(&[
+            ("upload", amount(self.upload)),
+            ("download", amount(self.download)),
+            ("moved", self.moved.to_string()),
+            ("deleted here", self.deleted_here.to_string()),
+            ("deleted in bucket", self.deleted_in_bucket.to_string()),
+            ("conflicts", self.conflicts.to_string()),
+            ("directories", self.directories.to_string()),
+            ("left alone", self.left_alone.to_string()),
+        ])
+    }
+}
+
+impl Amount {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl Screen<'_> {
+    /// Shows a plan to people, the same for a run and a preview. Programs get it with the
+    /// result.
+    pub(super) fn show(&self, plan: &Plan) -> Result<()> {
+        if self.context.output.is_json() {
+            return Ok(());
+        }
+        let counts = Counts::of(plan).text();
+        let mut text = format!("{}\n{counts}", self.heading());
+        text += &actions(plan);
+        text += &list("LEFT ALONE", &plan.refused);
+        text += &list("NOTE", &plan.warnings);
+        self.context.output.text(&text)
+    }
+
+    fn heading(&self) -> String {
+        let loser = match self.settings.loser {
+            Loser::Copy => "the other version is kept beside it",
+            Loser::Trash => "the other version goes to the trash",
+        };
+        format!(
+            "{} and {}\nprofile {}: in a conflict {} keeps the name, {loser}; at most {} may be \
+             deleted on either side",
+            self.pair.opened.name,
+            self.pair.folder.display(),
+            self.profile,
+            match self.settings.resolve.as_str() {
+                "none" | "path2" => "the bucket's",
+                "path1" => "the folder's",
+                rule => rule_text(rule),
+            },
+            self.settings.limit,
+        )
+    }
+
+    /// Shows what came of it; `None` after a preview.
+    pub(super) fn result(&self, shown: &Shown, applied: Option<&Applied>) -> Result<()> {
+        let data = json!({
+            "workspace": self.pair.opened.name,
+            "folder": self.pair.folder,
+            "profile": self.profile,
+            "conflict_resolve": self.settings.resolve.as_str(),
+            "max_delete": { "files": self.settings.limit.count, "percent": self.settings.limit.percent },
+            "dry_run": self.dry_run,
+            "plan": shown,
+            "result": applied.map(|applied| json!({
+                "done": applied.done,
+                "bytes": applied.bytes,
+                "again": applied.again,
+                "failed": applied.failed.iter()
+                    .map(|(path, reason)| json!({ "path": path, "reason": reason }))
+                    .collect::<Vec<_>>(),
+            })),
+        });
+        self.context.output.data(&data, || match applied {
+            None if shown.actions.is_empty() => "both sides are alike\n".to_owned(),
+            None => "nothing was changed\n".to_owned(),
+            Some(applied) => outcome(applied),
+        })
+    }
+}
+
+fn rule_text(rule: &str) -> &'static str {
+    match rule {
+        "newer" => "the newer",
+        "older" => "the older",
+        "larger" => "the larger",
+        _ => "the smaller",
+    }
+}
+
+fn actions(plan: &Plan) -> String {
+    if plan.actions.is_empty() {
+        return String::new();
+    }
+    let row = |line: Line| {
+        let path = match line.other {
+            Some(other) => format!("{} ({other})", line.path),
+            None => line.path,
+        };
+        vec![line.action.to_owned(), path, line.reason]
+    };
+    let rows = plan.actions.iter().take(LISTED).map(|a| row(Line::from(a)));
+    let mut text = "\n".to_owned() + &table(&["ACTION", "PATH", "REASON"], rows.collect());
+    let more = plan.actions.len().saturating_sub(LISTED);
+    if more > 0 {
+        text += &format!("and {more} more; --format json lists all\n");
+    }
+    text
+}
+
+fn list(heading: &str, refusals: &[Refusal]) -> String {
+    if refusals.is_empty() {
+        return String::new();
+    }
+    let rows = refusals.iter().take(LISTED);
+    let rows = rows.map(|r| vec![r.name.clone(), r.reason.clone()]);
+    "\n".to_owned() + &table(&[heading, "REASON"], rows.collect())
+}
+
+fn outcome(applied: &Applied) -> String {
+    let mut text = match (applied.done, applied.is_whole()) {
+        (0, true) => "both sides are alike\n".to_owned(),
+        (done, _) => format!("{done} done, {} bytes moved\n", applied.bytes),
+    };
+    for (path, reason) in &applied.failed {
+        text += &format!("failed: {path}: {reason}\n");
+    }
+    for path in &applied.again {
+        text += &format!("changed meanwhile: {path}\n");
+    }
+    text
+}
