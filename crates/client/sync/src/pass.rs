@@ -1,5 +1,7 @@
 //! One pass, and a run of passes until both sides are alike.
 
+use std::time::Duration;
+
 use crate::apply::{Applied, Sides, apply};
 use crate::error::{Result, SyncError};
 use crate::look::look;
@@ -30,7 +32,10 @@ pub async fn pass(
     }
     mark(sides)?;
     if plan.actions.is_empty() && plan.records.is_empty() {
-        return Ok(Applied::default());
+        return Ok(Applied {
+            again: plan.fresh.iter().map(ToString::to_string).collect(),
+            ..Applied::default()
+        });
     }
     let state = &sides.state;
     let log = state.begin_pass(sides.folder.now())?;
@@ -56,7 +61,11 @@ pub async fn run(
     show: &mut (dyn FnMut(&Plan) + Send),
 ) -> Result<Applied> {
     let mut total = Applied::default();
-    for _ in 0..PASSES {
+    for round in 0..PASSES {
+        if round > 0 && sides.folder.is_slow() {
+            let step = settings.time_step.unsigned_abs();
+            tokio::time::sleep(Duration::from_nanos(step)).await;
+        }
         let applied = pass(sides, settings, show).await?;
         total.done += applied.done;
         total.bytes += applied.bytes;

@@ -17,7 +17,7 @@ use world::World;
 use world::chaos::Chaos;
 
 /// Histories that once went wrong.
-const REGRESSIONS: &[u64] = &[76, 636];
+const REGRESSIONS: &[u64] = &[76, 636, 10158];
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()

@@ -13,6 +13,7 @@ use bucket::{Bucket, Condition, Error as BucketError, Key};
 use futures::StreamExt;
 use parking_lot::Mutex;
 
+use crate::entry::Seen;
 use crate::error::{Result, SyncError};
 use crate::folder::{Folder, FolderError};
 use crate::keys::Keys;
@@ -96,6 +97,7 @@ pub(crate) async fn apply(
         }
         work.phase(batch).await?;
     }
+    work.applied.lock().again.extend(plan.fresh.iter().map(ToString::to_string));
     work.record_directories(&plan.records)?;
     work.step("plan carried out").await?;
     Ok(work.applied.into_inner())
@@ -140,8 +142,14 @@ impl Work<'_> {
                 from,
                 remote,
                 local,
+                at,
                 hash,
-            } => self.move_remote(from, path, remote, local, *hash).await,
+            } => {
+                let stat = local.stat;
+                let seen = Seen { stat, at: *at };
+                self.move_remote(from, path, remote, local.kind, seen, *hash)
+                    .await
+            }
             Act::MoveLocal {
                 from,
                 local,

@@ -4,7 +4,7 @@ use bucket::{Condition, CopyOptions, Error as BucketError, Etag, Key};
 
 use super::transfer::too_long;
 use super::{Outcome, Work};
-use crate::entry::{Hash, LocalEntry, RemoteEntry, Seen};
+use crate::entry::{Hash, Kind, LocalEntry, RemoteEntry, Seen, Stat};
 use crate::error::Result;
 use crate::path::TreePath;
 
@@ -15,25 +15,24 @@ impl Work<'_> {
         from: &TreePath,
         to: &TreePath,
         remote: &RemoteEntry,
-        local: &LocalEntry,
+        kind: Kind,
+        seen: Seen,
         hash: Hash,
     ) -> Result<Outcome> {
         let keys = &self.sides.keys;
-        let pair = keys.entry(remote.kind, from).zip(keys.entry(local.kind, to));
+        let pair = keys.entry(remote.kind, from).zip(keys.entry(kind, to));
         let Some((old, new)) = pair else {
             return Ok(too_long(to));
         };
-        let at = self.sides.folder.now();
-        if !self.is_moved_here(from, to, local).await? {
+        if !self.is_moved_here(from, to, (kind, seen.stat)).await? {
             return Ok(Outcome::Again);
         }
         let etag = self.copy(&old, &new, &remote.etag).await?;
         self.step("move in bucket: copied").await?;
         let gone = self.delete(&old, &remote.etag).await?;
         self.step("move in bucket: old name gone").await?;
-        let stat = local.stat;
-        let seen = Some(Seen { stat, at });
-        let base = LocalEntry::alike(local.kind, stat.size, hash, &etag, seen);
+        let size = seen.stat.size;
+        let base = LocalEntry::alike(kind, size, hash, &etag, Some(seen));
         let mut changes = vec![(to.clone(), Some(base))];
         changes.extend(gone.then(|| (from.clone(), None)));
         self.sides.state.record_all(&changes)?;
@@ -46,14 +45,14 @@ impl Work<'_> {
         &self,
         from: &TreePath,
         to: &TreePath,
-        local: &LocalEntry,
+        seen: (Kind, Stat),
     ) -> Result<bool> {
         let (old, new) = (from.clone(), to.clone());
         let stats = move |folder: &dyn crate::folder::Folder| {
             Ok::<_, crate::folder::FolderError>((folder.stat(&old)?, folder.stat(&new)?))
         };
         let (there, here) = self.local(stats).await?;
-        Ok(there.is_none() && here == Some((local.kind, local.stat)))
+        Ok(there.is_none() && here == Some(seen))
     }
 
     /// Copies a version to a name that is free, or has that copy already.

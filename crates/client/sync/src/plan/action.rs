@@ -53,6 +53,8 @@ pub enum Act {
         remote: RemoteEntry,
         /// The file as it is here, under its new name.
         local: LocalEntry,
+        /// When it was seen so.
+        at: i64,
         /// Its content.
         hash: Hash,
     },
@@ -202,6 +204,18 @@ impl Action {
 }
 
 impl Act {
+    /// The local file that it replaces, deletes or renames.
+    pub(super) fn replaces(&self) -> Option<&Stat> {
+        match self {
+            Self::Download { over, .. } => over.as_ref(),
+            Self::DeleteLocal { local }
+            | Self::MoveLocal { local, .. }
+            | Self::KeepTheirs { local, .. }
+            | Self::SetLocalAside { local, .. } => Some(&local.stat),
+            _ => None,
+        }
+    }
+
     /// What it is called in lists.
     pub fn name(&self) -> &'static str {
         match self {

@@ -23,6 +23,7 @@ pub use action::{Act, Action, Reason, Record};
 pub use limits::Stop;
 pub use picture::{Answers, Base, Local, Picture, Remote, Sending};
 
+use crate::entry::Seen;
 use crate::path::TreePath;
 use crate::settings::Settings;
 
@@ -35,6 +36,9 @@ pub struct Plan {
     pub records: Vec<Record>,
     /// What has to be known first. While there are any, the rest is provisional.
     pub questions: Questions,
+    /// Local files that would be replaced, and changed so short a time ago that one more change
+    /// could not be seen: they wait for a moment.
+    pub fresh: BTreeSet<TreePath>,
     /// What is left alone, with the reason.
     pub refused: Vec<Refusal>,
     /// What works here and may not elsewhere.
@@ -78,6 +82,7 @@ pub fn plan(picture: &Picture, settings: &Settings) -> Plan {
     moves::join(picture, &mut decisions, &mut plan);
     limits::apply(picture, settings, &mut decisions, &mut plan);
     clashes::part(picture, settings, &mut decisions, &mut plan);
+    spare_fresh(picture, settings, &mut decisions, &mut plan);
     names::warn(picture, &decisions, &mut plan);
     directories::settle(picture, &decisions, &mut plan);
     for (path, decision) in decisions {
@@ -87,10 +92,38 @@ pub fn plan(picture: &Picture, settings: &Settings) -> Plan {
     plan
 }
 
+/// Leaves files alone that could change once more without a trace.
+fn spare_fresh(
+    picture: &Picture,
+    settings: &Settings,
+    decisions: &mut decide::Decisions,
+    plan: &mut Plan,
+) {
+    let at = picture.local.at;
+    let is_fresh = |act: &Act| {
+        let stat = act.replaces().copied();
+        stat.is_some_and(|stat| !Seen { stat, at }.is_certain(settings.time_step))
+    };
+    for (path, decision) in decisions {
+        let fresh = match decision {
+            decide::Decision::Act(act, _) => is_fresh(act),
+            decide::Decision::Several(acts) => acts.iter().any(|(act, _)| is_fresh(act)),
+            _ => false,
+        };
+        if fresh {
+            *decision = decide::Decision::Frozen;
+            plan.fresh.insert(path.clone());
+        }
+    }
+}
+
 impl Plan {
     /// Whether both sides are alike as far as they can be.
     pub fn is_done(&self) -> bool {
-        self.actions.is_empty() && self.stop.is_none() && self.questions.is_empty()
+        self.actions.is_empty()
+            && self.fresh.is_empty()
+            && self.stop.is_none()
+            && self.questions.is_empty()
     }
 
     fn take(&mut self, path: TreePath, decision: decide::Decision) {

@@ -61,6 +61,7 @@ fn join_local(picture: &Picture, decisions: &mut Decisions, plan: &mut Plan) {
             from,
             remote,
             local,
+            at: picture.local.at,
             hash,
         };
         decisions.insert(path, Decision::Act(act, Reason::Moved));

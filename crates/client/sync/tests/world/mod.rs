@@ -160,7 +160,7 @@ impl World {
                 };
                 let applied = run(&sides, &self.clients[n].settings, &mut show).await;
                 let applied = applied.map_err(|e| format!("client {n}: {e}"))?;
-                quiet &= plans.is_empty();
+                quiet &= plans.is_empty() && applied.again.is_empty();
                 self.note(format!("settle {round} client {n}: {plans:?} {applied:?}"));
                 if !applied.failed.is_empty() {
                     return Err(format!("client {n} failed: {:?}", applied.failed));
