@@ -14,7 +14,7 @@ use crate::failure::{Code, Failure, Result};
 use crate::process::host_name;
 
 pub(super) fn run(check: &Check, context: &Context) -> Result<ExitCode> {
-    let pair = Pair::of(&check.which, context)?;
+    let pair = Pair::of(&check.name, &check.folder, &check.keys, context)?;
     let mut settings = Settings::of(Profile::Balanced, host_name());
     // A comparison deletes nothing, so it has no limit to stop at.
     settings.deletes = Deletes::Approve;

@@ -5,15 +5,16 @@ mod pair;
 mod pass;
 mod screen;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use credentials::KeyProfile;
 use model::{Profile, WorkspaceName};
 use sync::settings::{DeleteLimit, Deletes, Resolve, Settings};
 
 use crate::context::Context;
-use crate::failure::Result;
+use crate::failure::{Code, Failure, Result};
 use crate::key_choice::KeyChoice;
 use crate::process::host_name;
 
@@ -24,7 +25,7 @@ pub(crate) struct Bisync {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Option<Run>,
+    run: Run,
 }
 
 /// What else can be asked of a pair.
@@ -34,29 +35,43 @@ pub(crate) enum Command {
     Check(Check),
 }
 
-/// Which folder, which workspace.
+/// Which keys are used.
 #[derive(Args)]
-pub(crate) struct Which {
-    /// The workspace's name.
-    #[arg(value_name = "NAME")]
-    name: WorkspaceName,
-    /// The folder.
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    #[command(flatten)]
-    keys: KeyChoice,
+pub(crate) struct Keys {
+    /// Use this set of keys in place of those that the workspace was made with [default:
+    /// ARTIFACTS_PROFILE, else the workspace's own].
+    #[arg(long, value_name = "PROFILE")]
+    key_profile: Option<KeyProfile>,
+    /// Use the keys of this profile of the AWS tools. Their files are only read.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "key_profile")]
+    aws_profile: Option<String>,
+}
+
+impl Keys {
+    fn choice(&self) -> KeyChoice {
+        KeyChoice {
+            profile: self.key_profile.clone(),
+            aws_profile: self.aws_profile.clone(),
+        }
+    }
 }
 
 /// One run.
 #[derive(Args)]
 pub(crate) struct Run {
+    /// The workspace's name.
+    #[arg(value_name = "NAME", required = true)]
+    name: Option<WorkspaceName>,
+    /// The folder.
+    #[arg(value_name = "DIR", required = true)]
+    folder: Option<PathBuf>,
     #[command(flatten)]
-    which: Which,
+    keys: Keys,
     /// How careful: safe (keeps both versions of a conflict; 10 deletions at most), balanced
     /// (the newer keeps the name, the other lies beside it; 25) or fast (the newer wins, the
     /// other goes to the trash; 50).
-    #[arg(long = "sync-profile", alias = "bisync-profile", value_name = "PROFILE", default_value_t)]
-    sync_profile: Profile,
+    #[arg(long, value_name = "PROFILE", default_value_t)]
+    profile: Profile,
     /// Show what would be done, and write nothing anywhere.
     #[arg(long)]
     dry_run: bool,
@@ -88,13 +103,28 @@ pub(crate) struct Run {
 /// A comparison.
 #[derive(Args)]
 pub(crate) struct Check {
+    /// The workspace's name.
+    #[arg(value_name = "NAME")]
+    name: WorkspaceName,
+    /// The folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
     #[command(flatten)]
-    which: Which,
+    keys: Keys,
 }
 
 impl Run {
+    /// The workspace and the folder, which the parser requires where there is no subcommand.
+    fn which(&self) -> Result<(&WorkspaceName, &Path)> {
+        let both = self.name.as_ref().zip(self.folder.as_deref());
+        both.ok_or_else(|| {
+            Failure::new(Code::Usage, "a workspace and a folder are needed")
+                .with_hint("artifacts bisync NAME DIR")
+        })
+    }
+
     fn settings(&self) -> Settings {
-        let mut settings = Settings::of(self.sync_profile, host_name());
+        let mut settings = Settings::of(self.profile, host_name());
         settings.limit = self.max_delete.unwrap_or(settings.limit);
         settings.resolve = self.conflict_resolve.unwrap_or(settings.resolve);
         settings.check_access |= self.check_access;
@@ -108,10 +138,8 @@ impl Run {
 }
 
 pub(crate) fn run(bisync: &Bisync, context: &Context) -> Result<ExitCode> {
-    match (&bisync.command, &bisync.run) {
-        (Some(Command::Check(check)), _) => check::run(check, context),
-        (None, Some(run)) => pass::run(run, context),
-        // The parser asks for a workspace where there is no subcommand.
-        (None, None) => Ok(ExitCode::from(crate::failure::Code::Usage.exit())),
+    match &bisync.command {
+        Some(Command::Check(check)) => check::run(check, context),
+        None => pass::run(&bisync.run, context),
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use bucket::probe::Capabilities;
 use credentials::Folder as OwnFolder;
+use model::WorkspaceName;
 use sync::PairFiles;
 use sync::apply::Sides;
 use sync::folder::Folder;
 use sync::folder::disk::DiskFolder;
 use sync::folder::memory::MemoryFolder;
-use sync::keys::Keys;
 use sync::state::State;
 use sync::steps::{GoOn, KillAt, Steps};
 
-use super::Which;
+use super::Keys;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::variables;
@@ -28,9 +28,14 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn of(which: &Which, context: &Context) -> Result<Self> {
-        let opened = workspace::open(context, &which.name, &which.keys.settled(context)?)?;
-        let folder = real(&which.folder)?;
+    pub(super) fn of(
+        name: &WorkspaceName,
+        folder: &Path,
+        keys: &Keys,
+        context: &Context,
+    ) -> Result<Self> {
+        let opened = workspace::open(context, name, &keys.choice().settled(context)?)?;
+        let folder = real(folder)?;
         let paths = context.paths()?;
         let state = paths.state().join(opened.config.id.to_string());
         Ok(Self {
@@ -59,7 +64,7 @@ impl Pair {
         };
         Ok(Sides {
             bucket: Arc::clone(&self.opened.bucket),
-            keys: Keys::new(self.opened.config.prefix.as_str()),
+            keys: sync::keys::Keys::new(self.opened.config.prefix.as_str()),
             capabilities: self.opened.capabilities.unwrap_or(NOTHING),
             folder,
             state: Arc::new(state),

@@ -18,13 +18,14 @@ use crate::input;
 const LISTED: usize = 20;
 
 pub(super) fn run(args: &Run, context: &Context) -> Result<ExitCode> {
-    let pair = Pair::of(&args.which, context)?;
+    let (name, folder) = args.which()?;
+    let pair = Pair::of(name, folder, &args.keys, context)?;
     let settings = args.settings();
     let screen = Screen {
         context,
         pair: &pair,
         settings: &settings,
-        profile: args.sync_profile,
+        profile: args.profile,
         dry_run: args.dry_run,
     };
     match args.dry_run {
@@ -124,7 +125,7 @@ fn approve_resync(
             )
         }
     };
-    input::confirm(context, &question, args.which.name.as_str(), "--yes")
+    input::confirm(context, &question, pair.opened.name.as_str(), "--yes")
 }
 
 /// What is deleted on one side only; `None` where that cannot be known.

@@ -1,0 +1,272 @@
+//! `artifacts bisync` as users run it, on a real store.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use support::store::Store;
+use support::{Machine, Said};
+
+/// A store, and one machine with a workspace `notes` in it.
+struct Site {
+    store: Store,
+    machine: Machine,
+}
+
+impl Site {
+    fn new() -> Self {
+        let store = Store::start().with_bucket("bucket");
+        let site = Self {
+            machine: machine(&store),
+            store,
+        };
+        let made = "workspace create notes --bucket bucket --prefix notes/";
+        site.machine.run(made).ok();
+        site
+    }
+
+    /// Another machine of the same workspace.
+    fn other(&self) -> Machine {
+        let other = machine(&self.store);
+        let line = "workspace attach notes --bucket bucket --prefix notes/";
+        other.run(line).ok();
+        other
+    }
+}
+
+fn machine(store: &Store) -> Machine {
+    let mut machine = Machine::new();
+    machine
+        .set_keys(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY)
+        .set("ARTIFACTS_S3_ENDPOINT", &store.server.endpoint());
+    machine
+}
+
+fn dir(machine: &Machine) -> PathBuf {
+    machine.home.path().join("dir")
+}
+
+/// Writes a file that was changed an hour ago: nobody types in it any more.
+fn write(machine: &Machine, path: &str, content: &str) {
+    let at = dir(machine).join(path);
+    fs::create_dir_all(at.parent().expect("a folder")).expect("made");
+    fs::write(&at, content).expect("written");
+    let file = fs::File::options().write(true).open(&at).expect("opened");
+    let before = SystemTime::now() - Duration::from_secs(3_600);
+    file.set_modified(before).expect("set");
+}
+
+fn sync(machine: &Machine, options: &str) -> Said {
+    machine.run(&format!("bisync notes dir {options}"))
+}
+
+fn plan(machine: &Machine, options: &str) -> Value {
+    let said = sync(machine, &format!("--format json {options}"));
+    serde_json::from_str(&said.ok()).expect("JSON")
+}
+
+/// Every file below a folder, with its content.
+fn everything(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).expect("listed") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(root).expect("below").display().to_string();
+                all.insert(name, fs::read(&path).expect("read"));
+            }
+        }
+    }
+    all
+}
+
+/// The files of a synced folder without ours.
+fn files(machine: &Machine) -> BTreeMap<String, String> {
+    let all = everything(&dir(machine)).into_iter();
+    all.filter(|(name, _)| !name.starts_with(".artifacts/"))
+        .map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes).into_owned()))
+        .collect()
+}
+
+#[test]
+fn two_machines_keep_the_same_folder() {
+    let site = Site::new();
+    let (a, b) = (&site.machine, site.other());
+    write(a, "note.md", "from a");
+    write(&b, "d/other.md", "from b");
+    let said = sync(a, "").ok();
+    assert!(said.contains("upload") && said.contains("note.md"), "{said}");
+    sync(&b, "").ok();
+    sync(a, "").ok();
+    assert_eq!(files(a), files(&b));
+    assert_eq!(files(a).len(), 2);
+    let said = sync(a, "").ok();
+    assert!(said.contains("both sides are alike"), "{said}");
+}
+
+#[test]
+fn a_dry_run_shows_the_same_plan_and_writes_nothing() {
+    let site = Site::new();
+    let a = &site.machine;
+    let before = everything(a.home.path());
+    let first = plan(a, "--dry-run");
+    assert_eq!(first["plan"]["actions"].as_array().map(Vec::len), Some(0));
+    assert_eq!(everything(a.home.path()), before, "not even where nothing was synced yet");
+    write(a, "note.md", "1");
+    sync(a, "").ok();
+    write(a, "note.md", "22");
+    write(a, "new.md", "333");
+    let before = everything(a.home.path());
+    let preview = plan(a, "--dry-run");
+    assert_eq!(everything(a.home.path()), before);
+    let done = plan(a, "");
+    assert_eq!(preview["plan"], done["plan"]);
+    assert_eq!(done["plan"]["counts"]["upload"]["files"], 2);
+    assert_eq!(done["plan"]["counts"]["upload"]["bytes"], 5);
+    assert_eq!(done["result"]["done"], 2);
+    assert_eq!(preview["result"], Value::Null);
+}
+
+#[test]
+fn check_says_how_the_sides_differ() {
+    let site = Site::new();
+    let a = &site.machine;
+    write(a, "note.md", "1");
+    let said = a.run("bisync check notes dir");
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.out.contains("note.md"), "{}", said.out);
+    sync(a, "").ok();
+    assert_eq!(a.run("bisync check notes dir").code, 0);
+}
+
+#[test]
+fn a_stop_by_the_limit_names_both_limits_and_the_ways_on() {
+    let site = Site::new();
+    let a = &site.machine;
+    for n in 0..40 {
+        write(a, &format!("f{n}"), "x");
+    }
+    sync(a, "").ok();
+    for n in 0..30 {
+        fs::remove_file(dir(a).join(format!("f{n}"))).expect("removed");
+    }
+    let said = sync(a, "");
+    assert_eq!(said.code, 6, "{}", said.err);
+    assert!(said.err.contains("30 in the bucket, of 40"), "{}", said.err);
+    assert!(said.err.contains("25 files or 50 %"), "{}", said.err);
+    assert!(said.err.contains("--approve-deletes"), "{}", said.err);
+    let preview = sync(a, "--dry-run");
+    assert_eq!(preview.code, 6, "a preview ends as the run would");
+    assert_eq!(sync(a, "--max-delete 50%").code, 6);
+    sync(a, "--restore").ok();
+    assert_eq!(files(a).len(), 40);
+    fs::remove_file(dir(a).join("f1")).expect("removed");
+    assert_eq!(sync(a, "--max-delete 0").code, 6);
+    sync(a, "--max-delete 0 --approve-deletes").ok();
+    assert_eq!(files(a).len(), 39);
+}
+
+#[test]
+fn beginning_anew_says_first_what_comes_back() {
+    let site = Site::new();
+    let a = &site.machine;
+    write(a, "kept", "1");
+    write(a, "deleted", "2");
+    sync(a, "").ok();
+    fs::remove_file(dir(a).join("deleted")).expect("removed");
+    let said = sync(a, "--resync");
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(said.err.contains("1 deleted files come back"), "{}", said.err);
+    assert!(said.err.contains("deleted"), "{}", said.err);
+    assert!(!files(a).contains_key("deleted"));
+    sync(a, "--resync --yes").ok();
+    assert_eq!(files(a)["deleted"], "2");
+}
+
+#[test]
+fn a_folder_without_its_marker_is_refused() {
+    let site = Site::new();
+    let a = &site.machine;
+    write(a, "f", "1");
+    sync(a, "").ok();
+    fs::remove_dir_all(dir(a)).expect("removed");
+    fs::create_dir(dir(a)).expect("an empty mount point");
+    sync(a, "").refused(6, "marker", "--resync");
+}
+
+#[test]
+fn wrong_usage_is_answered() {
+    let site = Site::new();
+    let a = &site.machine;
+    assert_eq!(a.run("bisync").code, 2);
+    assert_eq!(a.run("bisync notes").code, 2);
+    assert_eq!(a.run("bisync nobody dir").code, 5);
+    assert_eq!(a.run("bisync notes missing/dir").code, 5);
+    assert_eq!(a.run("bisync notes dir --max-delete 101%").code, 2);
+    assert_eq!(a.run("bisync notes dir --conflict-resolve best").code, 2);
+    assert_eq!(a.run("bisync notes dir --approve-deletes --restore").code, 2);
+}
+
+/// kill -9 at every numbered step: the next plain run finishes, and nothing is lost.
+#[test]
+fn a_run_that_is_killed_at_any_step_is_finished_by_the_next() {
+    let site = Site::new();
+    let mut killed = 0;
+    loop {
+        let mut a = machine(&site.store);
+        let line = format!("workspace create notes --bucket bucket --prefix k{killed}/");
+        a.run(&line).ok();
+        let b = machine(&site.store);
+        b.run(&line.replace("create", "attach")).ok();
+        scene(&a, &b);
+        a.set("ARTIFACTS_TEST_KILL_AT_STEP", &killed.to_string());
+        let said = sync(&a, "");
+        if said.code == 0 {
+            break;
+        }
+        assert_eq!(said.code, -1, "killed: {}", said.err);
+        a.unset("ARTIFACTS_TEST_KILL_AT_STEP");
+        sync(&a, "").ok();
+        sync(&b, "").ok();
+        sync(&a, "").ok();
+        let (here, there) = (files(&a), files(&b));
+        assert_eq!(here, there, "killed at {killed}");
+        for content in ["ours", "theirs", "edited here", "edited there", "moved here", "moved there"] {
+            let copies = here.values().filter(|kept| *kept == content).count();
+            assert_eq!(copies, 1, "{content:?}, killed at {killed}: {here:?}");
+        }
+        assert!(!here.values().any(|kept| kept.starts_with("delete")), "killed at {killed}: {here:?}");
+        assert_eq!(a.run("bisync check notes dir").code, 0, "killed at {killed}");
+        killed += 1;
+    }
+    assert!(killed > 20, "only {killed} steps");
+}
+
+/// Every kind of change on either side.
+fn scene(a: &Machine, b: &Machine) {
+    for path in ["both", "here", "there", "delete here", "delete there"] {
+        write(a, path, path);
+    }
+    write(a, "from/move", "moved here");
+    write(a, "from/other", "moved there");
+    sync(a, "").ok();
+    sync(b, "").ok();
+    write(b, "both", "theirs");
+    write(b, "there", "edited there");
+    fs::remove_file(dir(b).join("delete there")).expect("removed");
+    fs::rename(dir(b).join("from/other"), dir(b).join("other")).expect("renamed");
+    sync(b, "").ok();
+    write(a, "both", "ours");
+    write(a, "here", "edited here");
+    fs::remove_file(dir(a).join("delete here")).expect("removed");
+    fs::create_dir(dir(a).join("to")).expect("made");
+    fs::rename(dir(a).join("from/move"), dir(a).join("to/move")).expect("renamed");
+    fs::create_dir(dir(a).join("hollow")).expect("made");
+}
