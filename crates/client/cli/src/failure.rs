@@ -405,12 +405,15 @@ impl From<SyncError> for Failure {
             ),
             SyncError::Folder(_) => (Code::FileUnusable, None),
             SyncError::State(S::Locked { .. }) => (Code::Locked, None),
-            SyncError::State(S::Newer { .. }) => {
-                (Code::FileMalformed, Some("use the newer version of artifacts"))
-            }
+            SyncError::State(S::Newer { .. }) => (
+                Code::FileMalformed,
+                Some("use the newer version of artifacts"),
+            ),
             SyncError::State(S::Unusable { .. }) => (
                 Code::FileUnusable,
-                Some("look at the disk; without this file the next run is a first one, which deletes nothing"),
+                Some(
+                    "look at the disk; without this file the next run is a first one, which deletes nothing",
+                ),
             ),
             SyncError::Halted(_) => (Code::Failed, None),
         };

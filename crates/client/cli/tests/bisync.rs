@@ -79,7 +79,11 @@ fn everything(root: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                let name = path.strip_prefix(root).expect("below").display().to_string();
+                let name = path
+                    .strip_prefix(root)
+                    .expect("below")
+                    .display()
+                    .to_string();
                 all.insert(name, fs::read(&path).expect("read"));
             }
         }
@@ -102,7 +106,10 @@ fn two_machines_keep_the_same_folder() {
     write(a, "note.md", "from a");
     write(&b, "d/other.md", "from b");
     let said = sync(a, "").ok();
-    assert!(said.contains("upload") && said.contains("note.md"), "{said}");
+    assert!(
+        said.contains("upload") && said.contains("note.md"),
+        "{said}"
+    );
     sync(&b, "").ok();
     sync(a, "").ok();
     assert_eq!(files(a), files(&b));
@@ -118,7 +125,11 @@ fn a_dry_run_shows_the_same_plan_and_writes_nothing() {
     let before = everything(a.home.path());
     let first = plan(a, "--dry-run");
     assert_eq!(first["plan"]["actions"].as_array().map(Vec::len), Some(0));
-    assert_eq!(everything(a.home.path()), before, "not even where nothing was synced yet");
+    assert_eq!(
+        everything(a.home.path()),
+        before,
+        "not even where nothing was synced yet"
+    );
     write(a, "note.md", "1");
     sync(a, "").ok();
     write(a, "note.md", "22");
@@ -183,7 +194,11 @@ fn beginning_anew_says_first_what_comes_back() {
     fs::remove_file(dir(a).join("deleted")).expect("removed");
     let said = sync(a, "--resync");
     assert_eq!(said.code, 2, "{}", said.err);
-    assert!(said.err.contains("1 deleted files come back"), "{}", said.err);
+    assert!(
+        said.err.contains("1 deleted files come back"),
+        "{}",
+        said.err
+    );
     assert!(said.err.contains("deleted"), "{}", said.err);
     assert!(!files(a).contains_key("deleted"));
     sync(a, "--resync --yes").ok();
@@ -211,7 +226,10 @@ fn wrong_usage_is_answered() {
     assert_eq!(a.run("bisync notes missing/dir").code, 5);
     assert_eq!(a.run("bisync notes dir --max-delete 101%").code, 2);
     assert_eq!(a.run("bisync notes dir --conflict-resolve best").code, 2);
-    assert_eq!(a.run("bisync notes dir --approve-deletes --restore").code, 2);
+    assert_eq!(
+        a.run("bisync notes dir --approve-deletes --restore").code,
+        2
+    );
 }
 
 /// kill -9 at every numbered step: the next plain run finishes, and nothing is lost.
@@ -238,12 +256,26 @@ fn a_run_that_is_killed_at_any_step_is_finished_by_the_next() {
         sync(&a, "").ok();
         let (here, there) = (files(&a), files(&b));
         assert_eq!(here, there, "killed at {killed}");
-        for content in ["ours", "theirs", "edited here", "edited there", "moved here", "moved there"] {
+        for content in [
+            "ours",
+            "theirs",
+            "edited here",
+            "edited there",
+            "moved here",
+            "moved there",
+        ] {
             let copies = here.values().filter(|kept| *kept == content).count();
             assert_eq!(copies, 1, "{content:?}, killed at {killed}: {here:?}");
         }
-        assert!(!here.values().any(|kept| kept.starts_with("delete")), "killed at {killed}: {here:?}");
-        assert_eq!(a.run("bisync check notes dir").code, 0, "killed at {killed}");
+        assert!(
+            !here.values().any(|kept| kept.starts_with("delete")),
+            "killed at {killed}: {here:?}"
+        );
+        assert_eq!(
+            a.run("bisync check notes dir").code,
+            0,
+            "killed at {killed}"
+        );
         killed += 1;
     }
     assert!(killed > 20, "only {killed} steps");

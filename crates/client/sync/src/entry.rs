@@ -118,7 +118,13 @@ mod tests {
         };
         assert!(!seen(100, 100, 105).is_certain(10));
         assert!(seen(100, 100, 111).is_certain(10));
-        assert!(seen(50, 100, 105).is_certain(10), "received, or only renamed");
-        assert!(seen(200, 200, 105).is_certain(10), "of a clock that was ahead");
+        assert!(
+            seen(50, 100, 105).is_certain(10),
+            "received, or only renamed"
+        );
+        assert!(
+            seen(200, 200, 105).is_certain(10),
+            "of a clock that was ahead"
+        );
     }
 }

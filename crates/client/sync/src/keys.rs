@@ -117,6 +117,12 @@ mod tests {
         }
         assert_eq!(keys.meaning(&Key::new("other").unwrap()), None);
         let bare = keys.meaning(&Key::new("p/.rclonelink").unwrap());
-        assert_eq!(bare, Some(Meaning::Entry(Kind::File, TreePath::parse(".rclonelink").unwrap())));
+        assert_eq!(
+            bare,
+            Some(Meaning::Entry(
+                Kind::File,
+                TreePath::parse(".rclonelink").unwrap()
+            ))
+        );
     }
 }

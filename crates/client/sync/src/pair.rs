@@ -106,7 +106,10 @@ mod tests {
     fn one_process_has_a_pair_and_looking_needs_no_lock() {
         let state = tempfile::tempdir().unwrap();
         let files = PairFiles::of(state.path(), Path::new("/home/u/notes"));
-        assert_ne!(files, PairFiles::of(state.path(), Path::new("/home/u/other")));
+        assert_ne!(
+            files,
+            PairFiles::of(state.path(), Path::new("/home/u/other"))
+        );
         drop(files.look(Uuid::nil()).unwrap());
         assert!(!state.path().join("sync").exists(), "looking makes nothing");
         let held = files.open(Uuid::nil()).unwrap();

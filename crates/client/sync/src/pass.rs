@@ -114,6 +114,9 @@ impl Applied {
 
     fn summary(&self) -> String {
         let (again, failed) = (self.again.len(), self.failed.len());
-        format!("{} done, {again} to look at again, {failed} failed", self.done)
+        format!(
+            "{} done, {again} to look at again, {failed} failed",
+            self.done
+        )
     }
 }

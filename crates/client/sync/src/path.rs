@@ -138,7 +138,10 @@ mod tests {
         let long = "n".repeat(256);
         assert_eq!(TreePath::parse(&long), Err(PathError::NameTooLong));
         for fine in ["a", "a/b.md", "a/.artifacts", "trailing.", " x ", "é\n"] {
-            assert_eq!(TreePath::parse(fine).map(|p| p.to_string()), Ok(fine.into()));
+            assert_eq!(
+                TreePath::parse(fine).map(|p| p.to_string()),
+                Ok(fine.into())
+            );
         }
     }
 
@@ -149,7 +152,11 @@ mod tests {
         assert_eq!(above, ["a/b", "a"]);
         assert_eq!(path.name(), "c");
         assert!(path.is_below(&TreePath::parse("a").unwrap()));
-        assert!(!TreePath::parse("ab").unwrap().is_below(&TreePath::parse("a").unwrap()));
+        assert!(
+            !TreePath::parse("ab")
+                .unwrap()
+                .is_below(&TreePath::parse("a").unwrap())
+        );
         assert_eq!(path.sibling("d").unwrap().as_str(), "a/b/d");
     }
 }

@@ -197,7 +197,11 @@ mod tests {
         let busy = Error::Throttled {
             reason: "SlowDown".into(),
         };
-        faulty.add(Rule::new(Fault::FailBefore(busy.clone())).on(Verb::List).nth(3));
+        faulty.add(
+            Rule::new(Fault::FailBefore(busy.clone()))
+                .on(Verb::List)
+                .nth(3),
+        );
         let answer = listed(Arc::new(faulty), &Base::default()).await;
         assert_eq!(answer.map(|l| l.remote.entries.len()), Err(busy));
     }
@@ -205,7 +209,15 @@ mod tests {
     #[tokio::test]
     async fn keys_that_are_no_names_are_told_of() {
         let bucket = MemoryBucket::new();
-        for key in ["p/a//b", "p/..", "p/l", "p/l.rclonelink", "p/d/", "p/.artifacts/x", "p/"] {
+        for key in [
+            "p/a//b",
+            "p/..",
+            "p/l",
+            "p/l.rclonelink",
+            "p/d/",
+            "p/.artifacts/x",
+            "p/",
+        ] {
             let content = if key.ends_with('/') { "" } else { "x" };
             bucket.insert(&Key::new(key).unwrap(), content);
         }

@@ -221,7 +221,10 @@ mod tests {
         let of = |profile| Settings::of(profile, "h");
         let (safe, fast) = (of(Profile::Safe), of(Profile::Fast));
         assert_eq!((safe.limit.count, fast.limit.count), (10, 50));
-        assert_eq!((safe.resolve, fast.resolve), (Resolve::None, Resolve::Newer));
+        assert_eq!(
+            (safe.resolve, fast.resolve),
+            (Resolve::None, Resolve::Newer)
+        );
         assert!(safe.check_access && !fast.check_access && fast.time_step < safe.time_step);
         for resolve in Resolve::ALL {
             assert_eq!(resolve.as_str().parse(), Ok(resolve));

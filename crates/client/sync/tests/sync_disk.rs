@@ -106,7 +106,10 @@ impl Machine {
 
     async fn plan(&self) -> Plan {
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        look(&self.sides(Arc::new(GoOn)), &self.settings).await.unwrap().0
+        look(&self.sides(Arc::new(GoOn)), &self.settings)
+            .await
+            .unwrap()
+            .0
     }
 
     /// The passes until a second one does nothing.
@@ -133,7 +136,12 @@ impl Machine {
 fn gather(root: &Path, at: &Path, all: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(at).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        let name = path
+            .strip_prefix(root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let kind = fs::symlink_metadata(&path).unwrap();
         if name == ".artifacts" {
             continue;
@@ -144,7 +152,10 @@ fn gather(root: &Path, at: &Path, all: &mut BTreeMap<String, String>) {
             let target = fs::read_link(&path).unwrap();
             all.insert(name, format!("-> {}", target.display()));
         } else {
-            all.insert(name, String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
+            all.insert(
+                name,
+                String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned(),
+            );
         }
     }
 }
@@ -180,7 +191,15 @@ fn at<F: FnOnce() + Send + Sync + 'static>(step: &'static str, work: F) -> Arc<d
 async fn two_machines_have_the_same_files_links_times_and_rights() {
     let bucket = MemoryBucket::new();
     let (a, b) = (Machine::on(&bucket), Machine::on(&bucket));
-    for name in ["note.md", "d/e/f", "trailing.", " spaced ", "naïve ☕", "a\\b", "-n"] {
+    for name in [
+        "note.md",
+        "d/e/f",
+        "trailing.",
+        " spaced ",
+        "naïve ☕",
+        "a\\b",
+        "-n",
+    ] {
         a.write(name, name);
     }
     a.write(&"n".repeat(255), "long");
@@ -192,7 +211,11 @@ async fn two_machines_have_the_same_files_links_times_and_rights() {
     symlink("d/e/f", a.at("in")).unwrap();
     fs::create_dir_all(a.at("hollow/inner")).unwrap();
     a.sync().await;
-    assert_eq!(a.objects()["out.rclonelink"], "/etc/passwd", "never what it leads to");
+    assert_eq!(
+        a.objects()["out.rclonelink"],
+        "/etc/passwd",
+        "never what it leads to"
+    );
     b.sync().await;
     assert_eq!(a.files(), b.files());
     assert!(b.at("hollow/inner").is_dir());
@@ -206,7 +229,11 @@ async fn two_machines_have_the_same_files_links_times_and_rights() {
     let calls = bucket.calls();
     a.sync().await;
     let now = bucket.calls();
-    assert_eq!(now.total() - calls.total(), now.list - calls.list, "only a list");
+    assert_eq!(
+        now.total() - calls.total(),
+        now.list - calls.list,
+        "only a list"
+    );
 }
 
 #[tokio::test]
@@ -268,7 +295,10 @@ async fn a_conflict_keeps_both_versions() {
         a.settle().await;
         let files = a.files();
         assert_eq!(files["note.md"], kept);
-        let copy = files.keys().find(|name| name.contains(".conflict-")).unwrap();
+        let copy = files
+            .keys()
+            .find(|name| name.contains(".conflict-"))
+            .unwrap();
         assert!(copy.ends_with("-here.md"), "{copy}");
         let both: Vec<&String> = files.values().collect();
         assert!(both.contains(&&"ours".to_owned()) && both.contains(&&"theirs".to_owned()));
@@ -314,7 +344,9 @@ async fn a_save_in_the_middle_of_a_pass_is_kept() {
                 fs::write(&path, "saved").unwrap();
             }
         });
-        let applied = pass(&a.sides(steps), &a.settings, &mut |_| ()).await.unwrap();
+        let applied = pass(&a.sides(steps), &a.settings, &mut |_| ())
+            .await
+            .unwrap();
         assert_eq!(applied.again, ["f"]);
         assert_eq!(a.read("f"), "saved");
         a.try_sync().await.unwrap();
@@ -331,7 +363,9 @@ async fn a_save_while_a_file_is_sent_goes_up_after_it() {
     a.write("f", "first");
     let path = a.at("f");
     let steps = at("upload: sent", move || fs::write(&path, "second").unwrap());
-    let applied = pass(&a.sides(steps), &a.settings, &mut |_| ()).await.unwrap();
+    let applied = pass(&a.sides(steps), &a.settings, &mut |_| ())
+        .await
+        .unwrap();
     assert_eq!(applied.again, ["f"]);
     a.sync().await;
     assert_eq!(a.objects()["f"], "second");
@@ -365,7 +399,12 @@ async fn too_many_deletions_stop_before_the_first_change() {
             limit: a.settings.limit,
         };
         assert_eq!(stopped, SyncError::Stopped(stop));
-        assert!(stopped.to_string().contains("the limit is 25 files or 50 %"), "{stopped}");
+        assert!(
+            stopped
+                .to_string()
+                .contains("the limit is 25 files or 50 %"),
+            "{stopped}"
+        );
         assert!(!a.objects().contains_key("new"));
         // Pain 16: the deletions can be taken back …
         a.settings.deletes = Deletes::Restore;
@@ -492,7 +531,8 @@ impl Bucket for Forgetful {
     }
     async fn list(&self, request: &bucket::ListRequest) -> bucket::Result<bucket::ListPage> {
         let mut page = self.0.list(request).await?;
-        page.objects.retain(|o| !["p/f3", "p/f4", "p/f5"].contains(&o.key.as_str()));
+        page.objects
+            .retain(|o| !["p/f3", "p/f4", "p/f5"].contains(&o.key.as_str()));
         Ok(page)
     }
 }
@@ -566,7 +606,11 @@ async fn names_that_the_other_side_cannot_hold_are_told_and_kept() {
     let a = Machine::on(&bucket);
     a.write("fake.rclonelink", "a file");
     a.write("%!odd", "escaped");
-    fs::write(a.folder.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "x").unwrap();
+    fs::write(
+        a.folder.path().join(std::ffi::OsStr::from_bytes(b"\xff")),
+        "x",
+    )
+    .unwrap();
     for key in ["a//b", "..", "x/./y"] {
         put(&bucket, key, "odd");
     }
@@ -578,7 +622,10 @@ async fn names_that_the_other_side_cannot_hold_are_told_and_kept() {
     for name in ["a//b", "..", "x/./y"] {
         assert!(names.contains(&format!("p/{name}").as_str()), "{names:?}");
     }
-    assert!(names.contains(&"fake.rclonelink") && names.contains(&"/%!odd"), "{names:?}");
+    assert!(
+        names.contains(&"fake.rclonelink") && names.contains(&"/%!odd"),
+        "{names:?}"
+    );
     assert_eq!(names.len(), 6, "{names:?}");
     assert_eq!((a.read("A"), a.read("a")), ("upper".into(), "lower".into()));
 }

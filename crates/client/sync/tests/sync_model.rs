@@ -72,7 +72,9 @@ async fn troubled(world: Arc<World>, client: usize) {
         };
         let rule = |fault| Rule::new(fault).chance(0.15, seed);
         let verbs = [Verb::Put, Verb::Copy, Verb::Delete];
-        let rule = verbs.into_iter().fold(rule(Fault::FailAfter(error)), Rule::on);
+        let rule = verbs
+            .into_iter()
+            .fold(rule(Fault::FailAfter(error)), Rule::on);
         network.add(rule)
     });
     let steps = Chaos {

@@ -97,7 +97,10 @@ pub(crate) async fn apply(
         }
         work.phase(batch).await?;
     }
-    work.applied.lock().again.extend(plan.fresh.iter().map(ToString::to_string));
+    work.applied
+        .lock()
+        .again
+        .extend(plan.fresh.iter().map(ToString::to_string));
     work.record_directories(&plan.records)?;
     work.step("plan carried out").await?;
     Ok(work.applied.into_inner())

@@ -7,7 +7,7 @@ use model::file_metadata;
 use super::{Outcome, Work};
 use crate::entry::{BaseEntry, Hash, LocalEntry, RemoteEntry, Seen, Stat};
 use crate::error::Result;
-use crate::folder::{About, FolderError, Ready, Reading};
+use crate::folder::{About, FolderError, Reading, Ready};
 use crate::path::TreePath;
 use crate::plan::Sending;
 use crate::state::Taken;
@@ -25,7 +25,9 @@ impl Work<'_> {
         };
         let (kind, stat, of) = (local.kind, local.stat, path.clone());
         let at = self.sides.folder.now();
-        let reading = self.local(move |folder| folder.read(&of, kind, &stat)).await?;
+        let reading = self
+            .local(move |folder| folder.read(&of, kind, &stat))
+            .await?;
         let sending = Sending {
             hash: reading.hash,
             size: local.stat.size,
@@ -57,7 +59,11 @@ impl Work<'_> {
         let base = LocalEntry::alike(local.kind, stat.size, hash, &etag, seen);
         self.sides.state.record(path, &base)?;
         self.step("upload: recorded").await?;
-        Ok(if is_same { Outcome::Done } else { Outcome::Again })
+        Ok(if is_same {
+            Outcome::Done
+        } else {
+            Outcome::Again
+        })
     }
 
     /// Removes what has this name in the bucket under the other kind's key.
@@ -91,7 +97,12 @@ impl Work<'_> {
             metadata,
             meter: None,
         };
-        Ok(self.sides.bucket.put(key, reading.body, options).await?.etag)
+        Ok(self
+            .sides
+            .bucket
+            .put(key, reading.body, options)
+            .await?
+            .etag)
     }
 
     /// The condition of a write. A store that does not honour it is asked before.
@@ -198,12 +209,7 @@ impl Work<'_> {
     }
 
     /// Notes what goes to a trash, before it does.
-    pub(crate) fn take(
-        &self,
-        path: &TreePath,
-        kind: crate::entry::Kind,
-        here: bool,
-    ) -> Result<()> {
+    pub(crate) fn take(&self, path: &TreePath, kind: crate::entry::Kind, here: bool) -> Result<()> {
         let path = path.clone();
         let taken = Taken { path, here, kind };
         Ok(self.sides.state.take(self.pass, &taken)?)

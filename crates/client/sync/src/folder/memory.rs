@@ -62,7 +62,9 @@ impl MemoryFolder {
             return None;
         }
         let before = disk.nodes.get(path).cloned();
-        let ino = before.as_ref().map_or_else(|| disk.inode(), |node| node.stat.ino);
+        let ino = before
+            .as_ref()
+            .map_or_else(|| disk.inode(), |node| node.stat.ino);
         disk.put(path, Kind::File, content.into(), ino);
         Some(before.map(|node| node.content))
     }
@@ -109,7 +111,9 @@ impl MemoryFolder {
     pub fn files(&self) -> BTreeMap<TreePath, Bytes> {
         let disk = self.disk.lock();
         let files = disk.nodes.iter();
-        files.map(|(path, node)| (path.clone(), node.content.clone())).collect()
+        files
+            .map(|(path, node)| (path.clone(), node.content.clone()))
+            .collect()
     }
 
     /// All directories.
@@ -120,7 +124,10 @@ impl MemoryFolder {
     /// Everything in the trash.
     pub fn trash(&self) -> Vec<Bytes> {
         let disk = self.disk.lock();
-        disk.trash.iter().map(|(_, _, content)| content.clone()).collect()
+        disk.trash
+            .iter()
+            .map(|(_, _, content)| content.clone())
+            .collect()
     }
 }
 
@@ -147,7 +154,10 @@ impl Disk {
 
     /// Makes the directories above; says whether that was possible.
     fn make_directories(&mut self, path: &TreePath) -> bool {
-        if path.ancestors().any(|above| self.nodes.contains_key(&above)) {
+        if path
+            .ancestors()
+            .any(|above| self.nodes.contains_key(&above))
+        {
             return false;
         }
         self.directories.extend(path.ancestors());
@@ -251,7 +261,9 @@ impl Folder for MemoryFolder {
         let disk = self.disk.lock();
         let entries = disk.nodes.iter();
         Ok(Walked {
-            entries: entries.map(|(path, n)| (path.clone(), n.kind, n.stat)).collect(),
+            entries: entries
+                .map(|(path, n)| (path.clone(), n.kind, n.stat))
+                .collect(),
             directories: disk.directories.iter().cloned().collect(),
             ..Walked::default()
         })

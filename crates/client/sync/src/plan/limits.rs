@@ -67,9 +67,8 @@ pub(super) fn apply(
 
 fn stop(picture: &Picture, settings: &Settings, decisions: &Decisions) -> Option<Stop> {
     let known = picture.base.entries.len() as u64;
-    let empty = |here, count: usize| {
-        (known > 0 && count == 0).then_some(Stop::SideEmpty { here, known })
-    };
+    let empty =
+        |here, count: usize| (known > 0 && count == 0).then_some(Stop::SideEmpty { here, known });
     let both = picture.local.entries.is_empty() && picture.remote.entries.is_empty();
     let one = empty(true, picture.local.entries.len())
         .or_else(|| empty(false, picture.remote.entries.len()));
@@ -78,11 +77,14 @@ fn stop(picture: &Picture, settings: &Settings, decisions: &Decisions) -> Option
     }
     let count = |is: fn(&Act) -> bool| {
         let acts = decisions.values();
-        acts.filter(|d| matches!(d, Decision::Act(act, _) if is(act))).count() as u64
+        acts.filter(|d| matches!(d, Decision::Act(act, _) if is(act)))
+            .count() as u64
     };
     let here = count(|act| matches!(act, Act::DeleteLocal { .. }));
     let there = count(|act| matches!(act, Act::DeleteRemote { .. }));
-    let passed = [here, there].into_iter().any(|n| settings.limit.is_passed(n, known));
+    let passed = [here, there]
+        .into_iter()
+        .any(|n| settings.limit.is_passed(n, known));
     passed.then_some(Stop::TooManyDeletes {
         here,
         there,

@@ -54,7 +54,10 @@ fn join_local(picture: &Picture, decisions: &mut Decisions, plan: &mut Plan) {
             continue;
         };
         if remote.kind != local.kind {
-            decisions.insert(from, Decision::Act(Act::DeleteRemote { remote }, Reason::Deleted));
+            decisions.insert(
+                from,
+                Decision::Act(Act::DeleteRemote { remote }, Reason::Deleted),
+            );
             continue;
         }
         let act = Act::MoveRemote {
@@ -140,7 +143,10 @@ fn is_free_here(picture: &Picture, path: &TreePath) -> bool {
 
 /// Whether equal ETags mean equal bytes: MD5, of the whole or of the MD5s of its parts.
 fn is_content_hash(etag: &Etag) -> bool {
-    let (digest, parts) = etag.as_str().split_once('-').unwrap_or((etag.as_str(), "1"));
+    let (digest, parts) = etag
+        .as_str()
+        .split_once('-')
+        .unwrap_or((etag.as_str(), "1"));
     digest.len() == 32
         && digest.bytes().all(|b| b.is_ascii_hexdigit())
         && parts.bytes().all(|b| b.is_ascii_digit())

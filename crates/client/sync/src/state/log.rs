@@ -88,7 +88,10 @@ impl State {
             db.execute("INSERT INTO passes (name, began) VALUES ('', ?1)", [now])?;
             let id = db.last_insert_rowid();
             let name = format!("{:020}-{id}", now.max(0));
-            db.execute("UPDATE passes SET name = ?1 WHERE id = ?2", params![name, id])?;
+            db.execute(
+                "UPDATE passes SET name = ?1 WHERE id = ?2",
+                params![name, id],
+            )?;
             Ok(Pass {
                 id,
                 name,
@@ -230,11 +233,16 @@ mod tests {
             at: 1_001,
         };
         state.forget(&path, Some(&tombstone)).unwrap();
-        state.end_pass(&pass, 1_002, Outcome::Partial, "one left").unwrap();
+        state
+            .end_pass(&pass, 1_002, Outcome::Partial, "one left")
+            .unwrap();
         assert_eq!(state.taken(pass.id).unwrap(), [taken]);
         assert_eq!(state.tombstone(&path).unwrap(), Some(tombstone));
         let last = &state.passes(1).unwrap()[0];
-        assert_eq!((last.ended, last.outcome.as_deref()), (Some(1_002), Some("partial")));
+        assert_eq!(
+            (last.ended, last.outcome.as_deref()),
+            (Some(1_002), Some("partial"))
+        );
         assert!(state.begin_pass(2_000).unwrap().name > pass.name);
         state.forget_before(1_500).unwrap();
         assert_eq!(state.tombstone(&path).unwrap(), None);

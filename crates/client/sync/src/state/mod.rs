@@ -225,7 +225,8 @@ impl State {
             let mut directories = db.prepare_cached("SELECT path FROM directories")?;
             let mut rows = directories.query([])?;
             while let Some(row) = rows.next()? {
-                base.directories.extend(TreePath::parse(&row.get::<_, String>(0)?).ok());
+                base.directories
+                    .extend(TreePath::parse(&row.get::<_, String>(0)?).ok());
             }
             Ok(())
         })?;
@@ -493,17 +494,35 @@ mod tests {
         state.record(&path("b/ü"), &entry("2", false)).unwrap();
         state.record(&path("c"), &entry("3", true)).unwrap();
         state.forget(&path("c"), None).unwrap();
-        state.record_directories(&[(path("b"), true), (path("d"), true)]).unwrap();
+        state
+            .record_directories(&[(path("b"), true), (path("d"), true)])
+            .unwrap();
         state.record_directories(&[(path("d"), false)]).unwrap();
         state.set_root(42).unwrap();
         drop(state);
         let state = State::open(&file, Uuid::new_v4()).unwrap();
         let base = state.base().unwrap();
         let all: Vec<_> = base.entries.into_iter().collect();
-        assert_eq!(all, [(path("a"), entry("1", true)), (path("b/ü"), entry("2", false))]);
-        assert_eq!(base.directories.into_iter().collect::<Vec<_>>(), [path("b")]);
+        assert_eq!(
+            all,
+            [
+                (path("a"), entry("1", true)),
+                (path("b/ü"), entry("2", false))
+            ]
+        );
+        assert_eq!(
+            base.directories.into_iter().collect::<Vec<_>>(),
+            [path("b")]
+        );
         let root = Some(42);
-        assert_eq!(state.info().unwrap(), PairInfo { root, workspace, ..info });
+        assert_eq!(
+            state.info().unwrap(),
+            PairInfo {
+                root,
+                workspace,
+                ..info
+            }
+        );
     }
 
     #[test]
@@ -553,7 +572,9 @@ mod tests {
         };
         let before = names();
         let elsewhere = tempfile::tempdir().unwrap();
-        let look = State::look(&file, elsewhere.path(), Uuid::nil()).unwrap().unwrap();
+        let look = State::look(&file, elsewhere.path(), Uuid::nil())
+            .unwrap()
+            .unwrap();
         assert!(look.base().unwrap().entries.contains_key(&path("a")));
         drop(look);
         assert_eq!(names(), before);

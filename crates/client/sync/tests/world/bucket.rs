@@ -73,7 +73,11 @@ impl Bucket for Timed {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
         let mut page = self.inner.list(request).await?;
-        page.objects = page.objects.into_iter().map(|meta| self.timed(meta)).collect();
+        page.objects = page
+            .objects
+            .into_iter()
+            .map(|meta| self.timed(meta))
+            .collect();
         Ok(page)
     }
 }

@@ -24,7 +24,8 @@ pub(crate) struct Chaos {
 impl Steps for Chaos {
     async fn reached(&self, step: &'static str) -> Result<(), Halted> {
         let n = self.count.fetch_add(1, Ordering::Relaxed);
-        self.world.note(format!("client {} reaches {n}: {step}", self.client));
+        self.world
+            .note(format!("client {} reaches {n}: {step}", self.client));
         if self.crash_at == Some(n) {
             self.world.note(format!("client {} crashes", self.client));
             return Err(Halted(step));

@@ -156,7 +156,11 @@ impl World {
                 let sides = self.sides(n, Arc::new(GoOn));
                 let mut plans = Vec::new();
                 let mut show = |plan: &sync::plan::Plan| {
-                    plans.extend(plan.actions.iter().map(|a| format!("{} {} ({})", a.act.name(), a.path, a.reason)));
+                    plans.extend(
+                        plan.actions
+                            .iter()
+                            .map(|a| format!("{} {} ({})", a.act.name(), a.path, a.reason)),
+                    );
                 };
                 let applied = run(&sides, &self.clients[n].settings, &mut show).await;
                 let applied = applied.map_err(|e| format!("client {n}: {e}"))?;
@@ -183,7 +187,9 @@ impl World {
             }
             let here = client.folder.directories();
             if here != directories {
-                return Err(format!("client {n} has directories {here:?}, the bucket {directories:?}"));
+                return Err(format!(
+                    "client {n} has directories {here:?}, the bucket {directories:?}"
+                ));
             }
             let (plan, _) = look(&self.sides(n, Arc::new(GoOn)), &client.settings)
                 .await
@@ -200,7 +206,11 @@ impl World {
 
     fn check_contents(&self, files: &BTreeMap<TreePath, Bytes>) -> Result<(), String> {
         let mut kept: BTreeSet<Bytes> = files.values().cloned().collect();
-        if self.clients.iter().any(|c| c.settings.loser == Loser::Trash) {
+        if self
+            .clients
+            .iter()
+            .any(|c| c.settings.loser == Loser::Trash)
+        {
             kept.extend(self.clients.iter().flat_map(|c| c.folder.trash()));
             kept.extend(self.bucket.inner.contents().into_values());
         }

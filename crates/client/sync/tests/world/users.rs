@@ -16,7 +16,11 @@ impl Inner {
     /// Content that nobody has written before; most of one size.
     fn content(&mut self) -> Bytes {
         self.written += 1;
-        let pad = if self.dice.chance(20) { self.dice.below(9) } else { 0 };
+        let pad = if self.dice.chance(20) {
+            self.dice.below(9)
+        } else {
+            0
+        };
         format!("{:06}{}", self.written, "+".repeat(pad)).into()
     }
 
@@ -38,7 +42,9 @@ impl World {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let folder = &self.clients[client].folder;
-        let wait = *inner.dice.pick(&[0, 0, 1_000_000, 100_000_000, 5_000_000_000]);
+        let wait = *inner
+            .dice
+            .pick(&[0, 0, 1_000_000, 100_000_000, 5_000_000_000]);
         folder.wait(wait);
         let there: Vec<TreePath> = folder.files().into_keys().collect();
         let name = path(inner.dice.pick::<&str>(NAMES));
@@ -57,7 +63,9 @@ impl World {
             }
             13..=15 => {
                 if let Some(before) = folder.mv(&known, &name) {
-                    inner.say(format!("client {client} moves {known} to {name} over {before:?}"));
+                    inner.say(format!(
+                        "client {client} moves {known} to {name} over {before:?}"
+                    ));
                     inner.let_go(before);
                 }
             }
@@ -81,7 +89,9 @@ impl World {
         let Some(before) = self.clients[client].folder.write(path, content.clone()) else {
             return;
         };
-        inner.say(format!("client {client} writes {path} {content:?} over {before:?}"));
+        inner.say(format!(
+            "client {client} writes {path} {content:?} over {before:?}"
+        ));
         inner.let_go(before);
         let origin = format!("{path} by client {client}");
         inner.alive.insert(content, origin);
@@ -99,7 +109,9 @@ impl World {
         let Some(before) = folder.write(to, content.clone()) else {
             return;
         };
-        inner.say(format!("client {client} copies {from} to {to} over {before:?}"));
+        inner.say(format!(
+            "client {client} copies {from} to {to} over {before:?}"
+        ));
         if before.as_ref() != Some(&content) {
             inner.let_go(before);
         }

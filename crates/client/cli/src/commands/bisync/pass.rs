@@ -90,18 +90,12 @@ fn really(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Resu
     }
     let (failed, again) = (applied.failed.len(), applied.again.len());
     let text = format!("{failed} files failed, {again} changed all the while");
-    Err(Failure::new(Code::LeftUndone, text).with_hint(
-        "run the same command again; what failed is listed above with its reason",
-    ))
+    Err(Failure::new(Code::LeftUndone, text)
+        .with_hint("run the same command again; what failed is listed above with its reason"))
 }
 
 /// Shows what a new beginning would bring back, and asks.
-fn approve_resync(
-    args: &Run,
-    pair: &Pair,
-    settings: &Settings,
-    context: &Context,
-) -> Result<()> {
+fn approve_resync(args: &Run, pair: &Pair, settings: &Settings, context: &Context) -> Result<()> {
     if args.yes || !pair.files.exist() {
         return Ok(());
     }
@@ -137,7 +131,10 @@ async fn brought_back(sides: &Sides, settings: &Settings) -> Option<Vec<String>>
     };
     let (plan, _) = look(sides, &settings).await.ok()?;
     let deleted = plan.actions.iter().filter(|action| {
-        matches!(action.act, Act::DeleteLocal { .. } | Act::DeleteRemote { .. })
+        matches!(
+            action.act,
+            Act::DeleteLocal { .. } | Act::DeleteRemote { .. }
+        )
     });
     Some(deleted.map(|action| action.path.to_string()).collect())
 }

@@ -129,10 +129,11 @@ impl Tree {
     }
 
     pub(super) fn make_directory(&self, path: &TreePath) -> Result<Below> {
-        self.make_all(path.as_str(), 0o777).map_err(|error| match error {
-            Errno::NOTDIR | Errno::LOOP | Errno::EXIST => super::changed(path),
-            error => failed("make directory", path, error),
-        })
+        self.make_all(path.as_str(), 0o777)
+            .map_err(|error| match error {
+                Errno::NOTDIR | Errno::LOOP | Errno::EXIST => super::changed(path),
+                error => failed("make directory", path, error),
+            })
     }
 
     fn make_all(&self, path: &str, mode: u32) -> std::result::Result<Below, Errno> {

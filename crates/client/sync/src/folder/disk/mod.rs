@@ -122,11 +122,13 @@ fn hashes(file: &File, path: &TreePath, size: u64) -> Result<(Hash, [u8; 16])> {
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
     while at < size {
-        let read = file.read_at(&mut buffer, at).map_err(|error| FolderError::Io {
-            action: "read",
-            path: path.to_string(),
-            reason: error.to_string(),
-        })?;
+        let read = file
+            .read_at(&mut buffer, at)
+            .map_err(|error| FolderError::Io {
+                action: "read",
+                path: path.to_string(),
+                reason: error.to_string(),
+            })?;
         if read == 0 {
             return Err(changed(path));
         }
@@ -200,11 +202,12 @@ impl Folder for DiskFolder {
             });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or(0));
-        file.read_to_end(&mut bytes).map_err(|error| FolderError::Io {
-            action: "read",
-            path: path.to_string(),
-            reason: error.to_string(),
-        })?;
+        file.read_to_end(&mut bytes)
+            .map_err(|error| FolderError::Io {
+                action: "read",
+                path: path.to_string(),
+                reason: error.to_string(),
+            })?;
         check(&file, path, stat)?;
         Ok(Reading {
             hash: Hash::of(&bytes),

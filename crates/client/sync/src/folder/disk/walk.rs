@@ -29,10 +29,14 @@ pub(super) fn walk(tree: &Tree) -> Result<Walked> {
             }
             found
         };
-        let helpers: Vec<_> = (1..threads.min(THREADS)).map(|_| scope.spawn(work)).collect();
+        let helpers: Vec<_> = (1..threads.min(THREADS))
+            .map(|_| scope.spawn(work))
+            .collect();
         let mut all = work();
         for helper in helpers {
-            let found = helper.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
+            let found = helper
+                .join()
+                .unwrap_or_else(|p| std::panic::resume_unwind(p));
             all.entries.extend(found.entries);
             all.directories.extend(found.directories);
             all.unknown.extend(found.unknown);
