@@ -14,6 +14,7 @@ pub mod apply;
 pub mod entry;
 mod error;
 pub mod folder;
+pub mod ignored;
 pub mod keys;
 mod look;
 mod marker;

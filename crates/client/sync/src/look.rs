@@ -6,9 +6,10 @@ use bucket::{GetOptions, Key};
 use futures::StreamExt;
 
 use crate::apply::Sides;
-use crate::entry::{Hash, LocalEntry, RemoteEntry};
+use crate::entry::{Hash, Kind, LocalEntry, RemoteEntry};
 use crate::error::{Access, Result, SyncError};
 use crate::folder::{self, FolderError, Walked};
+use crate::ignored::{self, Rules};
 use crate::keys::{self, Keys};
 use crate::marker::Marker;
 use crate::path::TreePath;
@@ -49,6 +50,8 @@ pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)>
     picture.remote = listed.remote;
     picture.refused = listed.refused;
     take_walk(&mut picture, walked, at, &sides.keys);
+    let rules = rules(sides, &mut picture).await?;
+    leave_out(&mut picture, &rules);
     for _ in 0..ROUNDS {
         let plan = plan(&picture, settings);
         if plan.questions.is_empty() {
@@ -119,8 +122,87 @@ fn take_walk(picture: &mut Picture, walked: Walked, at: i64, keys: &Keys) {
     picture.local = local;
 }
 
+/// The rules of the folder. Files that lie below something left out do not count, as in git,
+/// because nothing below can come back.
+async fn rules(sides: &Sides, picture: &mut Picture) -> Result<Rules> {
+    let mut rules = Rules::default();
+    let files: Vec<TreePath> = picture
+        .local
+        .entries
+        .iter()
+        .filter(|(path, entry)| path.name() == ignored::NAME && entry.kind == Kind::File)
+        .map(|(path, _)| path.clone())
+        .collect();
+    for file in files {
+        let of = file.clone();
+        let bytes = folder::call(&sides.folder, move |folder| folder.read_small(&of)).await?;
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some(text) = text else {
+            // Without its rules, what they leave out would be sent.
+            return Err(FolderError::Io {
+                action: "read",
+                path: file.to_string(),
+                reason: "it is not a text of rules in UTF-8, or was changed this moment".to_owned(),
+            }
+            .into());
+        };
+        let wrong = rules.add(&file, &text).into_iter();
+        picture.refused.extend(wrong.map(|reason| Refusal {
+            name: file.to_string(),
+            reason,
+        }));
+    }
+    Ok(rules)
+}
+
+/// Takes what the rules leave out from both sides.
+fn leave_out(picture: &mut Picture, rules: &Rules) {
+    if rules.is_empty() {
+        return;
+    }
+    let out = |path: &TreePath, is_directory| rules.leaves_out(path, is_directory);
+    let Picture {
+        base,
+        local,
+        remote,
+        ignored,
+        kept,
+        left_out,
+        refused,
+        ..
+    } = picture;
+    for path in remote.entries.keys() {
+        if base.entries.contains_key(path) && out(path, false) {
+            refused.push(Refusal {
+                name: path.to_string(),
+                reason: "left out by a rule now; what the bucket has of it stays there".to_owned(),
+            });
+        }
+    }
+    local.entries.retain(|path, _| {
+        let gone = out(path, false);
+        if gone {
+            *left_out += 1;
+            kept.extend(path.ancestors());
+        }
+        !gone
+    });
+    local.directories.retain(|path| {
+        let gone = out(path, true);
+        if gone {
+            kept.extend(path.ancestors());
+        }
+        !gone
+    });
+    remote.entries.retain(|path, _| !out(path, false));
+    remote.markers.retain(|path, _| !out(path, true));
+    let known = base.entries.keys().filter(|path| out(path, false));
+    ignored.extend(known.cloned());
+    base.directories.retain(|path| !out(path, true));
+}
+
 /// Why the bucket cannot hold a file of this name.
-fn unfit(path: &TreePath, kind: crate::entry::Kind, keys: &Keys) -> Option<&'static str> {
+fn unfit(path: &TreePath, kind: Kind, keys: &Keys) -> Option<&'static str> {
     if keys::is_reserved(path) {
         return Some("names that end in .rclonelink stand for symbolic links");
     }

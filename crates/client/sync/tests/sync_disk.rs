@@ -699,3 +699,43 @@ fn a_folder_that_is_not_there_is_no_empty_one() {
     let opened = DiskFolder::open(Path::new("/nowhere/at/all")).map(drop);
     assert!(matches!(opened, Err(FolderError::NoFolder { .. })));
 }
+
+/// Pain 20: what a rule leaves out is neither sent, fetched nor deleted, on either side.
+#[tokio::test]
+async fn what_a_rule_leaves_out_stays_where_it_is() {
+    let bucket = MemoryBucket::new();
+    let a = Machine::on(&bucket);
+    a.write(".artifactsignore", "*.tmp\n/cache/\n");
+    for path in ["note.md", "x.tmp", "cache/big", "d/y.tmp"] {
+        a.write(path, path);
+    }
+    put(&bucket, "there.tmp", "theirs");
+    put(&bucket, "d/f", "theirs");
+    a.settle().await;
+    let objects: Vec<String> = a.objects().into_keys().collect();
+    assert_eq!(objects, [".artifactsignore", "d/f", "note.md", "there.tmp"]);
+    assert!(!a.at("there.tmp").exists());
+    // A directory with something left out in it stays, and nothing is tried again and again.
+    remove(&bucket, "d/f");
+    a.settle().await;
+    assert_eq!(a.read("d/y.tmp"), "d/y.tmp");
+    // Newly left out: both copies stay, and that is told.
+    a.write(".artifactsignore", "*.tmp\n/cache/\n*.md\n");
+    let plan = a.plan().await;
+    assert!(
+        plan.refused.iter().any(|r| r.name == "note.md"),
+        "{:?}",
+        plan.refused
+    );
+    a.settle().await;
+    fs::remove_file(a.at("note.md")).unwrap();
+    a.settle().await;
+    assert_eq!(
+        a.objects()["note.md"],
+        "note.md",
+        "out of sight, not deleted"
+    );
+    a.write(".artifactsignore", "*.tmp\n/cache/\n");
+    a.settle().await;
+    assert_eq!(a.read("note.md"), "note.md");
+}

@@ -291,6 +291,11 @@ impl Folder for MemoryFolder {
         })
     }
 
+    fn read_small(&self, path: &TreePath) -> Result<Option<Vec<u8>>> {
+        let disk = self.disk.lock();
+        Ok(disk.nodes.get(path).map(|node| node.content.to_vec()))
+    }
+
     fn receive(&self, _: &TreePath) -> Result<Box<dyn Incoming>> {
         Ok(Box::new(Receiving {
             disk: Arc::clone(&self.disk),

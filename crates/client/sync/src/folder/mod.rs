@@ -186,6 +186,12 @@ pub trait Folder: Send + Sync + 'static {
     /// [`FolderError::Changed`], and the disk's.
     fn read(&self, path: &TreePath, kind: Kind, stat: &Stat) -> Result<Reading>;
 
+    /// The bytes of a small file; `None` where there is none, or a larger one.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn read_small(&self, path: &TreePath) -> Result<Option<Vec<u8>>>;
+
     /// Begins to receive a file.
     ///
     /// # Errors

@@ -82,10 +82,7 @@ enum Change {
 impl Judge<'_, '_> {
     fn decide(&mut self) -> Decision {
         if self.picture.ignored.contains(self.path) {
-            return match self.picture.base.entries.contains_key(self.path) {
-                true => Decision::Record(Record::Forget(self.path.clone())),
-                false => Decision::Nothing,
-            };
+            return Decision::Record(Record::Forget(self.path.clone()));
         }
         if self.picture.is_frozen(self.path) {
             return Decision::Frozen;

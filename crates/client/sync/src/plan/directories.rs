@@ -8,7 +8,7 @@ use crate::path::TreePath;
 
 /// Sees to every directory that any side knows.
 pub(super) fn settle(picture: &Picture, decisions: &Decisions, plan: &mut Plan) {
-    let files = Files::after(picture, decisions);
+    let files = Files::after(decisions);
     let there: BTreeSet<TreePath> = picture
         .remote
         .entries
@@ -29,7 +29,7 @@ pub(super) fn settle(picture: &Picture, decisions: &Decisions, plan: &mut Plan) 
     };
     // From the inside out: a directory is empty only when what is in it needs no marker.
     for directory in all.into_iter().rev() {
-        if !picture.is_frozen(directory) && !picture.ignored.contains(directory) {
+        if !picture.is_frozen(directory) {
             settling.one(directory);
         }
     }
@@ -42,15 +42,12 @@ struct Files {
 }
 
 impl Files {
-    fn after(picture: &Picture, decisions: &Decisions) -> Self {
+    fn after(decisions: &Decisions) -> Self {
         let mut files = Self {
             above: BTreeSet::new(),
             names: BTreeSet::new(),
         };
         for (path, decision) in decisions {
-            if picture.ignored.contains(path) {
-                continue;
-            }
             if decision.survives() {
                 files.add(path);
             }
@@ -115,13 +112,14 @@ impl Settling<'_> {
         let is_free = !self.files.takes(path);
         let stays = full || (wanted && is_free) || self.present.contains(path);
         if !stays {
-            if here {
+            let kept = here && self.picture.kept.contains(path);
+            if here && !kept {
                 self.act(path, Act::RemoveDirectory, Reason::Deleted);
             }
             if let Some(etag) = marker.cloned() {
                 self.act(path, Act::DeleteMarker { etag }, Reason::Deleted);
             }
-            if known {
+            if known && !kept {
                 let record = Record::ForgetDirectory(path.clone());
                 self.plan.records.push(record);
             }

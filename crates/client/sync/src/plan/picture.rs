@@ -69,8 +69,12 @@ pub struct Picture {
     /// Directories (or files) of which something is not known: nothing at or below them may
     /// be changed.
     pub frozen: BTreeSet<TreePath>,
-    /// Paths that a rule leaves out: they are on neither side, and the state forgets them.
+    /// Paths of the base that a rule leaves out by now: the state forgets them.
     pub ignored: BTreeSet<TreePath>,
+    /// Local directories that hold something which a rule leaves out: they stay.
+    pub kept: BTreeSet<TreePath>,
+    /// How many files here a rule leaves out.
+    pub left_out: u64,
     /// Names that one side cannot hold.
     pub refused: Vec<Refusal>,
     /// Whether the folder takes `A` and `a` for one name.

@@ -69,15 +69,11 @@ impl World {
                     inner.let_go(before);
                 }
             }
-            16 => {
-                if folder.mkdir(&name) {
-                    inner.say(format!("client {client} makes directory {name}"));
-                }
+            16 if folder.mkdir(&name) => {
+                inner.say(format!("client {client} makes directory {name}"));
             }
-            17 => {
-                if folder.rmdir(&name) {
-                    inner.say(format!("client {client} removes directory {name}"));
-                }
+            17 if folder.rmdir(&name) => {
+                inner.say(format!("client {client} removes directory {name}"));
             }
             18 => self.copy(inner, client, &known, &name),
             _ => {}

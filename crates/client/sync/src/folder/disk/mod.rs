@@ -217,6 +217,18 @@ impl Folder for DiskFolder {
         })
     }
 
+    fn read_small(&self, path: &TreePath) -> Result<Option<Vec<u8>>> {
+        let file = match self.tree.open_file(path) {
+            Ok(file) => file,
+            Err(FolderError::Changed { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        let read = file.take(SMALL + 1).read_to_end(&mut bytes);
+        read.map_err(|error| at::io("read", path.as_str(), &error))?;
+        Ok((bytes.len() as u64 <= SMALL).then_some(bytes))
+    }
+
     fn receive(&self, path: &TreePath) -> Result<Box<dyn Incoming>> {
         receive::begin(self.clone(), path)
     }
