@@ -232,6 +232,77 @@ fn wrong_usage_is_answered() {
     );
 }
 
+#[test]
+fn a_conflict_is_listed_and_settled_and_both_machines_follow() {
+    let site = Site::new();
+    let (a, b) = (&site.machine, site.other());
+    write(a, "note.md", "before");
+    sync(a, "").ok();
+    sync(&b, "").ok();
+    write(a, "note.md", "by a");
+    write(&b, "note.md", "by b!");
+    sync(a, "").ok();
+    let said = sync(&b, "--profile safe").ok();
+    assert!(
+        said.contains("conflicts") && said.contains("changed on both sides"),
+        "{said}"
+    );
+    let listed = a.run("conflicts list notes --format json").ok();
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let copy = listed[0]["copy"].as_str().expect("a copy").to_owned();
+    assert_eq!(files(&b)[&copy], "by b!");
+    a.run(&format!("conflicts resolve notes {copy} --keep mine"))
+        .ok();
+    sync(a, "").ok();
+    sync(&b, "").ok();
+    assert_eq!(files(a), files(&b));
+    assert_eq!(files(a).len(), 1, "{:?}", files(a));
+    assert_eq!(files(a)["note.md"], "by b!");
+}
+
+#[test]
+fn the_last_pass_is_undone_and_the_status_tells_of_trouble() {
+    let site = Site::new();
+    let (a, b) = (&site.machine, site.other());
+    assert_eq!(a.run("bisync undo notes dir").code, 1, "nothing to undo");
+    write(a, "f", "1");
+    write(a, "g", "2");
+    sync(a, "").ok();
+    sync(&b, "").ok();
+    fs::remove_file(dir(a).join("f")).expect("removed");
+    sync(a, "").ok();
+    sync(&b, "").ok();
+    assert_eq!(files(&b).len(), 1);
+    let said = b.run("bisync undo notes dir").ok();
+    assert_eq!(said, "back here: f\n");
+    sync(&b, "").ok();
+    sync(a, "").ok();
+    assert_eq!(files(a)["f"], "1");
+    let status = |machine: &Machine| -> Value {
+        let said = machine.run("bisync status notes dir --format json").ok();
+        serde_json::from_str(&said).expect("JSON")
+    };
+    let well = status(a);
+    assert_eq!(
+        (&well["files"], &well["trouble"]),
+        (&Value::from(2), &Value::Null)
+    );
+    assert!(
+        well["alike"]
+            .as_str()
+            .is_some_and(|at| at.starts_with("20")),
+        "{well}"
+    );
+    assert_eq!(well["passes"][0]["outcome"], "done");
+    fs::remove_file(dir(a).join("f")).expect("removed");
+    fs::remove_file(dir(a).join("g")).expect("removed");
+    assert_eq!(sync(a, "").code, 6);
+    let ill = status(a);
+    let trouble = ill["trouble"]["message"].as_str().expect("a message");
+    assert!(trouble.contains("the folder is empty"), "{trouble}");
+    assert_eq!(ill["alike"], well["alike"]);
+}
+
 /// kill -9 at every numbered step: the next plain run finishes, and nothing is lost.
 #[test]
 fn a_run_that_is_killed_at_any_step_is_finished_by_the_next() {

@@ -26,6 +26,7 @@ pub mod remote;
 pub mod settings;
 pub mod state;
 pub mod steps;
+pub mod undo;
 
 pub use error::{Access, Result, SyncError};
 pub use look::look;

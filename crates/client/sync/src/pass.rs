@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bucket::{Key, ListRequest};
+
 use crate::apply::{Applied, Sides, apply};
 use crate::error::{Result, SyncError};
 use crate::look::look;
@@ -14,7 +16,8 @@ use crate::state::Outcome;
 const PASSES: usize = 4;
 
 /// How long trashes and logs are kept, in nanoseconds.
-const KEPT: i64 = 30 * 24 * 3_600 * 1_000_000_000;
+const KEPT: i64 = 30 * DAY;
+const DAY: i64 = 24 * 3_600 * 1_000_000_000;
 
 /// Makes one pass: looks, plans, shows the plan, carries it out. Says what was done.
 ///
@@ -51,11 +54,30 @@ pub async fn pass(
     answer
 }
 
-/// Makes passes until nothing has to be looked at again, or nothing more can be done.
+/// Makes passes until nothing has to be looked at again, or nothing more can be done, and
+/// notes how that ended.
 ///
 /// # Errors
 /// [`SyncError`]; what was done until then is recorded.
 pub async fn run(
+    sides: &Sides,
+    settings: &Settings,
+    show: &mut (dyn FnMut(&Plan) + Send),
+) -> Result<Applied> {
+    let answer = passes(sides, settings, show).await;
+    let trouble = match &answer {
+        // As after a crash: nothing more is written.
+        Err(SyncError::Halted(_)) => return answer,
+        Ok(applied) if applied.is_whole() => None,
+        Ok(applied) => Some(applied.summary()),
+        Err(error) => Some(error.to_string()),
+    };
+    let now = sides.folder.now();
+    sides.state.end_run(now, trouble.as_deref())?;
+    answer
+}
+
+async fn passes(
     sides: &Sides,
     settings: &Settings,
     show: &mut (dyn FnMut(&Plan) + Send),
@@ -93,17 +115,51 @@ fn mark(sides: &Sides) -> Result<()> {
     Ok(())
 }
 
-/// Drops what trashes and logs have of more than 30 days ago.
+/// Drops what trashes and logs have of more than 30 days ago, once a day.
 ///
 /// # Errors
-/// The folder's and the state's.
+/// The folder's, the bucket's and the state's.
 pub async fn clean(sides: &Sides) -> Result<()> {
-    let before = sides.folder.now().saturating_sub(KEPT);
+    let now = sides.folder.now();
+    let lately = |at: i64| now.saturating_sub(at).saturating_abs() < DAY;
+    if sides.state.cleaned()?.is_some_and(lately) {
+        return Ok(());
+    }
+    let before = now.saturating_sub(KEPT);
     sides.state.forget_before(before)?;
     let oldest = format!("{:020}", before.max(0));
+    clean_bucket(sides, &oldest).await?;
     let is_old = move |pass: &str| pass < oldest.as_str();
     let cleaned = crate::folder::call(&sides.folder, move |folder| folder.clean(&is_old));
-    Ok(cleaned.await?)
+    cleaned.await?;
+    Ok(sides.state.set_cleaned(now)?)
+}
+
+/// Deletes what lies in the bucket's trash from passes before this one.
+async fn clean_bucket(sides: &Sides, oldest: &str) -> Result<()> {
+    let Some(trash) = sides.keys.hidden("trash/") else {
+        return Ok(());
+    };
+    let end = format!("{trash}{oldest}");
+    let mut request = ListRequest {
+        prefix: trash.as_str().to_owned(),
+        ..ListRequest::default()
+    };
+    loop {
+        let page = sides.bucket.list(&request).await?;
+        let old = page.objects.into_iter().map(|object| object.key);
+        let old: Vec<Key> = old.take_while(|key| key.as_str() < end.as_str()).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        for outcome in sides.bucket.delete_many(&old).await? {
+            outcome.result?;
+        }
+        match page.next {
+            Some(token) => request.token = Some(token),
+            None => return Ok(()),
+        }
+    }
 }
 
 impl Applied {

@@ -739,3 +739,64 @@ async fn what_a_rule_leaves_out_stays_where_it_is() {
     a.settle().await;
     assert_eq!(a.read("note.md"), "note.md");
 }
+
+#[tokio::test]
+async fn the_last_pass_is_undone_on_both_sides() {
+    let bucket = MemoryBucket::new();
+    let a = Machine::on(&bucket);
+    for path in ["replaced", "d/gone", "deleted here", "changed since"] {
+        a.write(path, path);
+    }
+    a.settle().await;
+    put(&bucket, "replaced", "new");
+    put(&bucket, "changed since", "new");
+    remove(&bucket, "d/gone");
+    fs::remove_file(a.at("deleted here")).unwrap();
+    a.sync().await;
+    a.write("changed since", "by the user");
+    let sides = a.sides(Arc::new(GoOn));
+    let (last, taken) = sync::undo::last(&sides).unwrap().unwrap();
+    let undone = sync::undo::undo(&sides, &last, &taken).await.unwrap();
+    assert_eq!(undone.here, ["d/gone", "replaced"]);
+    assert_eq!(undone.there, ["deleted here"]);
+    let left: Vec<&str> = undone.left.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(left, ["changed since"]);
+    a.settle().await;
+    for path in ["replaced", "d/gone", "deleted here"] {
+        assert_eq!(a.read(path), path);
+        assert_eq!(a.objects()[path], path);
+    }
+    assert_eq!(a.objects()["changed since"], "by the user");
+    let next = sync::undo::last(&sides).unwrap().unwrap();
+    assert_eq!(
+        next.1.len(),
+        1,
+        "the undo itself put one file into the trash"
+    );
+}
+
+#[tokio::test]
+async fn trashes_are_emptied_after_thirty_days() {
+    let bucket = MemoryBucket::new();
+    let a = Machine::on(&bucket);
+    a.write("f", "1");
+    a.sync().await;
+    let old = Key::new("p/.artifacts/trash/00000000000000000001-1-x/f").unwrap();
+    bucket.insert(&old, "old");
+    fs::create_dir_all(a.at(".artifacts/trash/00000000000000000001-1-x")).unwrap();
+    fs::remove_file(a.at("f")).unwrap();
+    a.write("g", "2");
+    a.sync().await;
+    let kept = a.state.passes(1).unwrap()[0].name.clone();
+    sync::clean(&a.sides(Arc::new(GoOn))).await.unwrap();
+    let trash: Vec<String> = bucket
+        .contents()
+        .into_keys()
+        .filter(|k| k.contains("trash"))
+        .collect();
+    assert_eq!(trash, [format!("p/.artifacts/trash/{kept}/f")]);
+    assert_eq!(fs::read_dir(a.at(".artifacts/trash")).unwrap().count(), 0);
+    let before = bucket.calls();
+    sync::clean(&a.sides(Arc::new(GoOn))).await.unwrap();
+    assert_eq!(bucket.calls(), before, "once a day");
+}

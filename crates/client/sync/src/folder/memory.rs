@@ -312,6 +312,24 @@ impl Folder for MemoryFolder {
         Ok(())
     }
 
+    fn restore(&self, path: &TreePath, from: &str, over: Option<&Stat>, to: &str) -> Result<bool> {
+        let is_it = |(pass, name, _): &(String, TreePath, Bytes)| pass == from && name == path;
+        let Some(at) = self.disk.lock().trash.iter().position(is_it) else {
+            return Ok(false);
+        };
+        if let Some(stat) = over {
+            self.discard(path, stat, to)?;
+        }
+        let mut disk = self.disk.lock();
+        if disk.nodes.contains_key(path) || !disk.make_directories(path) {
+            return Err(changed(path));
+        }
+        let (_, _, content) = disk.trash.remove(at);
+        let ino = disk.inode();
+        disk.put(path, Kind::File, content, ino);
+        Ok(true)
+    }
+
     fn rename(&self, from: &TreePath, stat: &Stat, to: &TreePath) -> Result<Option<Stat>> {
         let mut disk = self.disk.lock();
         let mut node = disk.as_planned(from, stat)?.clone();

@@ -204,6 +204,13 @@ pub trait Folder: Send + Sync + 'static {
     /// [`FolderError::Changed`], and the disk's.
     fn discard(&self, path: &TreePath, stat: &Stat, trash: &str) -> Result<()>;
 
+    /// Takes a file of a pass out of the trash, back to its name. `over` must be what is there,
+    /// and goes to the trash of the pass `to`. Says whether it was in the trash.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`], and the disk's.
+    fn restore(&self, path: &TreePath, from: &str, over: Option<&Stat>, to: &str) -> Result<bool>;
+
     /// Renames a file that must look so to a name that must be free; makes the directories
     /// above. `None` in the answer: somebody has written to it since.
     ///

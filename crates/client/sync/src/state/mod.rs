@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-pub use log::{Outcome, Pass, Taken, Tombstone};
+pub use log::{Health, Outcome, Pass, Taken, Tombstone};
 
 use crate::entry::{BaseEntry, Hash, Kind, Seen, Stat};
 use crate::path::TreePath;

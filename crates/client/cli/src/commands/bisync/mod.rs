@@ -4,6 +4,8 @@ mod check;
 mod pair;
 mod pass;
 mod screen;
+mod status;
+mod undo;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +35,11 @@ pub(crate) struct Bisync {
 pub(crate) enum Command {
     /// Say how folder and workspace differ, and change nothing; ends with 1 where they do.
     Check(Check),
+    /// Bring back what the last pass replaced or deleted, on either side, where nobody has put
+    /// anything else since. The next run carries it to the other side.
+    Undo(Undo),
+    /// Show when both sides were last alike, what has gone wrong since, and the last passes.
+    Status(Status),
 }
 
 /// Which keys are used.
@@ -113,6 +120,32 @@ pub(crate) struct Check {
     keys: Keys,
 }
 
+/// Which pair's last pass.
+#[derive(Args)]
+pub(crate) struct Undo {
+    /// The workspace's name.
+    #[arg(value_name = "NAME")]
+    name: WorkspaceName,
+    /// The folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    keys: Keys,
+}
+
+/// Which pair.
+#[derive(Args)]
+pub(crate) struct Status {
+    /// The workspace's name.
+    #[arg(value_name = "NAME")]
+    name: WorkspaceName,
+    /// The folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    keys: Keys,
+}
+
 impl Run {
     /// The workspace and the folder, which the parser requires where there is no subcommand.
     fn which(&self) -> Result<(&WorkspaceName, &Path)> {
@@ -140,6 +173,8 @@ impl Run {
 pub(crate) fn run(bisync: &Bisync, context: &Context) -> Result<ExitCode> {
     match &bisync.command {
         Some(Command::Check(check)) => check::run(check, context),
+        Some(Command::Undo(args)) => undo::run(args, context),
+        Some(Command::Status(args)) => status::run(args, context),
         None => pass::run(&bisync.run, context),
     }
 }

@@ -182,6 +182,22 @@ impl Tree {
         Err(super::changed(path))
     }
 
+    /// The directory in which a deleted or replaced file of a pass lies, if it does.
+    pub(super) fn trash_of(&self, pass: &str, path: &TreePath) -> Result<Option<Below>> {
+        let above = path.parent();
+        let above = above.map_or(String::new(), |above| format!("/{above}"));
+        let place = match self.directory(&format!("{HIDDEN}/{TRASH}/{pass}{above}")) {
+            Ok(fd) => Below(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failed("open the trash for", path, error)),
+        };
+        match statat(&place, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(Some(place)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(failed("look at the trash for", path, error)),
+        }
+    }
+
     pub(super) fn read_hidden(&self, name: &str) -> Result<Option<String>> {
         let path = format!("{HIDDEN}/{name}");
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;

@@ -238,6 +238,28 @@ impl Folder for DiskFolder {
         self.set_aside(path, stat, &place, &name)
     }
 
+    fn restore(&self, path: &TreePath, from: &str, over: Option<&Stat>, to: &str) -> Result<bool> {
+        let Some(bin) = self.tree.trash_of(from, path)? else {
+            return Ok(false);
+        };
+        if let Some(stat) = over {
+            self.discard(path, stat, to)?;
+        }
+        let place = self.tree.make_parent(path)?;
+        match renameat_with(
+            &bin,
+            path.name(),
+            &place,
+            path.name(),
+            RenameFlags::NOREPLACE,
+        ) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST | Errno::ISDIR) => Err(changed(path)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(failed("restore", path, error)),
+        }
+    }
+
     fn rename(&self, from: &TreePath, stat: &Stat, to: &TreePath) -> Result<Option<Stat>> {
         let place = self.tree.make_parent(to)?;
         match self.set_aside(from, stat, &place, to.name()) {

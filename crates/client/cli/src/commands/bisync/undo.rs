@@ -1,0 +1,64 @@
+//! `artifacts bisync undo`: what the last pass took away comes back.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use sync::undo;
+
+use super::Undo;
+use super::pair::Pair;
+use crate::context::Context;
+use crate::failure::{Code, Failure, Result};
+
+pub(super) fn run(args: &Undo, context: &Context) -> Result<ExitCode> {
+    let pair = Pair::of(&args.name, &args.folder, &args.keys, context)?;
+    if !pair.files.exist() {
+        return Err(nothing());
+    }
+    let (state, lock) = pair.files.open(pair.opened.config.id).map_err(failure)?;
+    let sides = pair.sides(state)?;
+    let (pass, taken) = undo::last(&sides)
+        .map_err(Failure::from)?
+        .ok_or_else(nothing)?;
+    let undone = context.block_on(async {
+        pair.opened.check_marker().await?;
+        Ok(undo::undo(&sides, &pass, &taken).await?)
+    })?;
+    drop(lock);
+    let left = undone.left.iter();
+    let left = left.map(|(path, reason)| json!({ "path": path, "reason": reason }));
+    let data = json!({
+        "here": undone.here,
+        "in_bucket": undone.there,
+        "left": left.collect::<Vec<_>>(),
+    });
+    context.output.data(&data, || {
+        let back = |paths: &[String], side: &str| {
+            let lines = paths.iter().map(|path| format!("back {side}: {path}\n"));
+            lines.collect::<String>()
+        };
+        let left = undone.left.iter();
+        let left = left.map(|(path, reason)| format!("left: {path}: {reason}\n"));
+        back(&undone.here, "here")
+            + &back(&undone.there, "in the bucket")
+            + &left.collect::<String>()
+    })?;
+    if undone.left.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = format!("{} files could not come back", undone.left.len());
+    Err(Failure::new(Code::LeftUndone, text)
+        .with_hint("each is listed above with its reason; older versions are in .artifacts/trash"))
+}
+
+fn nothing() -> Failure {
+    Failure::new(
+        Code::Failed,
+        "no pass of the last 30 days has taken anything away",
+    )
+    .with_hint("see what was done with: artifacts bisync status NAME DIR")
+}
+
+fn failure(error: sync::state::StateError) -> Failure {
+    sync::SyncError::from(error).into()
+}
