@@ -249,7 +249,10 @@ fn a_conflict_is_listed_and_settled_and_both_machines_follow() {
     );
     let listed = a.run("conflicts list notes --format json").ok();
     let listed: Value = serde_json::from_str(&listed).expect("JSON");
-    let copy = listed[0]["copy"].as_str().expect("a copy").to_owned();
+    let copy = listed[0]["copy"]["path"]
+        .as_str()
+        .expect("a copy")
+        .to_owned();
     assert_eq!(files(&b)[&copy], "by b!");
     a.run(&format!("conflicts resolve notes {copy} --keep mine"))
         .ok();
@@ -301,6 +304,58 @@ fn the_last_pass_is_undone_and_the_status_tells_of_trouble() {
     let trouble = ill["trouble"]["message"].as_str().expect("a message");
     assert!(trouble.contains("the folder is empty"), "{trouble}");
     assert_eq!(ill["alike"], well["alike"]);
+}
+
+/// A machine that watches, ended with its signal when dropped.
+struct Watching(std::process::Child);
+
+impl Watching {
+    fn on(machine: &Machine) -> Self {
+        let line = "bisync notes dir --watch --interval 1s";
+        Self(machine.artifacts(line).spawn().expect("started"))
+    }
+
+    fn stop(mut self) -> i32 {
+        let pid = self.0.id().to_string();
+        let told = std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status();
+        assert!(told.expect("kill").success());
+        self.0.wait().expect("ended").code().unwrap_or(-1)
+    }
+}
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..200 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{what}: not in 20 s");
+}
+
+#[test]
+fn a_watch_carries_changes_without_being_asked_and_one_process_has_the_pair() {
+    let site = Site::new();
+    let (a, b) = (&site.machine, site.other());
+    write(a, "first", "1");
+    write(&b, "second", "2");
+    let (here, there) = (Watching::on(a), Watching::on(&b));
+    eventually("both have both", || {
+        files(a).len() == 2 && files(&b).len() == 2
+    });
+    fs::create_dir(dir(a).join("new")).expect("made");
+    write(a, "new/third", "3");
+    eventually("a change here", || files(&b).contains_key("new/third"));
+    fs::remove_file(dir(&b).join("first")).expect("removed");
+    eventually("a deletion there", || !files(a).contains_key("first"));
+    let said = sync(a, "");
+    assert_eq!(said.code, 7, "{}", said.err);
+    assert!(said.err.contains("is syncing this folder"), "{}", said.err);
+    assert_eq!((here.stop(), there.stop()), (0, 0));
+    let said = sync(a, "").ok();
+    assert!(said.contains("both sides are alike"), "{said}");
 }
 
 /// kill -9 at every numbered step: the next plain run finishes, and nothing is lost.

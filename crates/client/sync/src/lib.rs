@@ -27,6 +27,7 @@ pub mod settings;
 pub mod state;
 pub mod steps;
 pub mod undo;
+pub mod watch;
 
 pub use error::{Access, Result, SyncError};
 pub use look::look;

@@ -1,6 +1,7 @@
 //! `artifacts bisync check`: how the two sides differ.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use model::Profile;
 use sync::look;
@@ -22,7 +23,7 @@ pub(super) fn run(check: &Check, context: &Context) -> Result<ExitCode> {
         .files
         .look(pair.opened.config.id)
         .map_err(|error| Failure::from(sync::SyncError::from(error)))?;
-    let sides = pair.sides(state)?;
+    let sides = pair.sides(Arc::new(state))?;
     let plan = context.block_on(async {
         pair.opened.check_marker().await?;
         Ok(look(&sides, &settings).await?.0)

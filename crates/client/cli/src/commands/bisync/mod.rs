@@ -6,6 +6,7 @@ mod pass;
 mod screen;
 mod status;
 mod undo;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use credentials::KeyProfile;
 use model::{Profile, WorkspaceName};
 use sync::settings::{DeleteLimit, Deletes, Resolve, Settings};
 
+use crate::commands::mount::values::Span;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::key_choice::KeyChoice;
@@ -102,6 +104,17 @@ pub(crate) struct Run {
     /// Bring back what was deleted past the limit, from the side that still has it.
     #[arg(long)]
     restore: bool,
+    /// Go on: sync whenever something here changes, and every --interval.
+    #[arg(long, conflicts_with_all = ["dry_run", "approve_deletes", "restore"])]
+    watch: bool,
+    /// How often --watch looks at the bucket: 30s, 5m.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "60s",
+        requires = "watch"
+    )]
+    interval: Span,
     /// Insist that the folder is the very directory that was synced before.
     #[arg(long)]
     check_access: bool,

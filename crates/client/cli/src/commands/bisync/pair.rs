@@ -57,7 +57,7 @@ impl Pair {
     }
 
     /// Both sides. A folder that is not there yet is an empty one.
-    pub(super) fn sides(&self, state: State) -> Result<Sides> {
+    pub(super) fn sides(&self, state: Arc<State>) -> Result<Sides> {
         let folder: Arc<dyn Folder> = match self.folder.exists() {
             true => Arc::new(DiskFolder::open(&self.folder).map_err(failure_of_folder)?),
             false => Arc::new(MemoryFolder::new(0)),
@@ -67,7 +67,7 @@ impl Pair {
             keys: sync::keys::Keys::new(self.opened.config.prefix.as_str()),
             capabilities: self.opened.capabilities.unwrap_or(NOTHING),
             folder,
-            state: Arc::new(state),
+            state,
             steps: steps(),
         })
     }

@@ -1,15 +1,18 @@
 //! A run, or how it would go.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use sync::apply::Sides;
 use sync::plan::{Act, Plan};
 use sync::settings::{Deletes, Settings};
+use sync::state::State;
 use sync::{SyncError, look};
 
 use super::Run;
 use super::pair::Pair;
 use super::screen::{Screen, Shown};
+use super::watch;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::input;
@@ -40,7 +43,7 @@ fn preview(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Res
     if args.resync {
         state.forget_everything().map_err(failure)?;
     }
-    let sides = pair.sides(state)?;
+    let sides = pair.sides(Arc::new(state))?;
     let plan = screen.context.block_on(async {
         pair.opened.check_marker().await?;
         Ok(look(&sides, settings).await?.0)
@@ -66,10 +69,20 @@ fn really(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Resu
     if args.resync {
         state.forget_everything().map_err(failure)?;
     }
-    let sides = pair.sides(state)?;
+    let state = Arc::new(state);
+    let answer = match args.watch {
+        true => watch::run(args.interval.0, pair, &state, settings, screen),
+        false => once(pair, &state, settings, screen),
+    };
+    drop(lock);
+    answer
+}
+
+fn once(pair: &Pair, state: &Arc<State>, settings: &Settings, screen: &Screen) -> Result<ExitCode> {
+    let sides = pair.sides(Arc::clone(state))?;
     let mut first: Option<Shown> = None;
     let mut shown = Ok(());
-    let answer = context.block_on(async {
+    let answer = screen.context.block_on(async {
         pair.opened.check_marker().await?;
         let mut show = |plan: &Plan| {
             if first.is_none() {
@@ -81,7 +94,6 @@ fn really(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Resu
         sync::clean(&sides).await?;
         Ok(applied)
     });
-    drop(lock);
     shown?;
     let applied = answer?;
     screen.result(&first.unwrap_or_default(), Some(&applied))?;
@@ -100,7 +112,7 @@ fn approve_resync(args: &Run, pair: &Pair, settings: &Settings, context: &Contex
         return Ok(());
     }
     let (state, copy) = pair.files.look(pair.opened.config.id).map_err(failure)?;
-    let sides = pair.sides(state)?;
+    let sides = pair.sides(Arc::new(state))?;
     let back = context.block_on(async { Ok(brought_back(&sides, settings).await) })?;
     drop(copy);
     let question = match back {

@@ -1,6 +1,7 @@
 //! `artifacts bisync undo`: what the last pass took away comes back.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::json;
 use sync::undo;
@@ -16,7 +17,7 @@ pub(super) fn run(args: &Undo, context: &Context) -> Result<ExitCode> {
         return Err(nothing());
     }
     let (state, lock) = pair.files.open(pair.opened.config.id).map_err(failure)?;
-    let sides = pair.sides(state)?;
+    let sides = pair.sides(Arc::new(state))?;
     let (pass, taken) = undo::last(&sides)
         .map_err(Failure::from)?
         .ok_or_else(nothing)?;
