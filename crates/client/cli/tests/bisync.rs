@@ -118,6 +118,7 @@ fn two_machines_keep_the_same_folder() {
     assert!(said.contains("both sides are alike"), "{said}");
 }
 
+/// > A dry run writes nothing anywhere, and shows the plan that a run would follow.
 #[test]
 fn a_dry_run_shows_the_same_plan_and_writes_nothing() {
     let site = Site::new();
@@ -359,6 +360,7 @@ fn a_watch_carries_changes_without_being_asked_and_one_process_has_the_pair() {
 }
 
 /// kill -9 at every numbered step: the next plain run finishes, and nothing is lost.
+/// > A run that is killed at any step is finished by the next plain run.
 #[test]
 fn a_run_that_is_killed_at_any_step_is_finished_by_the_next() {
     let site = Site::new();

@@ -17,7 +17,11 @@ fn every_passage_is_quoted_by_a_test() {
         "SEMANTICS.md lists its passages as items"
     );
     let mut quotes = String::new();
-    for folder in ["crates/client/filesystem/tests", "crates/client/cli/tests"] {
+    for folder in [
+        "crates/client/filesystem/tests",
+        "crates/client/sync/tests",
+        "crates/client/cli/tests",
+    ] {
         for file in sources(&root.join(folder)) {
             let source = std::fs::read_to_string(&file).unwrap();
             let stray = quotes_outside_tests(&source);

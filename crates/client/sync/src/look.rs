@@ -196,6 +196,7 @@ fn leave_out(picture: &mut Picture, rules: &Rules) {
     });
     remote.entries.retain(|path, _| !out(path, false));
     remote.markers.retain(|path, _| !out(path, true));
+    remote.shadowed.retain(|path, _| !out(path, false));
     let known = base.entries.keys().filter(|path| out(path, false));
     ignored.extend(known.cloned());
     base.directories.retain(|path| !out(path, true));

@@ -9,7 +9,6 @@ use futures::stream::FuturesUnordered;
 
 use crate::entry::{Kind, RemoteEntry};
 use crate::keys::{Keys, Meaning};
-use crate::path::TreePath;
 use crate::plan::{Base, Refusal, Remote};
 
 /// From so many known files on, the listing is cut into ranges that are read side by side.
@@ -39,17 +38,10 @@ pub async fn list(bucket: &Arc<dyn Bucket>, keys: &Keys, base: &Base) -> Result<
         ranges.push(range(bucket, keys, from.clone(), to));
     }
     let mut listed = Listed::default();
-    let mut shadowed = Vec::new();
     while let Some(found) = ranges.next().await {
         for object in found? {
-            take(&mut listed, &mut shadowed, keys, object);
+            take(&mut listed, keys, object);
         }
-    }
-    for path in shadowed {
-        listed.refused.push(Refusal {
-            name: path.to_string(),
-            reason: "a symbolic link has this name too".to_owned(),
-        });
     }
     Ok(listed)
 }
@@ -106,7 +98,7 @@ fn out_of_order(before: &str, key: &str) -> Error {
     }
 }
 
-fn take(listed: &mut Listed, shadowed: &mut Vec<TreePath>, keys: &Keys, object: ObjectMeta) {
+fn take(listed: &mut Listed, keys: &Keys, object: ObjectMeta) {
     let remote = &mut listed.remote;
     match keys.meaning(&object.key) {
         None | Some(Meaning::Hidden) => {}
@@ -128,14 +120,15 @@ fn take(listed: &mut Listed, shadowed: &mut Vec<TreePath>, keys: &Keys, object: 
                 etag: object.etag,
                 modified: i64::try_from(object.last_modified).unwrap_or(i64::MAX),
             };
+            // A link and a file of one name: the link keeps it.
             match remote.entries.get(&path) {
-                Some(known) if known.kind == Kind::Link => shadowed.push(path),
-                Some(_) => {
-                    shadowed.push(path.clone());
-                    remote.entries.insert(path, entry);
+                Some(known) if known.kind == Kind::Link => {
+                    remote.shadowed.insert(path, entry);
                 }
-                None => {
-                    remote.entries.insert(path, entry);
+                _ => {
+                    if let Some(file) = remote.entries.insert(path.clone(), entry) {
+                        remote.shadowed.insert(path, file);
+                    }
                 }
             }
         }
@@ -150,6 +143,7 @@ mod tests {
 
     use super::*;
     use crate::entry::{BaseEntry, Hash};
+    use crate::path::TreePath;
 
     fn base(paths: impl Iterator<Item = String>) -> Base {
         let mut base = Base::default();
@@ -223,7 +217,14 @@ mod tests {
         }
         let listed = listed(Arc::new(bucket), &Base::default()).await.unwrap();
         let names: Vec<&str> = listed.refused.iter().map(|r| r.name.as_str()).collect();
-        assert_eq!(names, ["p/..", "p/a//b", "l"]);
+        assert_eq!(names, ["p/..", "p/a//b"]);
+        let hidden: Vec<String> = listed
+            .remote
+            .shadowed
+            .keys()
+            .map(|p| p.to_string())
+            .collect();
+        assert_eq!(hidden, ["l"]);
         let link = &listed.remote.entries[&TreePath::parse("l").unwrap()];
         assert_eq!(link.kind, Kind::Link);
         assert_eq!(listed.remote.markers.len(), 1);

@@ -40,6 +40,10 @@ impl Watch {
     ///
     /// # Errors
     /// The system's.
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe; an OwnedFd is the descriptor that it asks for"
+    )]
     pub fn new(root: &Path) -> io::Result<Self> {
         let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Self {

@@ -306,6 +306,7 @@ async fn a_conflict_keeps_both_versions() {
     }
 }
 
+/// > A deletion never beats a change that it did not know of.
 #[tokio::test]
 async fn a_delete_never_beats_an_edit() {
     let bucket = MemoryBucket::new();
@@ -373,6 +374,7 @@ async fn a_save_while_a_file_is_sent_goes_up_after_it() {
 }
 
 /// Pain 15: both limits hold before the first change, on either side.
+/// > More deletions than the limit, or a side that is suddenly empty, stop a run before its first change.
 #[tokio::test]
 async fn too_many_deletions_stop_before_the_first_change() {
     for here in [true, false] {
@@ -421,6 +423,7 @@ async fn too_many_deletions_stop_before_the_first_change() {
 }
 
 /// Pain 18: a side that is suddenly empty is a question.
+/// > More deletions than the limit, or a side that is suddenly empty, stop a run before its first change.
 #[tokio::test]
 async fn a_side_that_is_suddenly_empty_stops() {
     let bucket = MemoryBucket::new();
@@ -441,6 +444,7 @@ async fn a_side_that_is_suddenly_empty_stops() {
 }
 
 /// Pain 18: a folder whose disk is not mounted, or that was replaced.
+/// > A folder that lost its marker, or that is another directory than before, is refused.
 #[tokio::test]
 async fn a_folder_that_is_not_the_one_that_was_synced_is_refused() {
     let bucket = MemoryBucket::new();
@@ -478,6 +482,7 @@ async fn a_first_run_deletes_nothing_and_adopts_what_is_alike() {
 }
 
 /// A listing that is old, or that lacks what is there, deletes nothing.
+/// > A listing that fails, that is old or that lacks objects deletes nothing; each object is asked for by name before its file here is deleted.
 #[tokio::test]
 async fn a_list_that_lacks_objects_deletes_nothing() {
     let bucket = MemoryBucket::new();
@@ -486,6 +491,13 @@ async fn a_list_that_lacks_objects_deletes_nothing() {
         a.write(&format!("f{n}"), "x");
     }
     a.settle().await;
+    let busy = Error::Throttled {
+        reason: "SlowDown".into(),
+    };
+    let failing = Rule::new(Fault::FailBefore(busy.clone())).on(Verb::List);
+    let failing = a.network.add(failing);
+    assert_eq!(a.try_sync().await, Err(SyncError::Bucket(busy)));
+    failing.remove();
     let mut sides = a.sides(Arc::new(GoOn));
     sides.bucket = Arc::new(Forgetful(a.network.clone()));
     tokio::time::sleep(std::time::Duration::from_millis(25)).await;
@@ -538,6 +550,7 @@ impl Bucket for Forgetful {
 }
 
 /// Credentials that end, or a store that goes away, in the middle of a pass.
+/// > A pass that ends early, for want of credentials, of an answer or of room, leaves every file whole.
 #[tokio::test]
 async fn what_ends_a_pass_never_cuts_a_file_short() {
     let bucket = MemoryBucket::new();
@@ -599,6 +612,7 @@ async fn what_is_neither_file_nor_link_is_left_alone() {
     assert_eq!(a.objects().len(), 2);
 }
 
+/// > A name never overwrites another file's, nothing outside of the folder is read or written, and what one side cannot hold is told and left where it is.
 #[tokio::test]
 async fn names_that_the_other_side_cannot_hold_are_told_and_kept() {
     use std::os::unix::ffi::OsStrExt;
@@ -647,6 +661,7 @@ async fn names_that_other_systems_take_for_one_are_told() {
 }
 
 /// A link in the place of a directory leads nobody out.
+/// > A name never overwrites another file's, nothing outside of the folder is read or written, and what one side cannot hold is told and left where it is.
 #[tokio::test]
 async fn nothing_is_written_through_a_link_that_leads_out() {
     let bucket = MemoryBucket::new();
@@ -701,6 +716,7 @@ fn a_folder_that_is_not_there_is_no_empty_one() {
 }
 
 /// Pain 20: what a rule leaves out is neither sent, fetched nor deleted, on either side.
+/// > What a rule of `.artifactsignore` leaves out is neither sent, fetched nor deleted.
 #[tokio::test]
 async fn what_a_rule_leaves_out_stays_where_it_is() {
     let bucket = MemoryBucket::new();
@@ -740,6 +756,7 @@ async fn what_a_rule_leaves_out_stays_where_it_is() {
     assert_eq!(a.read("note.md"), "note.md");
 }
 
+/// > What a pass replaced or deleted can be brought back for 30 days, as long as nobody has put anything else in its place.
 #[tokio::test]
 async fn the_last_pass_is_undone_on_both_sides() {
     let bucket = MemoryBucket::new();
@@ -775,6 +792,7 @@ async fn the_last_pass_is_undone_on_both_sides() {
     );
 }
 
+/// > What a pass replaced or deleted can be brought back for 30 days, as long as nobody has put anything else in its place.
 #[tokio::test]
 async fn trashes_are_emptied_after_thirty_days() {
     let bucket = MemoryBucket::new();

@@ -149,6 +149,11 @@ const RULES: &[Rule] = &[
         reason: "the tree knows no kernel type, so that it is tested without a kernel",
     },
     Rule {
+        from: "client/sync",
+        never: &["client/filesystem", "client/mount", "client/credentials"],
+        reason: "a sync knows a folder and the port to a bucket: no keys, no kernel, no second tree",
+    },
+    Rule {
         from: "client/credentials",
         never: &["client/filesystem", "client/mount", "lib:fuser"],
         reason: "what holds keys links as little as it can",

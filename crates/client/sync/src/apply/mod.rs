@@ -13,10 +13,11 @@ use bucket::{Bucket, Condition, Error as BucketError, Key};
 use futures::StreamExt;
 use parking_lot::Mutex;
 
-use crate::entry::Seen;
+use crate::entry::{Kind, Seen};
 use crate::error::{Result, SyncError};
 use crate::folder::{Folder, FolderError};
 use crate::keys::Keys;
+use crate::path::TreePath;
 use crate::plan::{Act, Action, Plan, Record};
 use crate::settings::Settings;
 use crate::state::{Pass, State};
@@ -87,7 +88,7 @@ pub(crate) async fn apply(
         applied: Mutex::default(),
     };
     work.step("plan made").await?;
-    work.record(&plan.records)?;
+    work.record(&plan.records).await?;
     let mut actions = plan.actions.into_iter().peekable();
     while let Some(first) = actions.next() {
         let phase = first.phase();
@@ -183,14 +184,33 @@ impl Work<'_> {
     }
 
     /// What only the state has to learn of files: it needs no change on either side.
-    fn record(&self, records: &[Record]) -> Result<()> {
-        let files = records.iter().filter_map(|record| match record {
-            Record::Alike(path, entry) => Some((path.clone(), Some(entry.clone()))),
-            Record::Forget(path) => Some((path.clone(), None)),
-            Record::Directory(_) | Record::ForgetDirectory(_) => None,
-        });
-        let files: Vec<_> = files.collect();
-        Ok(self.sides.state.record_all(&files)?)
+    async fn record(&self, records: &[Record]) -> Result<()> {
+        let mut changes = Vec::new();
+        for record in records {
+            match record {
+                Record::Alike(path, entry) => changes.push((path.clone(), Some(entry.clone()))),
+                Record::LeaveOut(path) => changes.push((path.clone(), None)),
+                Record::Forget(path) if self.is_gone(path).await? => {
+                    changes.push((path.clone(), None));
+                }
+                Record::Forget(path) => self.applied.lock().again.push(path.to_string()),
+                Record::Directory(_) | Record::ForgetDirectory(_) => {}
+            }
+        }
+        Ok(self.sides.state.record_all(&changes)?)
+    }
+
+    /// Whether the bucket has nothing of this name, whatever a listing said: what is forgotten
+    /// and there all the same would come back as new.
+    async fn is_gone(&self, path: &TreePath) -> Result<bool> {
+        for kind in [Kind::File, Kind::Link] {
+            if let Some(key) = self.sides.keys.entry(kind, path)
+                && self.exists(&key).await?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Directories are known only once everything that makes them so was done.
@@ -202,7 +222,7 @@ impl Work<'_> {
         let directories = records.iter().filter_map(|record| match record {
             Record::Directory(path) => Some((path.clone(), true)),
             Record::ForgetDirectory(path) => Some((path.clone(), false)),
-            Record::Alike(..) | Record::Forget(_) => None,
+            Record::Alike(..) | Record::Forget(_) | Record::LeaveOut(_) => None,
         });
         let directories: Vec<_> = directories.collect();
         Ok(self.sides.state.record_directories(&directories)?)

@@ -30,11 +30,19 @@ struct Node {
     stat: Stat,
 }
 
+/// A file or link in the trash of a pass.
+struct Trashed {
+    pass: String,
+    path: TreePath,
+    kind: Kind,
+    content: Bytes,
+}
+
 #[derive(Default)]
 struct Disk {
     nodes: BTreeMap<TreePath, Node>,
     directories: BTreeSet<TreePath>,
-    trash: Vec<(String, TreePath, Bytes)>,
+    trash: Vec<Trashed>,
     marker: Option<String>,
     clock: i64,
     inodes: u64,
@@ -57,15 +65,24 @@ impl MemoryFolder {
     /// Writes a file as a user does; directories above are made. Says what was there, or
     /// `None` where the name is a directory's or lies below a file.
     pub fn write(&self, path: &TreePath, content: impl Into<Bytes>) -> Option<Option<Bytes>> {
+        self.make(path, Kind::File, content.into())
+    }
+
+    /// Makes a link as a user does, in the place of what was there.
+    pub fn link(&self, path: &TreePath, target: impl Into<Bytes>) -> Option<Option<Bytes>> {
+        self.make(path, Kind::Link, target.into())
+    }
+
+    fn make(&self, path: &TreePath, kind: Kind, content: Bytes) -> Option<Option<Bytes>> {
         let mut disk = self.disk.lock();
         if disk.directories.contains(path) || !disk.make_directories(path) {
             return None;
         }
         let before = disk.nodes.get(path).cloned();
-        let ino = before
-            .as_ref()
-            .map_or_else(|| disk.inode(), |node| node.stat.ino);
-        disk.put(path, Kind::File, content.into(), ino);
+        // Written in place, or made anew.
+        let same = before.as_ref().filter(|node| node.kind == kind);
+        let ino = same.map_or_else(|| disk.inode(), |node| node.stat.ino);
+        disk.put(path, kind, content, ino);
         Some(before.map(|node| node.content))
     }
 
@@ -108,11 +125,11 @@ impl MemoryFolder {
     }
 
     /// All files and links.
-    pub fn files(&self) -> BTreeMap<TreePath, Bytes> {
+    pub fn files(&self) -> BTreeMap<TreePath, (Kind, Bytes)> {
         let disk = self.disk.lock();
         let files = disk.nodes.iter();
         files
-            .map(|(path, node)| (path.clone(), node.content.clone()))
+            .map(|(path, node)| (path.clone(), (node.kind, node.content.clone())))
             .collect()
     }
 
@@ -124,10 +141,7 @@ impl MemoryFolder {
     /// Everything in the trash.
     pub fn trash(&self) -> Vec<Bytes> {
         let disk = self.disk.lock();
-        disk.trash
-            .iter()
-            .map(|(_, _, content)| content.clone())
-            .collect()
+        disk.trash.iter().map(|one| one.content.clone()).collect()
     }
 }
 
@@ -168,6 +182,15 @@ impl Disk {
         let full = self.nodes.keys().any(|p| p.is_below(path))
             || self.directories.iter().any(|p| p.is_below(path));
         !full && self.directories.remove(path)
+    }
+
+    fn bin(&mut self, pass: &str, path: &TreePath, node: Node) {
+        self.trash.push(Trashed {
+            pass: pass.to_owned(),
+            path: path.clone(),
+            kind: node.kind,
+            content: node.content,
+        });
     }
 
     fn as_planned(&self, path: &TreePath, stat: &Stat) -> Result<&Node> {
@@ -211,8 +234,8 @@ impl Ready for Receiving {
         let disk = &mut *disk;
         match over {
             Some(stat) => {
-                let content = disk.as_planned(path, stat)?.content.clone();
-                disk.trash.push((trash.to_owned(), path.clone(), content));
+                let node = disk.as_planned(path, stat)?.clone();
+                disk.bin(trash, path, node);
             }
             None if disk.nodes.contains_key(path) => return Err(changed(path)),
             None => {}
@@ -306,14 +329,14 @@ impl Folder for MemoryFolder {
 
     fn discard(&self, path: &TreePath, stat: &Stat, trash: &str) -> Result<()> {
         let mut disk = self.disk.lock();
-        let content = disk.as_planned(path, stat)?.content.clone();
+        let node = disk.as_planned(path, stat)?.clone();
         disk.nodes.remove(path);
-        disk.trash.push((trash.to_owned(), path.clone(), content));
+        disk.bin(trash, path, node);
         Ok(())
     }
 
     fn restore(&self, path: &TreePath, from: &str, over: Option<&Stat>, to: &str) -> Result<bool> {
-        let is_it = |(pass, name, _): &(String, TreePath, Bytes)| pass == from && name == path;
+        let is_it = |one: &Trashed| one.pass == from && one.path == *path;
         let Some(at) = self.disk.lock().trash.iter().position(is_it) else {
             return Ok(false);
         };
@@ -324,9 +347,9 @@ impl Folder for MemoryFolder {
         if disk.nodes.contains_key(path) || !disk.make_directories(path) {
             return Err(changed(path));
         }
-        let (_, _, content) = disk.trash.remove(at);
+        let one = disk.trash.remove(at);
         let ino = disk.inode();
-        disk.put(path, Kind::File, content, ino);
+        disk.put(path, one.kind, one.content, ino);
         Ok(true)
     }
 
@@ -361,7 +384,7 @@ impl Folder for MemoryFolder {
     }
 
     fn clean(&self, is_old: &dyn Fn(&str) -> bool) -> Result<()> {
-        self.disk.lock().trash.retain(|(pass, _, _)| !is_old(pass));
+        self.disk.lock().trash.retain(|one| !is_old(&one.pass));
         Ok(())
     }
 }

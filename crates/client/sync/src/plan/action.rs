@@ -132,6 +132,8 @@ pub enum Reason {
     Conflict(&'static str),
     /// A file here, a directory there.
     NameOfDirectory,
+    /// A file and a link in the bucket.
+    NameOfLink,
     /// Deleted, and to be brought back.
     Restored,
     /// The directory is empty, which only an object of its own can say.
@@ -145,6 +147,8 @@ pub enum Record {
     Alike(TreePath, BaseEntry),
     /// Neither side has it any more.
     Forget(TreePath),
+    /// A rule leaves it out by now.
+    LeaveOut(TreePath),
     /// Both sides have this directory.
     Directory(TreePath),
     /// Neither has it any more.
@@ -164,7 +168,10 @@ impl Action {
 
     /// Whether it settles a conflict.
     pub fn is_conflict(&self) -> bool {
-        matches!(self.reason, Reason::Conflict(_) | Reason::NameOfDirectory)
+        matches!(
+            self.reason,
+            Reason::Conflict(_) | Reason::NameOfDirectory | Reason::NameOfLink
+        )
     }
 
     /// The rank of [`Action::phase`], then paths; directories go inside out where they are
@@ -245,6 +252,7 @@ impl fmt::Display for Reason {
             Self::Moved => f.write_str("has another name now"),
             Self::Conflict(why) => write!(f, "changed on both sides: {why}"),
             Self::NameOfDirectory => f.write_str("a file on one side, a directory on the other"),
+            Self::NameOfLink => f.write_str("a file and a link have this name in the bucket"),
             Self::Restored => f.write_str("deleted, brought back"),
             Self::Empty => f.write_str("an empty directory"),
         }

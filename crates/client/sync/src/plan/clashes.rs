@@ -1,23 +1,22 @@
-//! A name can be a file's or a directory's, not both: the directory keeps it.
+//! A name can be a file's or a directory's, not both: the directory keeps it. Nor can it be a
+//! file's and a link's, though the two are different objects: the link keeps it.
 
 use std::collections::BTreeSet;
 
 use super::decide::{Decision, Decisions};
 use super::names::Copies;
-use super::{Act, Picture, Plan, Reason, Refusal};
-use crate::entry::{LocalEntry, RemoteEntry};
+use super::{Act, Action, Picture, Plan, Reason, Refusal};
+use crate::entry::{Kind, LocalEntry, RemoteEntry};
 use crate::path::TreePath;
-use crate::settings::Settings;
 
 /// Parts files from directories of the same name.
 pub(super) fn part(
     picture: &Picture,
-    settings: &Settings,
+    copies: &mut Copies<'_>,
     decisions: &mut Decisions,
     plan: &mut Plan,
 ) {
     let clashing = clashing(picture, decisions);
-    let mut copies = Copies::new(picture, settings);
     for path in clashing {
         let decision = decisions.get(&path);
         if matches!(decision, Some(Decision::Frozen)) {
@@ -28,7 +27,7 @@ pub(super) fn part(
         let mut clash = Clash {
             picture,
             path: &path,
-            copies: &mut copies,
+            copies,
         };
         match clash.settle(local, remote, decision) {
             Some(acts) => {
@@ -41,6 +40,34 @@ pub(super) fn part(
                 });
                 decisions.insert(path, Decision::Frozen);
             }
+        }
+    }
+}
+
+/// Renames objects whose name a link has too, where it was this folder that made them files.
+/// Those of others are left alone.
+pub(super) fn part_links(picture: &Picture, copies: &mut Copies<'_>, plan: &mut Plan) {
+    for (path, file) in &picture.remote.shadowed {
+        let is_file = |kind: Option<Kind>| kind == Some(Kind::File);
+        let ours = is_file(picture.base_of(path).map(|base| base.kind))
+            || is_file(picture.local.entries.get(path).map(|local| local.kind));
+        let may = ours && !picture.is_frozen(path);
+        let copy = may
+            .then(|| copies.of(path, Kind::File, file.modified))
+            .flatten();
+        match copy {
+            Some(copy) => plan.actions.push(Action {
+                path: path.clone(),
+                act: Act::SetRemoteAside {
+                    copy,
+                    remote: file.clone(),
+                },
+                reason: Reason::NameOfLink,
+            }),
+            None => plan.refused.push(Refusal {
+                name: path.to_string(),
+                reason: "a symbolic link has this name too".to_owned(),
+            }),
         }
     }
 }

@@ -43,18 +43,22 @@ impl Decision {
 }
 
 /// Judges every path that any side knows.
-pub(super) fn all(picture: &Picture, settings: &Settings, plan: &mut Plan) -> Decisions {
+pub(super) fn all(
+    picture: &Picture,
+    settings: &Settings,
+    copies: &mut Copies<'_>,
+    plan: &mut Plan,
+) -> Decisions {
     let mut paths: BTreeSet<&TreePath> = picture.base.entries.keys().collect();
     paths.extend(picture.local.entries.keys());
     paths.extend(picture.remote.entries.keys());
-    let mut copies = Copies::new(picture, settings);
     let mut decisions = Decisions::new();
     for path in paths {
         let mut judge = Judge {
             picture,
             settings,
             plan,
-            copies: &mut copies,
+            copies,
             path,
         };
         let decision = judge.decide();
@@ -82,7 +86,7 @@ enum Change {
 impl Judge<'_, '_> {
     fn decide(&mut self) -> Decision {
         if self.picture.ignored.contains(self.path) {
-            return Decision::Record(Record::Forget(self.path.clone()));
+            return Decision::Record(Record::LeaveOut(self.path.clone()));
         }
         if self.picture.is_frozen(self.path) {
             return Decision::Frozen;

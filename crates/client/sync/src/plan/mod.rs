@@ -78,10 +78,12 @@ pub fn plan(picture: &Picture, settings: &Settings) -> Plan {
         refused: picture.refused.clone(),
         ..Plan::default()
     };
-    let mut decisions = decide::all(picture, settings, &mut plan);
+    let mut copies = names::Copies::new(picture, settings);
+    let mut decisions = decide::all(picture, settings, &mut copies, &mut plan);
     moves::join(picture, &mut decisions, &mut plan);
     limits::apply(picture, settings, &mut decisions, &mut plan);
-    clashes::part(picture, settings, &mut decisions, &mut plan);
+    clashes::part(picture, &mut copies, &mut decisions, &mut plan);
+    clashes::part_links(picture, &mut copies, &mut plan);
     spare_fresh(picture, settings, &mut decisions, &mut plan);
     names::warn(picture, &decisions, &mut plan);
     directories::settle(picture, &decisions, &mut plan);

@@ -26,6 +26,8 @@ pub struct Remote {
     pub entries: BTreeMap<TreePath, RemoteEntry>,
     /// Objects that are empty directories.
     pub markers: BTreeMap<TreePath, Etag>,
+    /// Files whose name a link has too.
+    pub shadowed: BTreeMap<TreePath, RemoteEntry>,
 }
 
 /// What both had when they were last alike.

@@ -39,6 +39,48 @@ impl Timed {
     }
 }
 
+/// A bucket whose listings are of an earlier time.
+pub(crate) struct Stale {
+    pub(crate) now: Arc<dyn Bucket>,
+    pub(crate) then: Vec<ObjectMeta>,
+}
+
+#[async_trait]
+impl Bucket for Stale {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Object> {
+        self.now.get(key, options).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        self.now.head(key).await
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutOutcome> {
+        self.now.put(key, body, options).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<PutOutcome> {
+        self.now.copy(from, to, options).await
+    }
+
+    async fn delete(&self, key: &Key, condition: Condition) -> Result<()> {
+        self.now.delete(key, condition).await
+    }
+
+    async fn delete_many(&self, keys: &[Key]) -> Result<Vec<DeleteOutcome>> {
+        self.now.delete_many(keys).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage> {
+        // Whether it answers at all is of now.
+        self.now.list(request).await?;
+        Ok(ListPage {
+            objects: self.then.clone(),
+            ..ListPage::default()
+        })
+    }
+}
+
 #[async_trait]
 impl Bucket for Timed {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Object> {

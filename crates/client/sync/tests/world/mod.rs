@@ -16,6 +16,7 @@ use bytes::Bytes;
 use model::Profile;
 use parking_lot::Mutex;
 use sync::apply::Sides;
+use sync::entry::Kind;
 use sync::folder::memory::MemoryFolder;
 use sync::keys::{Keys, Meaning};
 use sync::settings::{DeleteLimit, Deletes, Loser, Resolve, Settings};
@@ -204,8 +205,8 @@ impl World {
         self.check_contents(&files)
     }
 
-    fn check_contents(&self, files: &BTreeMap<TreePath, Bytes>) -> Result<(), String> {
-        let mut kept: BTreeSet<Bytes> = files.values().cloned().collect();
+    fn check_contents(&self, files: &BTreeMap<TreePath, (Kind, Bytes)>) -> Result<(), String> {
+        let mut kept: BTreeSet<Bytes> = files.values().map(|(_, c)| c.clone()).collect();
         if self
             .clients
             .iter()
@@ -223,15 +224,15 @@ impl World {
         Ok(())
     }
 
-    fn in_bucket(&self) -> (BTreeMap<TreePath, Bytes>, BTreeSet<TreePath>) {
+    fn in_bucket(&self) -> (BTreeMap<TreePath, (Kind, Bytes)>, BTreeSet<TreePath>) {
         let keys = Keys::new("p/");
         let (mut files, mut directories) = (BTreeMap::new(), BTreeSet::new());
         for (key, content) in self.bucket.inner.contents() {
             let key = ::bucket::Key::new(key).unwrap();
             match keys.meaning(&key) {
-                Some(Meaning::Entry(_, path)) => {
+                Some(Meaning::Entry(kind, path)) => {
                     directories.extend(path.ancestors());
-                    files.insert(path, content);
+                    files.insert(path, (kind, content));
                 }
                 Some(Meaning::Directory(path)) => {
                     directories.extend(path.ancestors());

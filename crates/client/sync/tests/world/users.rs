@@ -82,7 +82,12 @@ impl World {
 
     fn save(&self, inner: &mut Inner, client: usize, path: &TreePath) {
         let content = inner.content();
-        let Some(before) = self.clients[client].folder.write(path, content.clone()) else {
+        let folder = &self.clients[client].folder;
+        let before = match inner.dice.chance(8) {
+            true => folder.link(path, content.clone()),
+            false => folder.write(path, content.clone()),
+        };
+        let Some(before) = before else {
             return;
         };
         inner.say(format!(
@@ -96,7 +101,7 @@ impl World {
     /// The same bytes under another name: they live as long as nobody lets them go.
     fn copy(&self, inner: &mut Inner, client: usize, from: &TreePath, to: &TreePath) {
         let folder = &self.clients[client].folder;
-        let Some(content) = folder.files().get(from).cloned() else {
+        let Some((_, content)) = folder.files().get(from).cloned() else {
             return;
         };
         if from == to {
