@@ -44,24 +44,18 @@ pub(super) fn part(
     }
 }
 
-/// Renames objects whose name a link has too, where it was this folder that made them files.
-/// Those of others are left alone.
+/// Renames objects whose name a link has too, where it was this folder that made them files;
+/// one that was deleted here since is deleted there. Those of others are left alone.
 pub(super) fn part_links(picture: &Picture, copies: &mut Copies<'_>, plan: &mut Plan) {
     for (path, file) in &picture.remote.shadowed {
-        let is_file = |kind: Option<Kind>| kind == Some(Kind::File);
-        let ours = is_file(picture.base_of(path).map(|base| base.kind))
-            || is_file(picture.local.entries.get(path).map(|local| local.kind));
-        let may = ours && !picture.is_frozen(path);
-        let copy = may
-            .then(|| copies.of(path, Kind::File, file.modified))
-            .flatten();
-        match copy {
-            Some(copy) => plan.actions.push(Action {
+        let may = !picture.is_frozen(path);
+        match may
+            .then(|| of_shadowed(picture, copies, path, file))
+            .flatten()
+        {
+            Some(act) => plan.actions.push(Action {
                 path: path.clone(),
-                act: Act::SetRemoteAside {
-                    copy,
-                    remote: file.clone(),
-                },
+                act,
                 reason: Reason::NameOfLink,
             }),
             None => plan.refused.push(Refusal {
@@ -70,6 +64,31 @@ pub(super) fn part_links(picture: &Picture, copies: &mut Copies<'_>, plan: &mut 
             }),
         }
     }
+}
+
+fn of_shadowed(
+    picture: &Picture,
+    copies: &mut Copies<'_>,
+    path: &TreePath,
+    file: &RemoteEntry,
+) -> Option<Act> {
+    let local = picture.local.entries.get(path);
+    let base = picture.base.entries.get(path);
+    let base = base.filter(|base| base.kind == Kind::File);
+    let sent = picture.sending.get(path);
+    let known = base.map(|base| &base.etag) == Some(&file.etag)
+        || sent.map(|sent| &sent.etag) == Some(&file.etag);
+    if local.is_none() && known {
+        let remote = file.clone();
+        return Some(Act::DeleteRemote { remote });
+    }
+    let ours = base.is_some() || known || local.is_some_and(|local| local.kind == Kind::File);
+    if !ours {
+        return None;
+    }
+    let copy = copies.of(path, Kind::File, file.modified)?;
+    let remote = file.clone();
+    Some(Act::SetRemoteAside { copy, remote })
 }
 
 /// Files that would be on both sides, as would something below them.
