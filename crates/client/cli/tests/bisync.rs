@@ -307,6 +307,35 @@ fn the_last_pass_is_undone_and_the_status_tells_of_trouble() {
     assert_eq!(ill["alike"], well["alike"]);
 }
 
+#[test]
+fn rules_leave_out_say_why_and_prune() {
+    let site = Site::new();
+    let a = &site.machine;
+    write(a, "x.tmp", "1");
+    write(a, "note.md", "2");
+    sync(a, "").ok();
+    write(a, ".artifactsignore", "*.tmp\n");
+    let said = sync(a, "").ok();
+    assert!(said.contains("bisync prune"), "{said}");
+    let said = a.run("bisync why notes dir x.tmp").ok();
+    assert_eq!(
+        said,
+        "x.tmp is left out: .artifactsignore says *.tmp of x.tmp\n"
+    );
+    let said = a.run("bisync why notes dir note.md").ok();
+    assert_eq!(said, "note.md is synced: no rule speaks of it\n");
+    assert_eq!(a.run("bisync why notes dir ../out").code, 2);
+    assert_eq!(a.run("bisync prune notes dir").code, 2, "it asks");
+    assert_eq!(
+        a.run("bisync prune notes dir --yes").ok(),
+        "1 objects pruned\n"
+    );
+    assert_eq!(files(a).len(), 3);
+    let b = site.other();
+    sync(&b, "").ok();
+    assert_eq!(files(&b).len(), 2, "{:?}", files(&b));
+}
+
 /// A machine that watches, ended with its signal when dropped.
 struct Watching(std::process::Child);
 

@@ -30,7 +30,7 @@ pub mod undo;
 pub mod watch;
 
 pub use error::{Access, Result, SyncError};
-pub use look::look;
+pub use look::{look, rules_of};
 pub use marker::Marker;
 pub use pair::{Lock, PairFiles};
 pub use pass::{clean, pass, run};

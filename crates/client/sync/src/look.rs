@@ -122,6 +122,19 @@ fn take_walk(picture: &mut Picture, walked: Walked, at: i64, keys: &Keys) {
     picture.local = local;
 }
 
+/// The rules that count in a folder, and what is wrong with them.
+///
+/// # Errors
+/// The folder's.
+pub async fn rules_of(sides: &Sides) -> Result<(Rules, Vec<Refusal>)> {
+    let walked = folder::call(&sides.folder, |folder| folder.walk()).await?;
+    let mut picture = Picture::default();
+    take_walk(&mut picture, walked, 0, &sides.keys);
+    picture.refused.clear();
+    let rules = rules(sides, &mut picture).await?;
+    Ok((rules, picture.refused))
+}
+
 /// The rules of the folder. Files that lie below something left out do not count, as in git,
 /// because nothing below can come back.
 async fn rules(sides: &Sides, picture: &mut Picture) -> Result<Rules> {
@@ -168,6 +181,7 @@ fn leave_out(picture: &mut Picture, rules: &Rules) {
         ignored,
         kept,
         left_out,
+        left_there,
         refused,
         ..
     } = picture;
@@ -175,7 +189,9 @@ fn leave_out(picture: &mut Picture, rules: &Rules) {
         if base.entries.contains_key(path) && out(path, false) {
             refused.push(Refusal {
                 name: path.to_string(),
-                reason: "left out by a rule now; what the bucket has of it stays there".to_owned(),
+                reason:
+                    "left out by a rule now; `artifacts bisync prune` removes the bucket's copy"
+                        .to_owned(),
             });
         }
     }
@@ -194,7 +210,13 @@ fn leave_out(picture: &mut Picture, rules: &Rules) {
         }
         !gone
     });
-    remote.entries.retain(|path, _| !out(path, false));
+    remote.entries.retain(|path, entry| {
+        let gone = out(path, false);
+        if gone {
+            left_there.insert(path.clone(), entry.clone());
+        }
+        !gone
+    });
     remote.markers.retain(|path, _| !out(path, true));
     remote.shadowed.retain(|path, _| !out(path, false));
     let known = base.entries.keys().filter(|path| out(path, false));

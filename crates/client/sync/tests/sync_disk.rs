@@ -43,6 +43,7 @@ struct Machine {
     bucket: MemoryBucket,
     network: Faulty,
     settings: Settings,
+    capabilities: Capabilities,
 }
 
 impl Machine {
@@ -56,6 +57,7 @@ impl Machine {
             bucket: bucket.clone(),
             network: Faulty::new(Arc::new(bucket.clone())),
             settings,
+            capabilities: ALL,
         }
     }
 
@@ -84,7 +86,7 @@ impl Machine {
         Sides {
             bucket: Arc::new(self.network.clone()),
             keys: Keys::new("p/"),
-            capabilities: ALL,
+            capabilities: self.capabilities,
             folder: Arc::new(DiskFolder::open(self.folder.path()).unwrap()),
             state: Arc::clone(&self.state),
             steps,
@@ -263,6 +265,50 @@ async fn edits_deletes_and_moves_go_both_ways() {
     a.sync().await;
     b.sync().await;
     assert!(!b.at("new").exists());
+}
+
+/// A store that knows no conditions and no copy: it is asked before each write.
+#[tokio::test]
+async fn a_store_without_conditions_is_looked_at_before_each_write() {
+    let bucket = MemoryBucket::new();
+    let (mut a, mut b) = (Machine::on(&bucket), Machine::on(&bucket));
+    for machine in [&mut a, &mut b] {
+        machine.capabilities = Capabilities {
+            writable: true,
+            put_if_absent: false,
+            put_if_match: false,
+            delete_if_match: false,
+            copy: true,
+            copy_if_absent: false,
+            versions: false,
+        };
+    }
+    for path in ["edited", "deleted", "d/moved", "both"] {
+        a.write(path, path);
+    }
+    a.settle().await;
+    b.settle().await;
+    a.write("edited", "by a");
+    fs::remove_file(a.at("deleted")).unwrap();
+    fs::rename(a.at("d/moved"), a.at("moved")).unwrap();
+    a.write("both", "by a");
+    a.sync().await;
+    b.write("both", "by b");
+    b.settle().await;
+    a.settle().await;
+    assert_eq!(a.files(), b.files());
+    assert_eq!(a.files(), a.objects());
+    let kept: Vec<String> = a.files().into_values().collect();
+    assert!(kept.contains(&"by b".to_owned()) && kept.contains(&"by a".to_owned()));
+    // Somebody writes between the plan and the action.
+    a.write("new", "ours");
+    let late = bucket.clone();
+    let steps = at("upload: about to send", move || put(&late, "new", "theirs"));
+    let applied = pass(&a.sides(steps), &a.settings, &mut |_| ())
+        .await
+        .unwrap();
+    assert_eq!(applied.again, ["new"]);
+    assert_eq!(a.objects()["new"], "theirs");
 }
 
 /// Pain 22: an edit that keeps size and modification time.
@@ -817,4 +863,29 @@ async fn trashes_are_emptied_after_thirty_days() {
     let before = bucket.calls();
     sync::clean(&a.sides(Arc::new(GoOn))).await.unwrap();
     assert_eq!(bucket.calls(), before, "once a day");
+}
+
+#[tokio::test]
+async fn what_a_rule_leaves_out_is_pruned_from_the_bucket_on_demand_and_can_come_back() {
+    let bucket = MemoryBucket::new();
+    let a = Machine::on(&bucket);
+    a.write("note.md", "1");
+    a.write("x.tmp", "2");
+    a.settle().await;
+    a.write(".artifactsignore", "*.tmp");
+    a.settle().await;
+    let sides = a.sides(Arc::new(GoOn));
+    let (_, picture) = look(&sides, &a.settings).await.unwrap();
+    let out: Vec<String> = picture.left_there.keys().map(ToString::to_string).collect();
+    assert_eq!(out, ["x.tmp"]);
+    let pruned = sync::apply::prune(&sides, &a.settings, picture.left_there)
+        .await
+        .unwrap();
+    assert_eq!((pruned.done, pruned.is_whole()), (1, true));
+    let objects: Vec<String> = a.objects().into_keys().collect();
+    assert_eq!(objects, [".artifactsignore", "note.md"]);
+    assert_eq!(a.read("x.tmp"), "2", "the folder's stays");
+    let (last, taken) = sync::undo::last(&sides).unwrap().unwrap();
+    sync::undo::undo(&sides, &last, &taken).await.unwrap();
+    assert_eq!(a.objects()["x.tmp"], "2");
 }

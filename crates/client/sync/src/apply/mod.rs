@@ -6,6 +6,7 @@ mod remove;
 mod rename;
 mod transfer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bucket::probe::Capabilities;
@@ -13,14 +14,14 @@ use bucket::{Bucket, Condition, Error as BucketError, Key};
 use futures::StreamExt;
 use parking_lot::Mutex;
 
-use crate::entry::{Kind, Seen};
+use crate::entry::{Kind, RemoteEntry, Seen};
 use crate::error::{Result, SyncError};
 use crate::folder::{Folder, FolderError};
 use crate::keys::Keys;
 use crate::path::TreePath;
 use crate::plan::{Act, Action, Plan, Record};
 use crate::settings::Settings;
-use crate::state::{Pass, State};
+use crate::state::{Outcome as Ended, Pass, State};
 use crate::steps::Steps;
 
 /// Both sides of a pair, and what a pass needs beside them.
@@ -105,6 +106,50 @@ pub(crate) async fn apply(
     work.record_directories(&plan.records)?;
     work.step("plan carried out").await?;
     Ok(work.applied.into_inner())
+}
+
+/// Puts objects that a rule leaves out into the bucket's trash. The folder's files stay.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn prune(
+    sides: &Sides,
+    settings: &Settings,
+    objects: BTreeMap<TreePath, RemoteEntry>,
+) -> Result<Applied> {
+    let pass = sides.state.begin_pass(sides.folder.now())?;
+    let work = Work {
+        sides,
+        settings,
+        pass: &pass,
+        applied: Mutex::default(),
+    };
+    let mut running = futures::stream::iter(objects)
+        .map(|(path, remote)| {
+            let work = &work;
+            async move { (work.prune_one(&path, &remote).await, path) }
+        })
+        .buffer_unordered(settings.transfers.max(1));
+    while let Some((outcome, path)) = running.next().await {
+        let outcome = judge(outcome)?;
+        let mut applied = work.applied.lock();
+        match outcome {
+            Outcome::Done => applied.done += 1,
+            Outcome::Again => applied.again.push(path.to_string()),
+            Outcome::Failed(reason) => applied.failed.push((path.to_string(), reason)),
+        }
+    }
+    drop(running);
+    let applied = work.applied.into_inner();
+    let outcome = match applied.is_whole() {
+        true => Ended::Done,
+        false => Ended::Partial,
+    };
+    let summary = format!("pruned {}", applied.done);
+    sides
+        .state
+        .end_pass(&pass, sides.folder.now(), outcome, &summary)?;
+    Ok(applied)
 }
 
 impl Work<'_> {

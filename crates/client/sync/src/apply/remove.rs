@@ -34,6 +34,18 @@ impl Work<'_> {
         Ok(Outcome::Done)
     }
 
+    /// Puts an object that a rule leaves out into the bucket's trash.
+    pub(crate) async fn prune_one(&self, path: &TreePath, remote: &RemoteEntry) -> Result<Outcome> {
+        let Some(key) = self.sides.keys.entry(remote.kind, path) else {
+            return Ok(too_long(path));
+        };
+        self.trash_remote(path, remote).await?;
+        match self.delete(&key, &remote.etag).await? {
+            true => Ok(Outcome::Done),
+            false => Ok(Outcome::Again),
+        }
+    }
+
     /// Copies an object into the bucket's trash.
     pub(crate) async fn trash_remote(&self, path: &TreePath, remote: &RemoteEntry) -> Result<()> {
         let keys = &self.sides.keys;

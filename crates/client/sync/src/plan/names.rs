@@ -62,8 +62,7 @@ impl<'p> Copies<'p> {
     }
 }
 
-/// Says which new names would be one name, or none, on other systems. Where the folder itself
-/// takes them for one, the bucket's second is left where it is.
+/// Says which new names would be one name, or none, on other systems.
 pub(super) fn warn(picture: &Picture, decisions: &Decisions, plan: &mut Plan) {
     let fresh = |path: &TreePath, decision: &Decision| {
         matches!(decision, Decision::Act(..)) && !picture.base.entries.contains_key(path)

@@ -77,10 +77,10 @@ pub struct Picture {
     pub kept: BTreeSet<TreePath>,
     /// How many files here a rule leaves out.
     pub left_out: u64,
+    /// Objects that a rule leaves out.
+    pub left_there: BTreeMap<TreePath, RemoteEntry>,
     /// Names that one side cannot hold.
     pub refused: Vec<Refusal>,
-    /// Whether the folder takes `A` and `a` for one name.
-    pub folds_case: bool,
     /// Answers to the questions of the plan before.
     pub answers: Answers,
     /// Bytes of the workspace's prefix.

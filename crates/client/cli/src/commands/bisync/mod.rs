@@ -3,6 +3,7 @@
 mod check;
 mod pair;
 mod pass;
+mod rules;
 mod screen;
 mod status;
 mod undo;
@@ -40,6 +41,10 @@ pub(crate) enum Command {
     /// Bring back what the last pass replaced or deleted, on either side, where nobody has put
     /// anything else since. The next run carries it to the other side.
     Undo(Undo),
+    /// Put objects that a rule leaves out into the bucket's trash; the folder's files stay.
+    Prune(Prune),
+    /// Say which rule leaves a path out, or takes it in again.
+    Why(Why),
     /// Show when both sides were last alike, what has gone wrong since, and the last passes.
     Status(Status),
 }
@@ -146,6 +151,38 @@ pub(crate) struct Undo {
     keys: Keys,
 }
 
+/// From which pair's bucket.
+#[derive(Args)]
+pub(crate) struct Prune {
+    /// The workspace's name.
+    #[arg(value_name = "NAME")]
+    name: WorkspaceName,
+    /// The folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Answer the question beforehand.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    keys: Keys,
+}
+
+/// Which path of which folder.
+#[derive(Args)]
+pub(crate) struct Why {
+    /// The workspace's name.
+    #[arg(value_name = "NAME")]
+    name: WorkspaceName,
+    /// The folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The path below the folder.
+    #[arg(value_name = "PATH")]
+    path: String,
+    #[command(flatten)]
+    keys: Keys,
+}
+
 /// Which pair.
 #[derive(Args)]
 pub(crate) struct Status {
@@ -187,6 +224,8 @@ pub(crate) fn run(bisync: &Bisync, context: &Context) -> Result<ExitCode> {
     match &bisync.command {
         Some(Command::Check(check)) => check::run(check, context),
         Some(Command::Undo(args)) => undo::run(args, context),
+        Some(Command::Prune(args)) => rules::prune(args, context),
+        Some(Command::Why(args)) => rules::why(args, context),
         Some(Command::Status(args)) => status::run(args, context),
         None => pass::run(&bisync.run, context),
     }
