@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Result, State, kind_number, kind_of};
+use super::rows::{kind_number, kind_of};
+use super::{Result, State};
 use crate::entry::Kind;
 use crate::path::TreePath;
 

@@ -13,17 +13,19 @@
 //! earlier one will be read by every later program.
 
 mod log;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
 use bucket::Etag;
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 pub use log::{Health, Outcome, Pass, Taken, Tombstone};
+use rows::{entry_of, remove, signed, unsigned, write};
 
-use crate::entry::{BaseEntry, Hash, Kind, Seen, Stat};
+use crate::entry::{BaseEntry, Hash};
 use crate::path::TreePath;
 use crate::plan::{Base, Sending};
 
@@ -376,92 +378,10 @@ fn unusable(path: &str, error: &rusqlite::Error) -> StateError {
     }
 }
 
-fn write(db: &Connection, path: &TreePath, entry: &BaseEntry) -> rusqlite::Result<()> {
-    let stat = entry.seen.map(|seen| seen.stat);
-    db.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")?
-        .execute(params![
-            path.as_str(),
-            kind_number(entry.kind),
-            signed(entry.size),
-            entry.hash.0,
-            entry.etag.as_str(),
-            stat.map(|stat| stat.mtime),
-            stat.map(|stat| stat.ctime),
-            stat.map(|stat| signed(stat.ino)),
-            entry.seen.map(|seen| seen.at),
-        ])?;
-    for query in [
-        "DELETE FROM sending WHERE path = ?1",
-        "DELETE FROM tombstones WHERE path = ?1",
-    ] {
-        db.prepare_cached(query)?.execute([path.as_str()])?;
-    }
-    Ok(())
-}
-
-fn remove(db: &Connection, path: &TreePath) -> rusqlite::Result<()> {
-    for query in [
-        "DELETE FROM entries WHERE path = ?1",
-        "DELETE FROM sending WHERE path = ?1",
-    ] {
-        db.prepare_cached(query)?.execute([path.as_str()])?;
-    }
-    Ok(())
-}
-
-fn entry_of(row: &Row<'_>) -> rusqlite::Result<Option<(TreePath, BaseEntry)>> {
-    let Ok(path) = TreePath::parse(row.get_ref(0)?.as_str()?) else {
-        return Ok(None);
-    };
-    let size = unsigned(row.get(2)?);
-    let seen = match row.get::<_, Option<i64>>(8)? {
-        Some(at) => Some(Seen {
-            stat: Stat {
-                size,
-                mtime: row.get(5)?,
-                ctime: row.get(6)?,
-                ino: unsigned(row.get(7)?),
-            },
-            at,
-        }),
-        None => None,
-    };
-    let entry = BaseEntry {
-        kind: kind_of(row.get(1)?),
-        size,
-        hash: Hash(row.get(3)?),
-        etag: Etag::new(row.get_ref(4)?.as_str()?),
-        seen,
-    };
-    Ok(Some((path, entry)))
-}
-
-fn kind_number(kind: Kind) -> i64 {
-    match kind {
-        Kind::File => 0,
-        Kind::Link => 1,
-    }
-}
-
-fn kind_of(number: i64) -> Kind {
-    match number {
-        1 => Kind::Link,
-        _ => Kind::File,
-    }
-}
-
-/// SQLite has no unsigned numbers: the bits are kept.
-fn signed(number: u64) -> i64 {
-    number.cast_signed()
-}
-
-fn unsigned(number: i64) -> u64 {
-    number.cast_unsigned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::{Kind, Seen, Stat};
 
     fn entry(etag: &str, seen: bool) -> BaseEntry {
         let stat = Stat {
