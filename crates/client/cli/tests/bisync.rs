@@ -1,5 +1,6 @@
 //! `artifacts bisync` as users run it, on a real store.
 
+mod mounting;
 mod support;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use support::platform::Platform;
 use support::store::Store;
 use support::{Machine, Said};
 
@@ -386,6 +388,33 @@ fn a_watch_carries_changes_without_being_asked_and_one_process_has_the_pair() {
     assert_eq!((here.stop(), there.stop()), (0, 0));
     let said = sync(a, "").ok();
     assert!(said.contains("both sides are alike"), "{said}");
+}
+
+/// With an orchestrator a change is carried when it happens, not at the interval.
+#[test]
+fn a_change_elsewhere_wakes_a_watch_by_the_orchestrators_events() {
+    require_fuse!();
+    let platform = Platform::start();
+    let (ada, bea) = (platform.logged_in(), platform.logged_in());
+    ada.run("workspace create notes").ok();
+    // A mount makes the workspace known to the other machine.
+    fs::create_dir(bea.home.path().join("mnt")).expect("made");
+    bea.run("mount ada/notes mnt").ok();
+    bea.run("unmount mnt").ok();
+    let watching = |machine: &Machine| {
+        let line = "bisync notes dir --watch --interval 1h";
+        Watching(machine.artifacts(line).spawn().expect("started"))
+    };
+    write(&ada, "first", "1");
+    let (here, there) = (watching(&ada), watching(&bea));
+    eventually("the first", || dir(&bea).join("first").exists());
+    // Its own look at the beginning is over by then.
+    std::thread::sleep(Duration::from_secs(1));
+    write(&ada, "second", "2");
+    eventually("a change there", || dir(&bea).join("second").exists());
+    write(&bea, "third", "3");
+    eventually("a change back", || dir(&ada).join("third").exists());
+    assert_eq!((here.stop(), there.stop()), (0, 0));
 }
 
 /// kill -9 at every numbered step: the next plain run finishes, and nothing is lost.

@@ -5,7 +5,7 @@
 
 pub(crate) mod address;
 pub(crate) mod failures;
-mod live;
+pub(crate) mod live;
 pub(crate) mod progress;
 pub(crate) mod serve;
 pub(crate) mod settings;

@@ -1,6 +1,7 @@
 //! `artifacts bisync`: keep a folder and a workspace alike.
 
 mod check;
+mod live;
 mod pair;
 mod pass;
 mod rules;

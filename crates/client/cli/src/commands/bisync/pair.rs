@@ -15,6 +15,7 @@ use sync::state::State;
 use sync::steps::{GoOn, KillAt, Steps};
 
 use super::Keys;
+use super::live::Live;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::variables;
@@ -25,6 +26,8 @@ pub(super) struct Pair {
     pub(super) opened: Opened,
     pub(super) folder: PathBuf,
     pub(super) files: PairFiles,
+    /// The workspace's orchestrator, where it has one and this machine may speak to it.
+    pub(super) live: Option<Live>,
 }
 
 impl Pair {
@@ -40,6 +43,7 @@ impl Pair {
         let state = paths.state().join(opened.config.id.to_string());
         Ok(Self {
             files: PairFiles::of(&state, &folder),
+            live: Live::of(&opened.config, context),
             opened,
             folder,
         })
@@ -63,7 +67,10 @@ impl Pair {
             false => Arc::new(MemoryFolder::new(0)),
         };
         Ok(Sides {
-            bucket: Arc::clone(&self.opened.bucket),
+            bucket: match &self.live {
+                Some(live) => live.telling(Arc::clone(&self.opened.bucket)),
+                None => Arc::clone(&self.opened.bucket),
+            },
             keys: sync::keys::Keys::new(self.opened.config.prefix.as_str()),
             capabilities: self.opened.capabilities.unwrap_or(NOTHING),
             folder,

@@ -10,6 +10,7 @@ use sync::state::State;
 use sync::{SyncError, look};
 
 use super::Run;
+use super::live::Live;
 use super::pair::Pair;
 use super::screen::{Screen, Shown};
 use super::watch;
@@ -90,9 +91,13 @@ fn once(pair: &Pair, state: &Arc<State>, settings: &Settings, screen: &Screen) -
                 shown = screen.show(plan);
             }
         };
-        let applied = sync::run(&sides, settings, &mut show).await?;
+        let telling = pair.live.as_ref().map(Live::tell);
+        let applied = sync::run(&sides, settings, &mut show).await;
+        if let Some(telling) = telling {
+            telling.end().await;
+        }
         sync::clean(&sides).await?;
-        Ok(applied)
+        Ok(applied?)
     });
     shown?;
     let applied = answer?;

@@ -9,6 +9,7 @@ use sync::settings::Settings;
 use sync::state::State;
 use sync::watch::Watch;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::pair::Pair;
@@ -31,6 +32,9 @@ pub(super) fn run(
     screen.context.block_on(async {
         let mut stop = Stop::new()?;
         let watch = Watch::new(&pair.folder).map_err(|error| failed(&error))?;
+        let heard = Arc::new(Notify::new());
+        let live = pair.live.as_ref();
+        let _telling = live.map(|live| (live.tell(), live.hear(Arc::clone(&heard))));
         let mut pause = FIRST_PAUSE;
         let note = |text: &str| screen.context.output.note(text);
         note(&format!(
@@ -71,6 +75,7 @@ pub(super) fn run(
             };
             tokio::select! {
                 changed = watch.changed() => changed.map_err(|error| failed(&error))?,
+                () = heard.notified() => {}
                 () = sleep(wait) => {}
                 () = stop.asked() => return Ok(ExitCode::SUCCESS),
             }

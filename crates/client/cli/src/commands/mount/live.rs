@@ -150,15 +150,15 @@ impl Telling {
 }
 
 /// The orchestrator, if this machine has a login there.
-fn logged_in(url: &Endpoint, context: &Context) -> Result<Orchestrator> {
+pub(crate) fn logged_in(url: &Endpoint, context: &Context) -> Result<Orchestrator> {
     match context.session(url)? {
         Some(_) => context.orchestrator_at(url.clone()),
         None => Err(ControlError::NotLoggedIn { url: url.clone() }.into()),
     }
 }
 
-/// The number of the key that the mount uses, where that was issued.
-fn key(config: &WorkspaceConfig) -> Option<Uuid> {
+/// The number of the key that is used, where that was issued.
+pub(crate) fn key(config: &WorkspaceConfig) -> Option<Uuid> {
     let known = config.orchestrator.as_ref()?;
     match config.uses_issued_key() {
         true if config.profile == known.ticket_profile() => known.ticket_key.map(|key| key.id),
@@ -167,7 +167,8 @@ fn key(config: &WorkspaceConfig) -> Option<Uuid> {
     }
 }
 
-fn origin(subject: &Subject) -> Description {
+/// What announcements of this mount or sync carry as their origin.
+pub(crate) fn origin(subject: &Subject) -> Description {
     let number = subject.mount.to_string();
     number.parse().expect("36 characters on one line")
 }
