@@ -43,10 +43,15 @@ impl Pair {
         let state = paths.state().join(opened.config.id.to_string());
         Ok(Self {
             files: PairFiles::of(&state, &folder),
-            live: Live::of(&opened.config, context),
+            live: None,
             opened,
             folder,
         })
+    }
+
+    /// Finds the workspace's orchestrator: whoever changes something tells it.
+    pub(super) fn find_orchestrator(&mut self, context: &Context) {
+        self.live = Live::of(&self.opened.config, context);
     }
 
     /// Makes the folder and the place of the state, where they are missing.

@@ -23,7 +23,10 @@ const LISTED: usize = 20;
 
 pub(super) fn run(args: &Run, context: &Context) -> Result<ExitCode> {
     let (name, folder) = args.which()?;
-    let pair = Pair::of(name, folder, &args.keys, context)?;
+    let mut pair = Pair::of(name, folder, &args.keys, context)?;
+    if !args.dry_run {
+        pair.find_orchestrator(context);
+    }
     let settings = args.settings();
     let screen = Screen {
         context,
@@ -96,8 +99,9 @@ fn once(pair: &Pair, state: &Arc<State>, settings: &Settings, screen: &Screen) -
         if let Some(telling) = telling {
             telling.end().await;
         }
+        let applied = applied?;
         sync::clean(&sides).await?;
-        Ok(applied?)
+        Ok(applied)
     });
     shown?;
     let applied = answer?;
