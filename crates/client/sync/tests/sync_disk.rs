@@ -121,7 +121,9 @@ async fn a_store_without_conditions_is_looked_at_before_each_write() {
     b.settle().await;
     a.settle().await;
     assert_eq!(a.files(), b.files());
-    assert_eq!(a.files(), a.objects());
+    let mut objects = a.objects();
+    objects.remove("d/");
+    assert_eq!(a.files(), objects);
     let kept: Vec<String> = a.files().into_values().collect();
     assert!(kept.contains(&"by b".to_owned()) && kept.contains(&"by a".to_owned()));
     // Somebody writes between the plan and the action.

@@ -254,29 +254,33 @@ fn a_file_that_may_still_change_without_a_trace_is_not_replaced() {
     );
 }
 
-/// Found by a history: two copies of one moment got one name, and one of them no place.
+/// Found by histories: two copies of one moment got one name; and what was done about a link
+/// hid that the file of the same name was ours, so that nobody moved it.
 #[test]
-fn no_two_conflict_copies_have_one_name() {
+fn a_file_under_the_name_of_a_link_goes_aside_before_anything_else() {
     let mut case = Case::new().base("f", "1").here("f", "22").there("f", "333");
     let link = RemoteEntry {
         kind: Kind::Link,
         ..case.0.remote.entries[&path("f")].clone()
     };
     let file = case.0.remote.entries.insert(path("f"), link).unwrap();
-    case.0.remote.shadowed.insert(path("f"), file);
+    case.0.remote.shadowed.insert(path("f"), file.clone());
     let plan = case.plan();
-    let copies: Vec<String> = plan
-        .actions
-        .iter()
-        .filter_map(|action| match &action.act {
-            Act::SetRemoteAside { copy, .. } | Act::KeepTheirs { copy, .. } => Some(copy),
-            Act::KeepOurs { copy, .. } => copy.as_ref(),
-            _ => None,
-        })
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(copies.len(), 2, "{:?}", plan.actions);
-    assert_ne!(copies[0], copies[1]);
+    assert_eq!(plan.actions.len(), 1);
+    assert_eq!(plan.actions[0].reason, Reason::NameOfLink);
+    assert!(matches!(&plan.actions[0].act, Act::SetRemoteAside { remote, .. } if *remote == file));
+    assert!(plan.fresh.contains(&path("f")));
+    // Deleted here since: then it is deleted there. Another's is told of.
+    let mut gone = Case::new();
+    gone.0.remote = case.0.remote.clone();
+    assert_eq!(gone.plan().refused[0].name, "f");
+    let sent = sync::plan::Sending {
+        hash: hash("333"),
+        size: 3,
+        etag: file.etag,
+    };
+    gone.0.sending.insert(path("f"), sent);
+    assert_eq!(gone.acts(), [("delete in bucket", "f".into())]);
 }
 
 #[test]

@@ -13,6 +13,13 @@ use bucket::faults::{Fault, Faulty, Rule, Verb};
 use bucket::memory::MemoryBucket;
 use bucket::{Bucket, Error, Key};
 use machine::*;
+use sync::folder::FolderError;
+use sync::folder::disk::DiskFolder;
+use sync::plan::Stop;
+use sync::settings::Deletes;
+use sync::steps::GoOn;
+use sync::{Access, SyncError, pass};
+use uuid::Uuid;
 
 /// Pain 15: both limits hold before the first change, on either side.
 /// > More deletions than the limit, or a side that is suddenly empty, stop a run before its first change.

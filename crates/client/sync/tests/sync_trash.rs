@@ -11,6 +11,9 @@ use std::sync::Arc;
 use bucket::Key;
 use bucket::memory::MemoryBucket;
 use machine::*;
+use sync::folder::disk::DiskFolder;
+use sync::look;
+use sync::steps::GoOn;
 
 /// > A name never overwrites another file's, nothing outside of the folder is read or written, and what one side cannot hold is told and left where it is.
 #[tokio::test]

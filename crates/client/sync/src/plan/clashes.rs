@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::decide::{Decision, Decisions};
 use super::names::Copies;
-use super::{Act, Action, Picture, Plan, Reason, Refusal};
+use super::{Act, Picture, Plan, Reason, Refusal};
 use crate::entry::{Kind, LocalEntry, RemoteEntry};
 use crate::path::TreePath;
 
@@ -46,18 +46,26 @@ pub(super) fn part(
 
 /// Renames objects whose name a link has too, where it was this folder that made them files;
 /// one that was deleted here since is deleted there. Those of others are left alone.
-pub(super) fn part_links(picture: &Picture, copies: &mut Copies<'_>, plan: &mut Plan) {
+///
+/// Nothing else is done about such a path before: what is recorded of the link would hide that
+/// the file is ours.
+pub(super) fn part_links(
+    picture: &Picture,
+    copies: &mut Copies<'_>,
+    decisions: &mut Decisions,
+    plan: &mut Plan,
+) {
     for (path, file) in &picture.remote.shadowed {
         let may = !picture.is_frozen(path);
         match may
             .then(|| of_shadowed(picture, copies, path, file))
             .flatten()
         {
-            Some(act) => plan.actions.push(Action {
-                path: path.clone(),
-                act,
-                reason: Reason::NameOfLink,
-            }),
+            Some(act) => {
+                let acts = vec![(act, Reason::NameOfLink)];
+                decisions.insert(path.clone(), Decision::Several(acts));
+                plan.fresh.insert(path.clone());
+            }
             None => plan.refused.push(Refusal {
                 name: path.to_string(),
                 reason: "a symbolic link has this name too".to_owned(),

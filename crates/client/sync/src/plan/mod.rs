@@ -36,8 +36,8 @@ pub struct Plan {
     pub records: Vec<Record>,
     /// What has to be known first. While there are any, the rest is provisional.
     pub questions: Questions,
-    /// Local files that would be replaced, and changed so short a time ago that one more change
-    /// could not be seen: they wait for a moment.
+    /// Paths that need one more look after this plan. Among them are local files that would be
+    /// replaced, and changed so short a time ago that one more change could not be seen.
     pub fresh: BTreeSet<TreePath>,
     /// What is left alone, with the reason.
     pub refused: Vec<Refusal>,
@@ -83,7 +83,7 @@ pub fn plan(picture: &Picture, settings: &Settings) -> Plan {
     moves::join(picture, &mut decisions, &mut plan);
     limits::apply(picture, settings, &mut decisions, &mut plan);
     clashes::part(picture, &mut copies, &mut decisions, &mut plan);
-    clashes::part_links(picture, &mut copies, &mut plan);
+    clashes::part_links(picture, &mut copies, &mut decisions, &mut plan);
     spare_fresh(picture, settings, &mut decisions, &mut plan);
     names::warn(picture, &decisions, &mut plan);
     directories::settle(picture, &decisions, &mut plan);
