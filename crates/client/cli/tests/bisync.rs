@@ -1,5 +1,7 @@
 //! `artifacts bisync` as users run it, on a real store.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod mounting;
 mod support;
 

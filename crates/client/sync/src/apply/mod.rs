@@ -19,7 +19,7 @@ use crate::error::{Result, SyncError};
 use crate::folder::{Folder, FolderError};
 use crate::keys::Keys;
 use crate::path::TreePath;
-use crate::plan::{Act, Action, Plan, Record};
+use crate::plan::{Act, Action, Plan, Reason, Record};
 use crate::settings::Settings;
 use crate::state::{Outcome as Ended, Pass, State};
 use crate::steps::Steps;
@@ -183,6 +183,12 @@ impl Work<'_> {
     async fn carry_out(&self, action: &Action) -> Result<Outcome> {
         let path = &action.path;
         match &action.act {
+            Act::Upload { local, .. }
+                if action.reason == Reason::EditBeatsDelete
+                    && self.has_other_kind(path, local.kind).await? =>
+            {
+                Ok(Outcome::Again)
+            }
             Act::Upload { local, over } => self.upload(path, local, over.as_ref()).await,
             Act::Download { remote, over } => self.download(path, remote, over.as_ref()).await,
             Act::DeleteRemote { remote } => self.delete_remote(path, remote).await,
@@ -279,6 +285,19 @@ impl Work<'_> {
         work: impl FnOnce(&dyn Folder) -> T + Send + 'static,
     ) -> T {
         crate::folder::call(&self.sides.folder, work).await
+    }
+
+    /// Whether the bucket has a link where a file is to be sent, or a file for a link, whatever
+    /// a listing said: the two are different objects, so no condition would notice.
+    async fn has_other_kind(&self, path: &TreePath, kind: Kind) -> Result<bool> {
+        let other = match kind {
+            Kind::File => Kind::Link,
+            Kind::Link => Kind::File,
+        };
+        match self.sides.keys.entry(other, path) {
+            Some(key) => self.exists(&key).await,
+            None => Ok(false),
+        }
     }
 
     /// Deletes an object of this version. Says whether it is gone; a store that knows no
