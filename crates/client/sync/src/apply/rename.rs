@@ -7,6 +7,7 @@ use super::{Outcome, Work};
 use crate::entry::{Hash, Kind, LocalEntry, RemoteEntry, Seen, Stat};
 use crate::error::Result;
 use crate::path::TreePath;
+use crate::plan::Sending;
 
 impl Work<'_> {
     /// Gives an object the name that the local file has now.
@@ -27,11 +28,15 @@ impl Work<'_> {
         if !self.is_moved_here(from, to, (kind, seen.stat)).await? {
             return Ok(Outcome::Again);
         }
+        let size = seen.stat.size;
+        let etag = remote.etag.clone();
+        // Whatever becomes of the answer, the copy is known for ours.
+        let sending = Sending { hash, size, etag };
+        self.sides.state.begin_sending(to, &sending)?;
         let etag = self.copy(&old, &new, &remote.etag).await?;
         self.step("move in bucket: copied").await?;
         let gone = self.delete(&old, &remote.etag).await?;
         self.step("move in bucket: old name gone").await?;
-        let size = seen.stat.size;
         let base = LocalEntry::alike(kind, size, hash, &etag, Some(seen));
         let mut changes = vec![(to.clone(), Some(base))];
         changes.extend(gone.then(|| (from.clone(), None)));
