@@ -278,6 +278,7 @@ fn a_file_under_the_name_of_a_link_goes_aside_before_anything_else() {
         hash: hash("333"),
         size: 3,
         etag: file.etag,
+        is_copy: false,
     };
     gone.0.sending.insert(path("f"), sent);
     assert_eq!(gone.acts(), [("delete in bucket", "f".into())]);
@@ -318,6 +319,7 @@ fn an_upload_whose_answer_was_lost_is_no_conflict_with_ourselves() {
         hash: hash("22"),
         size: 2,
         etag: etag("22"),
+        is_copy: false,
     };
     case.0.sending.insert(path("f"), sent);
     assert_eq!(case.acts(), [("upload", "f".into())]);

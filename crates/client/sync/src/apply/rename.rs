@@ -29,19 +29,24 @@ impl Work<'_> {
             return Ok(Outcome::Again);
         }
         let size = seen.stat.size;
-        let etag = remote.etag.clone();
         // Whatever becomes of the answer, the copy is known for ours.
-        let sending = Sending { hash, size, etag };
+        let sending = Sending {
+            hash,
+            size,
+            etag: remote.etag.clone(),
+            is_copy: true,
+        };
         self.sides.state.begin_sending(to, &sending)?;
         let etag = self.copy(&old, &new, &remote.etag).await?;
         self.step("move in bucket: copied").await?;
-        let gone = self.delete(&old, &remote.etag).await?;
-        self.step("move in bucket: old name gone").await?;
+        // Before the old name goes: a crash in between must not leave it known as what both
+        // sides had, because a user may give the file its old name back meanwhile.
         let base = LocalEntry::alike(kind, size, hash, &etag, Some(seen));
-        let mut changes = vec![(to.clone(), Some(base))];
-        changes.extend(gone.then(|| (from.clone(), None)));
+        let changes = [(to.clone(), Some(base)), (from.clone(), None)];
         self.sides.state.record_all(&changes)?;
         self.step("move in bucket: recorded").await?;
+        let gone = self.delete(&old, &remote.etag).await?;
+        self.step("move in bucket: old name gone").await?;
         Ok(if gone { Outcome::Done } else { Outcome::Again })
     }
 

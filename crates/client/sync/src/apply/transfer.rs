@@ -32,6 +32,7 @@ impl Work<'_> {
             hash: reading.hash,
             size: local.stat.size,
             etag: Etag::new(&hex::encode(reading.md5)),
+            is_copy: false,
         };
         self.sides.state.begin_sending(path, &sending)?;
         self.step("upload: about to send").await?;

@@ -83,14 +83,16 @@ fn of_shadowed(
     let local = picture.local.entries.get(path);
     let base = picture.base.entries.get(path);
     let base = base.filter(|base| base.kind == Kind::File);
-    let sent = picture.sending.get(path);
+    let sent = picture.sending.get(path).filter(|sent| !sent.is_copy);
     let known = base.map(|base| &base.etag) == Some(&file.etag)
         || sent.map(|sent| &sent.etag) == Some(&file.etag);
     if local.is_none() && known {
         let remote = file.clone();
         return Some(Act::DeleteRemote { remote });
     }
-    let ours = base.is_some() || known || local.is_some_and(|local| local.kind == Kind::File);
+    let ours = base.is_some()
+        || picture.is_ours(path, &file.etag)
+        || local.is_some_and(|local| local.kind == Kind::File);
     if !ours {
         return None;
     }
@@ -139,7 +141,8 @@ impl Clash<'_, '_> {
     ) -> Option<Decision> {
         let below = |path: &TreePath| path.is_below(self.path);
         let below_there = self.picture.remote.entries.keys().any(below);
-        let known = self.picture.base_of(self.path).is_some();
+        let known = self.picture.base_of(self.path).is_some()
+            || remote.is_some_and(|remote| self.picture.is_ours(self.path, &remote.etag));
         if local.is_none() && !known && below_there {
             return None;
         }

@@ -48,6 +48,9 @@ pub struct Sending {
     pub size: u64,
     /// The ETag that most stores give it.
     pub etag: Etag,
+    /// Whether it was no upload but a copy inside the store: ours, but nothing that the folder
+    /// was known to have under this name.
+    pub is_copy: bool,
 }
 
 /// What was found out to answer a plan's questions.
@@ -93,7 +96,8 @@ impl Picture {
         let known = self.base.entries.get(path);
         let there = self.remote.entries.get(path);
         let ours = self.sending.get(path).zip(there).filter(|(sent, there)| {
-            sent.etag == there.etag
+            !sent.is_copy
+                && sent.etag == there.etag
                 && sent.size == there.size
                 && known.is_none_or(|known| known.etag != there.etag)
         });
@@ -107,6 +111,12 @@ impl Picture {
             }),
             None => known.cloned(),
         }
+    }
+
+    /// Whether an object is what this folder sent or copied there.
+    pub(super) fn is_ours(&self, path: &TreePath, etag: &Etag) -> bool {
+        let sent = self.sending.get(path);
+        sent.is_some_and(|sent| sent.etag == *etag)
     }
 
     /// Whether nothing may be done about a path.

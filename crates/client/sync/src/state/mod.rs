@@ -41,7 +41,8 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE directories (path TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
     CREATE TABLE sending (
-        path TEXT PRIMARY KEY, hash BLOB NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL
+        path TEXT PRIMARY KEY, hash BLOB NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+        copy INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE tombstones (
         path TEXT PRIMARY KEY, etag TEXT NOT NULL, here INTEGER NOT NULL, at INTEGER NOT NULL
@@ -242,13 +243,15 @@ impl State {
     pub fn sending(&self) -> Result<std::collections::BTreeMap<TreePath, Sending>> {
         let mut all = std::collections::BTreeMap::new();
         self.with(|db| {
-            let mut query = db.prepare_cached("SELECT path, hash, size, etag FROM sending")?;
+            let mut query =
+                db.prepare_cached("SELECT path, hash, size, etag, copy FROM sending")?;
             let mut rows = query.query([])?;
             while let Some(row) = rows.next()? {
                 let sent = Sending {
                     hash: Hash(row.get(1)?),
                     size: unsigned(row.get(2)?),
                     etag: Etag::new(&row.get::<_, String>(3)?),
+                    is_copy: row.get(4)?,
                 };
                 let path = TreePath::parse(&row.get::<_, String>(0)?);
                 all.extend(path.ok().map(|path| (path, sent)));
@@ -263,10 +266,21 @@ impl State {
     /// # Errors
     /// [`StateError`].
     pub fn begin_sending(&self, path: &TreePath, sending: &Sending) -> Result<()> {
-        let Sending { hash, size, etag } = sending;
+        let Sending {
+            hash,
+            size,
+            etag,
+            is_copy,
+        } = sending;
         self.with(|db| {
-            db.prepare_cached("INSERT OR REPLACE INTO sending VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![path.as_str(), hash.0, signed(*size), etag.as_str()])
+            db.prepare_cached("INSERT OR REPLACE INTO sending VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![
+                    path.as_str(),
+                    hash.0,
+                    signed(*size),
+                    etag.as_str(),
+                    is_copy
+                ])
                 .map(drop)
         })
     }
@@ -452,6 +466,7 @@ mod tests {
             hash: Hash::of(b"abc"),
             size: 3,
             etag: Etag::new("e"),
+            is_copy: true,
         };
         state.begin_sending(&path("a"), &sending).unwrap();
         assert_eq!(state.sending().unwrap()[&path("a")], sending);
