@@ -32,6 +32,7 @@ pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)>
     let mut picture = Picture {
         base: sides.state.base()?,
         sending: sides.state.sending()?,
+        deleting: sides.state.deleting()?,
         prefix_bytes: sides.keys.prefix().len(),
         ..Picture::default()
     };

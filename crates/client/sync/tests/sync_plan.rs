@@ -325,6 +325,15 @@ fn an_upload_whose_answer_was_lost_is_no_conflict_with_ourselves() {
     assert_eq!(case.acts(), [("upload", "f".into())]);
 }
 
+/// Cut off after we deleted it there; the user has the very same file again.
+#[test]
+fn a_file_that_came_back_after_our_own_deletion_was_cut_off_is_not_deleted() {
+    let mut case = Case::new().base("f", "1").here("f", "1");
+    assert_eq!(case.acts(), [("delete here", "f".into())]);
+    case.0.deleting.insert(path("f"));
+    assert_eq!(case.acts(), [("upload", "f".into())]);
+}
+
 #[test]
 fn directories_follow_their_files_and_stand_alone_where_they_are_empty() {
     // Its last file was deleted here, and it stays.

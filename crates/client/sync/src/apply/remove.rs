@@ -26,7 +26,12 @@ impl Work<'_> {
         }
         self.trash_remote(path, remote).await?;
         self.step("delete in bucket: in the trash").await?;
+        // Whatever becomes of the answer: should the file be here again by then, it is the
+        // user's, and not deleted elsewhere.
+        let begun = self.tombstone(&remote.etag, true);
+        self.sides.state.begin_deleting(path, &begun)?;
         if !self.delete(&key, &remote.etag).await? {
+            self.sides.state.end_deleting(path)?;
             return Ok(Outcome::Again);
         }
         self.step("delete in bucket: gone").await?;
@@ -91,12 +96,16 @@ impl Work<'_> {
     }
 
     fn bury(&self, path: &TreePath, etag: &Etag, here: bool) -> Result<()> {
-        let tombstone = Tombstone {
+        let tombstone = self.tombstone(etag, here);
+        Ok(self.sides.state.forget(path, Some(&tombstone))?)
+    }
+
+    fn tombstone(&self, etag: &Etag, here: bool) -> Tombstone {
+        Tombstone {
             etag: etag.as_str().to_owned(),
             here,
             at: self.sides.folder.now(),
-        };
-        Ok(self.sides.state.forget(path, Some(&tombstone))?)
+        }
     }
 
     pub(crate) async fn make_directory(&self, path: &TreePath) -> Result<Outcome> {

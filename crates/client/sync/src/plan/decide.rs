@@ -134,6 +134,10 @@ impl Judge<'_, '_> {
                 Decision::Act(Act::DeleteRemote { remote }, Reason::Deleted)
             }
             (_, None, _, Some(remote)) => download(remote, None, Reason::EditBeatsDelete),
+            // It was we who deleted it there; the user has it again since.
+            (Change::Same, Some(local), _, None) if self.picture.deleting.contains(self.path) => {
+                upload(local, None, Reason::EditBeatsDelete)
+            }
             (Change::Same, Some(local), _, None) => {
                 let local = local.clone();
                 Decision::Act(Act::DeleteLocal { local }, Reason::Deleted)

@@ -71,6 +71,8 @@ pub struct Picture {
     pub remote: Remote,
     /// Uploads of earlier passes.
     pub sending: BTreeMap<TreePath, Sending>,
+    /// Objects that earlier passes began to delete, because their files were deleted here.
+    pub deleting: BTreeSet<TreePath>,
     /// Directories (or files) of which something is not known: nothing at or below them may
     /// be changed.
     pub frozen: BTreeSet<TreePath>,

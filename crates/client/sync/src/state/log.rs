@@ -1,5 +1,7 @@
 //! The log of passes, what they took away, and what was deleted.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{kind_number, kind_of};
@@ -238,6 +240,40 @@ impl State {
         self.set_meta("cleaned", &now.to_string())
     }
 
+    /// Says that an object will be deleted because its file was deleted here.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn begin_deleting(&self, path: &TreePath, tombstone: &Tombstone) -> Result<()> {
+        self.transaction(|db| tombstone.write(db, path))
+    }
+
+    /// Says that it was not.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn end_deleting(&self, path: &TreePath) -> Result<()> {
+        let query = "DELETE FROM tombstones WHERE path = ?1";
+        self.with(|db| db.execute(query, [path.as_str()]).map(drop))
+    }
+
+    /// What was begun to be deleted, and is still known as what both sides had.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn deleting(&self) -> Result<BTreeSet<TreePath>> {
+        let query = "SELECT path FROM tombstones JOIN entries USING (path) WHERE here";
+        self.with(|db| {
+            let mut query = db.prepare_cached(query)?;
+            let mut rows = query.query([])?;
+            let mut all = BTreeSet::new();
+            while let Some(row) = rows.next()? {
+                all.extend(TreePath::parse(row.get_ref(0)?.as_str()?).ok());
+            }
+            Ok(all)
+        })
+    }
+
     /// A path's deletion, if it was deleted and has not come back.
     ///
     /// # Errors
@@ -313,6 +349,13 @@ mod tests {
             here: false,
             at: 1_001,
         };
+        state.begin_deleting(&path, &tombstone).unwrap();
+        assert!(
+            state.deleting().unwrap().is_empty(),
+            "neither here nor known"
+        );
+        state.end_deleting(&path).unwrap();
+        assert_eq!(state.tombstone(&path).unwrap(), None);
         state.forget(&path, Some(&tombstone)).unwrap();
         state
             .end_pass(&pass, 1_002, Outcome::Partial, "one left")
