@@ -44,9 +44,11 @@ impl Work<'_> {
         let base = LocalEntry::alike(kind, size, hash, &etag, Some(seen));
         let changes = [(to.clone(), Some(base)), (from.clone(), None)];
         self.sides.state.record_all(&changes)?;
+        self.sides.state.begin_sending(from, &sending)?;
         self.step("move in bucket: recorded").await?;
         let gone = self.delete(&old, &remote.etag).await?;
         self.step("move in bucket: old name gone").await?;
+        self.sides.state.forget(from, None)?;
         Ok(if gone { Outcome::Done } else { Outcome::Again })
     }
 
