@@ -461,7 +461,7 @@ impl State {
             Content::Directory(_) => Want::Marker { ino },
             _ => Want::Put { ino },
         };
-        self.gone.remove(&key);
+        self.is_back(&key, batch);
         self.pending.set(key.clone(), want, base, ready);
         batch.touch(&key);
         Ok(())
@@ -527,7 +527,32 @@ impl State {
             any: op.base.any,
             token: op.token.clone(),
             attrs: node.map(|node| row_attrs(&node.attrs)),
+            gone: match op.want {
+                Want::Delete => self.topmost_gone(key),
+                _ => None,
+            },
         })
+    }
+
+    /// The topmost directory on the way to a key that went away here.
+    fn topmost_gone(&self, key: &Key) -> Option<Key> {
+        let above = crate::replay::directories_above(key);
+        above
+            .take_while(|directory| self.gone.contains_key(directory))
+            .last()
+    }
+
+    /// A name that went away is there again. What is still to be deleted below a directory no
+    /// longer takes it along.
+    pub(crate) fn is_back(&mut self, key: &Key, batch: &mut Batch) {
+        if self.gone.remove(key).is_none() || !key.as_str().ends_with('/') {
+            return;
+        }
+        for (below, op) in self.pending.below(key.as_str()) {
+            if op.want == Want::Delete {
+                batch.touch(below);
+            }
+        }
     }
 
     /// The directory's own times move when an entry comes or goes.

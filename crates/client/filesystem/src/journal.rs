@@ -55,6 +55,10 @@ pub(crate) struct Row {
     pub(crate) token: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attrs: Option<RowAttrs>,
+    /// Of a deletion: the topmost directory that went away with the object. A listing shows it,
+    /// and those on the way to the object, for as long as the object is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gone: Option<Key>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -524,6 +528,7 @@ mod tests {
             any: false,
             token: "t1".to_owned(),
             attrs: None,
+            gone: None,
         }
     }
 

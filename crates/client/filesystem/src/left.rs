@@ -113,6 +113,7 @@ mod tests {
             any: false,
             token: "t".into(),
             attrs: None,
+            gone: None,
         };
         let body = RowWant::Body {
             id: id.as_str().to_owned(),

@@ -545,7 +545,7 @@ impl State {
     ) -> Result<(), FsError> {
         for Moving { ino, want } in moving {
             let key = self.tree.key(ino)?;
-            self.gone.remove(&key);
+            self.is_back(&key, batch);
             let base = self.pending.base_at(&key, None);
             let node = self.tree.node_mut(ino)?;
             match want {

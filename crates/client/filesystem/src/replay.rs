@@ -91,6 +91,11 @@ impl Core {
                 }
             }
         }
+        // What other rows brought back is there.
+        let State { gone, tree, .. } = &mut *state;
+        gone.retain(|key, _| {
+            !key.as_str().ends_with('/') || tree.find_directory(key.as_str()).is_none()
+        });
         // The new tokens must be in the journal before anything goes up under them.
         if let Err(error) = self.commit(state, batch) {
             state.report.happened(error.to_string());
@@ -186,7 +191,14 @@ impl Core {
         };
         let want = match &row.want {
             RowWant::Delete => {
-                state.gone.insert(key.clone(), Stamp::now());
+                let now = Stamp::now();
+                state.gone.insert(key.clone(), now);
+                if let Some(topmost) = &row.gone {
+                    let above = directories_above(key);
+                    let with = above
+                        .take_while(|directory| directory.as_str().starts_with(topmost.as_str()));
+                    state.gone.extend(with.map(|directory| (directory, now)));
+                }
                 Want::Delete
             }
             RowWant::Marker => Want::Marker {
@@ -351,4 +363,15 @@ impl Core {
 fn split(key: &Key) -> (&str, &str) {
     let at = key.as_str().rfind('/').map_or(0, |slash| slash + 1);
     key.as_str().split_at(at)
+}
+
+/// The prefixes of the directories that a key lies in, the nearest first.
+pub(crate) fn directories_above(key: &Key) -> impl Iterator<Item = Key> + '_ {
+    let mut rest = key.as_str().strip_suffix('/').unwrap_or(key.as_str());
+    std::iter::from_fn(move || {
+        let end = rest.rfind('/')?;
+        let directory = Key::new(&rest[..=end]).ok();
+        rest = &rest[..end];
+        directory
+    })
 }
