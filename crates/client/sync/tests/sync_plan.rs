@@ -325,6 +325,31 @@ fn an_upload_whose_answer_was_lost_is_no_conflict_with_ourselves() {
     assert_eq!(case.acts(), [("upload", "f".into())]);
 }
 
+/// Cut off between the copy's record and the deletion of the old name.
+#[test]
+fn the_old_name_of_a_move_that_was_cut_off_goes() {
+    let mut case = Case::new()
+        .base("to", "22")
+        .here("to", "22")
+        .there("to", "22")
+        .there("from", "22");
+    assert_eq!(case.acts(), [("download", "from".into())]);
+    let sent = sync::plan::Sending {
+        hash: hash("22"),
+        size: 2,
+        etag: etag("22"),
+        is_copy: true,
+    };
+    case.0.sending.insert(path("from"), sent);
+    assert_eq!(case.acts(), [("delete in bucket", "from".into())]);
+    // Another's version since.
+    let case = Case(sync::plan::Picture {
+        sending: case.0.sending,
+        ..Case::new().there("from", "1").0
+    });
+    assert_eq!(case.acts(), [("download", "from".into())]);
+}
+
 /// Cut off after we deleted it there; the user has the very same file again.
 #[test]
 fn a_file_that_came_back_after_our_own_deletion_was_cut_off_is_not_deleted() {

@@ -104,6 +104,11 @@ impl Judge<'_, '_> {
     fn unknown(&mut self, local: Option<&LocalEntry>, remote: Option<&RemoteEntry>) -> Decision {
         match (local, remote) {
             (Some(local), None) => upload(local, None, Reason::New),
+            // What a move that was cut off left behind: its content is known under another name.
+            (None, Some(remote)) if self.picture.is_left_by_a_move(self.path, &remote.etag) => {
+                let remote = remote.clone();
+                Decision::Act(Act::DeleteRemote { remote }, Reason::Moved)
+            }
             (None, Some(remote)) => download(remote, None, Reason::New),
             (Some(local), Some(remote)) => self.both(local, remote),
             (None, None) => Decision::Record(Record::Forget(self.path.clone())),

@@ -77,8 +77,11 @@ fn stop(picture: &Picture, settings: &Settings, decisions: &Decisions) -> Option
     }
     let count = |is: fn(&Act) -> bool| {
         let acts = decisions.values();
-        acts.filter(|d| matches!(d, Decision::Act(act, _) if is(act)))
-            .count() as u64
+        // What a move left over is there under another name.
+        acts.filter(
+            |d| matches!(d, Decision::Act(act, reason) if is(act) && *reason != Reason::Moved),
+        )
+        .count() as u64
     };
     let here = count(|act| matches!(act, Act::DeleteLocal { .. }));
     let there = count(|act| matches!(act, Act::DeleteRemote { .. }));
@@ -96,7 +99,7 @@ fn stop(picture: &Picture, settings: &Settings, decisions: &Decisions) -> Option
 /// What was deleted on one side comes back from the other.
 fn restore(decisions: &mut Decisions) {
     for decision in decisions.values_mut() {
-        let Decision::Act(act, _) = decision else {
+        let Decision::Act(act, Reason::Deleted) = decision else {
             continue;
         };
         let back = match act {

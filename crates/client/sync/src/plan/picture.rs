@@ -121,6 +121,12 @@ impl Picture {
         sent.is_some_and(|sent| sent.etag == *etag)
     }
 
+    /// Whether an object is one name too many of a move inside the store.
+    pub(super) fn is_left_by_a_move(&self, path: &TreePath, etag: &Etag) -> bool {
+        let sent = self.sending.get(path);
+        sent.is_some_and(|sent| sent.is_copy && sent.etag == *etag)
+    }
+
     /// Whether nothing may be done about a path.
     pub(super) fn is_frozen(&self, path: &TreePath) -> bool {
         if self.frozen.is_empty() {
