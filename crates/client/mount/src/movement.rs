@@ -203,6 +203,10 @@ impl Bucket for Metered {
         self.inner.list(request).await
     }
 
+    async fn abandon(&self, key: &Key, upload: &str) -> Result<()> {
+        self.inner.abandon(key, upload).await
+    }
+
     async fn versions_listed(&self) -> Result<bool> {
         self.inner.versions_listed().await
     }

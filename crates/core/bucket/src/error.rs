@@ -104,6 +104,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether an upload in parts that ended so is left as it is, to be gone on with.
+    pub fn leaves_upload(&self) -> bool {
+        self.is_temporary()
+            || matches!(self, Self::BadCredentials { .. } | Self::ClockSkewed { .. })
+    }
+
     /// Whether the same call may succeed later without anyone changing anything.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Throttled { .. })

@@ -356,6 +356,11 @@ impl Bucket for Faulty {
         plan.leave(self.inner.list(request).await)
     }
 
+    async fn abandon(&self, key: &Key, upload: &str) -> Result<()> {
+        self.shared.require_up()?;
+        self.inner.abandon(key, upload).await
+    }
+
     async fn versions_listed(&self) -> Result<bool> {
         self.shared.require_up()?;
         self.inner.versions_listed().await

@@ -10,17 +10,20 @@
 mod body;
 mod error;
 mod metadata;
+mod pace;
 mod port;
 
 pub mod conformance;
 pub mod faults;
+pub mod limit;
 pub mod memory;
 pub mod probe;
 pub mod s3;
 
 pub use error::{Error, Result};
+pub use pace::Pace;
 pub use port::{
     Body, Bucket, ByteStream, Condition, CopyOptions, DeleteOutcome, Etag, GetOptions, Key,
     KeyError, ListPage, ListRequest, Metadata, Meter, Object, ObjectMeta, PutOptions, PutOutcome,
-    collect,
+    Resume, collect,
 };

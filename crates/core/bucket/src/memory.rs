@@ -17,11 +17,11 @@ use futures::StreamExt;
 use md5::{Digest, Md5};
 use parking_lot::Mutex;
 
-use crate::body::read_whole;
+use crate::body::{composite_etag, md5_of, parts_of, read_whole};
 use crate::metadata::normalized;
 use crate::{
     Body, Bucket, ByteStream, Condition, CopyOptions, DeleteOutcome, Error, Etag, GetOptions, Key,
-    ListPage, ListRequest, Metadata, Object, ObjectMeta, PutOptions, PutOutcome, Result,
+    ListPage, ListRequest, Metadata, Object, ObjectMeta, PutOptions, PutOutcome, Result, Resume,
 };
 
 /// Bytes that one item of a body stream holds at most.
@@ -29,6 +29,9 @@ const CHUNK: usize = 256 * 1024;
 
 /// S3's page size, and the most keys of one [`Bucket::delete_many`].
 const PAGE: usize = 1000;
+
+/// Bytes of a part, where nobody set another size.
+const PART: u64 = 8 << 20;
 
 /// A bucket in memory. Clones share the content.
 #[derive(Clone, Default)]
@@ -40,11 +43,17 @@ pub struct MemoryBucket {
 struct Shared {
     store: Mutex<Store>,
     calls: Counters,
+    /// Bytes of a part; 0 is [`PART`].
+    part_size: AtomicU64,
+    /// Parts that were sent so far.
+    parts: AtomicU64,
 }
 
 #[derive(Default)]
 struct Store {
     objects: BTreeMap<Key, Stored>,
+    uploads: BTreeMap<String, Upload>,
+    begun: u64,
     /// The last time given to an object; times never repeat and never go back.
     clock: i128,
 }
@@ -55,6 +64,13 @@ struct Stored {
     etag: Etag,
     last_modified: i128,
     metadata: Metadata,
+}
+
+/// An upload in parts that is not an object yet.
+struct Upload {
+    key: Key,
+    metadata: Metadata,
+    parts: BTreeMap<i32, (Bytes, Etag)>,
 }
 
 /// How often each method of the port was called, refused calls included.
@@ -143,6 +159,81 @@ impl MemoryBucket {
             .insert(key, body.into(), Metadata::new())
     }
 
+    /// Sets how long the parts of an upload are.
+    pub fn set_part_size(&self, bytes: u64) {
+        self.shared.part_size.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many parts were sent since the beginning.
+    pub fn parts_sent(&self) -> u64 {
+        self.shared.parts.load(Ordering::Relaxed)
+    }
+
+    /// How many uploads were begun and neither completed nor abandoned.
+    pub fn unfinished_uploads(&self) -> usize {
+        self.shared.store.lock().uploads.len()
+    }
+
+    /// As S3 does it: parts first, and the condition when they are put together.
+    async fn put_in_parts(
+        &self,
+        key: &Key,
+        body: &Body,
+        options: &PutOptions,
+        resume: &dyn Resume,
+    ) -> Result<PutOutcome> {
+        let id = self.upload(key, options, resume).await?;
+        let part_size = match self.shared.part_size.load(Ordering::Relaxed) {
+            0 => PART,
+            size => size,
+        };
+        let mut tags = Vec::new();
+        for (number, part) in parts_of(body, part_size) {
+            let etag = Etag::new(&hex::encode(md5_of(part.clone()).await?));
+            let known = self.shared.store.lock().part(&id, number);
+            if known.as_ref() != Some(&etag) {
+                self.send_part(&id, number, part, etag.clone()).await?;
+                resume.sent().await?;
+            }
+            tags.push(etag);
+        }
+        let etag = composite_etag(tags.iter());
+        if !resume.may_complete(etag.as_ref()).await? {
+            self.shared.store.lock().uploads.remove(&id);
+            return Err(Error::LocalBody {
+                reason: "it was changed while it was sent".to_owned(),
+            });
+        }
+        self.shared
+            .store
+            .lock()
+            .complete(&id, tags.len(), &options.condition)
+    }
+
+    async fn upload(&self, key: &Key, options: &PutOptions, resume: &dyn Resume) -> Result<String> {
+        if let Some(id) = resume.known().await
+            && self.shared.store.lock().uploads.contains_key(&id)
+        {
+            return Ok(id);
+        }
+        let id = self
+            .shared
+            .store
+            .lock()
+            .begin(key, normalized(options.metadata.clone())?);
+        resume.begun(&id).await?;
+        Ok(id)
+    }
+
+    async fn send_part(&self, id: &str, number: i32, part: Body, etag: Etag) -> Result<()> {
+        let bytes = read_whole(part).await?;
+        count(&self.shared.parts);
+        let mut store = self.shared.store.lock();
+        let upload = store.uploads.get_mut(id).ok_or_else(no_such_upload)?;
+        upload.parts.insert(number, (bytes, etag));
+        Ok(())
+    }
+
     /// Removes an object as "another client" would, without counting a call. Says
     /// whether it was there.
     pub fn remove(&self, key: &Key) -> bool {
@@ -172,6 +263,15 @@ impl Bucket for MemoryBucket {
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutOutcome> {
         count(&self.shared.calls.put);
+        if let Some(pace) = &options.pace {
+            pace.take(body.len()).await;
+        }
+        if let Some(meter) = &options.meter {
+            meter.add(body.len());
+        }
+        if let Some(resume) = &options.resume {
+            return self.put_in_parts(key, &body, &options, &**resume).await;
+        }
         let metadata = normalized(options.metadata)?;
         let body = read_whole(body).await?;
         let mut store = self.shared.store.lock();
@@ -195,6 +295,7 @@ impl Bucket for MemoryBucket {
         let source = store.found(from)?.clone();
         require_etag(from, &source.etag, options.source_if_match.as_ref())?;
         store.require(to, &options.condition)?;
+        // Amazon makes one object of one part of whatever was copied.
         let etag = store.insert(to, source.body, metadata.unwrap_or(source.metadata));
         Ok(PutOutcome { etag })
     }
@@ -230,6 +331,11 @@ impl Bucket for MemoryBucket {
         Ok(keys.iter().map(delete).collect())
     }
 
+    async fn abandon(&self, _: &Key, upload: &str) -> Result<()> {
+        self.shared.store.lock().uploads.remove(upload);
+        Ok(())
+    }
+
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
         count(&self.shared.calls.list);
         let after = match &request.token {
@@ -260,17 +366,53 @@ impl Store {
         }
     }
 
+    fn begin(&mut self, key: &Key, metadata: Metadata) -> String {
+        self.begun += 1;
+        let id = format!("upload-{}", self.begun);
+        let upload = Upload {
+            key: key.clone(),
+            metadata,
+            parts: BTreeMap::new(),
+        };
+        self.uploads.insert(id.clone(), upload);
+        id
+    }
+
+    fn part(&self, id: &str, number: i32) -> Option<Etag> {
+        let (_, etag) = self.uploads.get(id)?.parts.get(&number)?;
+        Some(etag.clone())
+    }
+
+    fn complete(&mut self, id: &str, count: usize, condition: &Condition) -> Result<PutOutcome> {
+        let Upload {
+            key,
+            metadata,
+            parts,
+        } = self.uploads.remove(id).ok_or_else(no_such_upload)?;
+        self.require(&key, condition)?;
+        let parts: Vec<(Bytes, Etag)> = parts.into_values().take(count).collect();
+        let body: Vec<u8> = parts.iter().flat_map(|(bytes, _)| bytes.to_vec()).collect();
+        let etag = composite_etag(parts.iter().map(|(_, etag)| etag));
+        let etag = etag.ok_or_else(no_such_upload)?;
+        self.store(&key, body.into(), metadata, etag.clone());
+        Ok(PutOutcome { etag })
+    }
+
     fn insert(&mut self, key: &Key, body: Bytes, metadata: Metadata) -> Etag {
         let etag = Etag::new(&hex::encode(Md5::digest(&body)));
+        self.store(key, body, metadata, etag.clone());
+        etag
+    }
+
+    fn store(&mut self, key: &Key, body: Bytes, metadata: Metadata, etag: Etag) {
         let last_modified = self.tick();
         let stored = Stored {
             body,
-            etag: etag.clone(),
+            etag,
             last_modified,
             metadata,
         };
         self.objects.insert(key.clone(), stored);
-        etag
     }
 
     /// The wall clock, moved on where it stands still or goes back.
@@ -365,6 +507,12 @@ impl Item {
             Self::Object(meta) => meta.key.as_str(),
             Self::Prefix(prefix) => prefix,
         }
+    }
+}
+
+fn no_such_upload() -> Error {
+    Error::Invalid {
+        reason: "NoSuchUpload".to_owned(),
     }
 }
 

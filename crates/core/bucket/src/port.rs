@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Pace, Result};
 
 /// One bucket, whole: keys are absolute (a workspace's prefix is the caller's business).
 ///
@@ -46,6 +46,12 @@ pub trait Bucket: Send + Sync + 'static {
 
     /// Lists one page of keys in byte order.
     async fn list(&self, request: &ListRequest) -> Result<ListPage>;
+
+    /// Ends an upload in parts that a [`Resume`] was told of and that nobody will go on with.
+    /// One that is not there is ended. An adapter without such uploads has none to end.
+    async fn abandon(&self, _key: &Key, _upload: &str) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether old versions can be listed (ListObjectVersions); for the
     /// [probe](crate::probe). An adapter that cannot say so says no.
@@ -187,8 +193,37 @@ pub struct PutOptions {
     /// User metadata to store beside the body.
     pub metadata: Metadata,
     /// Where to count what of the body the connection takes, while it takes it. What is
-    /// sent again is counted again; adapters may leave out bodies of some 64 KiB.
+    /// sent again is counted again, and so are parts that the store has already; adapters
+    /// may leave out bodies of some 64 KiB.
     pub meter: Option<Meter>,
+    /// Holds the body back to a rate.
+    pub pace: Option<Pace>,
+    /// Where given, the body goes up in parts whatever its length, and an upload that is cut
+    /// off can be gone on with.
+    pub resume: Option<Arc<dyn Resume>>,
+}
+
+/// Remembers an upload in parts for the case that this process ends before it does, and has
+/// the last word before the parts become an object.
+///
+/// The adapter sends those parts only that the store does not have yet: what it has counts
+/// where its MD5 is the body's. An upload whose `put` fails for a reason that may pass, or
+/// is dropped, is left as it is; one that failed for good is ended by the adapter.
+#[async_trait]
+pub trait Resume: fmt::Debug + Send + Sync {
+    /// The upload that was begun for this key earlier.
+    async fn known(&self) -> Option<String>;
+
+    /// An upload was begun. Nothing is sent before this has returned.
+    async fn begun(&self, upload: &str) -> Result<()>;
+
+    /// The store has one more part.
+    async fn sent(&self) -> Result<()>;
+
+    /// All parts are there. `etag` is what the object will bear, where that follows from the
+    /// parts. False: the body is not any more what was to be sent; nothing is put together,
+    /// and the `put` fails as [`Error::LocalBody`](crate::Error::LocalBody).
+    async fn may_complete(&self, etag: Option<&Etag>) -> Result<bool>;
 }
 
 /// A count of bytes on their way. Clones are the same count.

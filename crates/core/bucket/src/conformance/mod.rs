@@ -96,7 +96,11 @@ cases! {
         a_large_body_keeps_conditions
         large_creators_have_one_winner
         a_large_file_that_is_too_short_leaves_nothing
-        a_dropped_upload_leaves_nothing;
+        a_dropped_upload_leaves_nothing
+        an_upload_that_was_cut_off_is_gone_on_with
+        parts_of_another_body_are_sent_again
+        a_body_that_changed_is_not_put_together
+        an_upload_can_be_abandoned;
     keys:
         keys_with_empty_segments
         keys_with_dot_segments

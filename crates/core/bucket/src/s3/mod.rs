@@ -87,7 +87,8 @@ impl Bucket for S3Bucket {
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutOutcome> {
-        if body.len() > self.s3.config.multipart_threshold {
+        let in_parts = options.resume.is_some() && !body.is_empty();
+        if in_parts || body.len() > self.s3.config.multipart_threshold {
             multipart::put(&self.s3, key, body, options).await
         } else {
             self.s3.put(key, body, options).await
@@ -108,6 +109,10 @@ impl Bucket for S3Bucket {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
         self.s3.list(request).await
+    }
+
+    async fn abandon(&self, key: &Key, upload: &str) -> Result<()> {
+        multipart::abandon(&self.s3, key, upload).await
     }
 
     async fn versions_listed(&self) -> Result<bool> {

@@ -3,21 +3,22 @@
 //! An upload that was begun is completed or aborted: by the code that began it, or, when
 //! that was dropped, by a task that its guard starts. What no program can do after its own
 //! death, a lifecycle rule of the bucket does (S3 User Guide, "Aborting incomplete
-//! multipart uploads").
+//! multipart uploads"). An upload that somebody [remembers](Resume) is left as it is
+//! instead, and gone on with: parts that the store has by then are not sent again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use md5::{Digest, Md5};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::upload::sdk_body;
+use super::upload::{Way, sdk_body};
 use super::write::headers;
 use super::{S3, condition_headers};
-use crate::{Body, Condition, Error, Etag, Key, Metadata, Meter, PutOptions, PutOutcome, Result};
+use crate::body::{composite_etag, md5_of, parts_of};
+use crate::{Body, Condition, Error, Etag, Key, Metadata, PutOptions, PutOutcome, Result, Resume};
 
 /// Sends a body in parts; the condition is checked when they are put together.
 pub(super) async fn put(
@@ -26,8 +27,9 @@ pub(super) async fn put(
     body: Body,
     options: PutOptions,
 ) -> Result<PutOutcome> {
-    let mut upload = Upload::begin(s3, key, options.metadata).await?;
-    let done = match upload.send_parts(&body, options.meter.as_ref()).await {
+    let way = Way::of(&options);
+    let (mut upload, there) = Upload::open(s3, key, options.metadata, options.resume).await?;
+    let done = match upload.send_parts(&body, &there, &way).await {
         Ok(parts) => upload.complete(parts, body.len(), &options.condition).await,
         Err(error) => Err(error),
     };
@@ -36,10 +38,28 @@ pub(super) async fn put(
             upload.state = State::Done;
             Ok(outcome)
         }
+        Err(error) if upload.resume.is_some() && error.leaves_upload() => Err(error),
         Err(error) => {
             upload.abort().await;
             Err(error)
         }
+    }
+}
+
+/// Ends an upload that was begun earlier.
+pub(super) async fn abandon(s3: &S3, key: &Key, id: &str) -> Result<()> {
+    let abort = |client: aws_sdk_s3::Client, _| {
+        client
+            .abort_multipart_upload()
+            .bucket(&s3.config.bucket)
+            .key(key.as_str())
+            .upload_id(id)
+            .send()
+    };
+    match s3.call(s3.asked("abort", Some(key)), abort).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_no_such_upload(&error) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -48,6 +68,8 @@ struct Upload {
     s3: Arc<S3>,
     key: Key,
     state: State,
+    /// Who remembers it, once that was told its id.
+    resume: Option<Arc<dyn Resume>>,
     /// Where the abort runs when this is dropped, perhaps on a thread without a runtime.
     runtime: Handle,
 }
@@ -60,6 +82,9 @@ enum State {
     Done,
 }
 
+/// Parts that the store has, with their sizes.
+type There = BTreeMap<i32, (u64, Etag)>;
+
 /// A part in the store.
 struct Part {
     number: i32,
@@ -67,12 +92,44 @@ struct Part {
 }
 
 impl Upload {
+    /// Goes on with an upload that is remembered, or begins one.
+    async fn open(
+        s3: &Arc<S3>,
+        key: &Key,
+        metadata: Metadata,
+        resume: Option<Arc<dyn Resume>>,
+    ) -> Result<(Self, There)> {
+        let Some(resume) = resume else {
+            return Ok((Self::begin(s3, key, metadata).await?, There::new()));
+        };
+        if let Some(id) = resume.known().await
+            && let Some(there) = parts_there(s3, key, &id).await?
+        {
+            let upload = Self {
+                s3: s3.clone(),
+                key: key.clone(),
+                state: State::Open(id),
+                resume: Some(resume),
+                runtime: Handle::current(),
+            };
+            return Ok((upload, there));
+        }
+        let mut upload = Self::begin(s3, key, metadata).await?;
+        if let Err(error) = resume.begun(upload.id()).await {
+            upload.abort().await;
+            return Err(error);
+        }
+        upload.resume = Some(resume);
+        Ok((upload, There::new()))
+    }
+
     async fn begin(s3: &Arc<S3>, key: &Key, metadata: Metadata) -> Result<Self> {
         let beginning = tokio::spawn(create(s3.clone(), key.clone(), metadata));
         let mut upload = Self {
             s3: s3.clone(),
             key: key.clone(),
             state: State::Beginning(beginning),
+            resume: None,
             runtime: Handle::current(),
         };
         let State::Beginning(beginning) = &mut upload.state else {
@@ -97,18 +154,41 @@ impl Upload {
         }
     }
 
-    async fn send_parts(&self, body: &Body, meter: Option<&Meter>) -> Result<Vec<Part>> {
+    async fn send_parts(&self, body: &Body, there: &There, way: &Way) -> Result<Vec<Part>> {
         let sends = parts_of(body, self.s3.config.part_size_for(body.len()));
         let sends = sends
             .into_iter()
-            .map(|(number, part)| self.send_part(number, part, meter));
+            .map(|(number, part)| self.part(number, part, there.get(&number), way));
         let sends = stream::iter(sends).buffer_unordered(self.s3.config.part_concurrency.max(1));
         let mut parts: Vec<Part> = sends.try_collect().await?;
         parts.sort_unstable_by_key(|part| part.number);
         Ok(parts)
     }
 
-    async fn send_part(&self, number: i32, part: Body, meter: Option<&Meter>) -> Result<Part> {
+    /// Sends a part, unless the store has it.
+    async fn part(
+        &self,
+        number: i32,
+        part: Body,
+        there: Option<&(u64, Etag)>,
+        way: &Way,
+    ) -> Result<Part> {
+        if let Some((size, etag)) = there
+            && *size == part.len()
+            && hex::encode(md5_of(part.clone()).await?) == etag.as_str()
+        {
+            way.skip(part.len());
+            let etag = etag.clone();
+            return Ok(Part { number, etag });
+        }
+        let sent = self.send_part(number, part, way).await?;
+        if let Some(resume) = &self.resume {
+            resume.sent().await?;
+        }
+        Ok(sent)
+    }
+
+    async fn send_part(&self, number: i32, part: Body, way: &Way) -> Result<Part> {
         let len = part.len() as i64;
         let send = |client: aws_sdk_s3::Client, progress| {
             let request = client
@@ -118,7 +198,7 @@ impl Upload {
                 .upload_id(self.id())
                 .part_number(number)
                 .content_length(len)
-                .body(sdk_body(&part, &progress, meter));
+                .body(sdk_body(&part, &progress, way));
             request.customize().disable_payload_signing().send()
         };
         let answer = self
@@ -137,6 +217,14 @@ impl Upload {
         len: u64,
         condition: &Condition,
     ) -> Result<PutOutcome> {
+        if let Some(resume) = &self.resume {
+            let etag = composite_etag(parts.iter().map(|part| &part.etag));
+            if !resume.may_complete(etag.as_ref()).await? {
+                return Err(Error::LocalBody {
+                    reason: "it was changed while it was sent".to_owned(),
+                });
+            }
+        }
         let (if_match, if_none_match) = condition_headers(condition);
         let list = CompletedMultipartUpload::builder()
             .set_parts(Some(parts.iter().map(completed).collect()))
@@ -170,7 +258,7 @@ impl Upload {
     /// The upload is gone: an earlier attempt, whose answer was lost, may have completed
     /// it. The object then bears the tag that follows from the parts' tags.
     async fn find_completed(&self, parts: &[Part], len: u64, error: Error) -> Result<PutOutcome> {
-        let expected = composite_etag(parts);
+        let expected = composite_etag(parts.iter().map(|part| &part.etag));
         match self.s3.head(&self.key).await {
             Ok(meta) if meta.size == len && Some(&meta.etag) == expected.as_ref() => {
                 Ok(PutOutcome { etag: meta.etag })
@@ -193,6 +281,7 @@ impl Drop for Upload {
         let (s3, key) = (self.s3.clone(), self.key.clone());
         match state {
             State::Done => {}
+            State::Open(_) if self.resume.is_some() => {}
             State::Open(id) => {
                 self.runtime
                     .spawn(async move { abort(&s3, &key, &id).await });
@@ -227,18 +316,43 @@ async fn create(s3: Arc<S3>, key: Key, metadata: Metadata) -> Result<String> {
 /// Removes an upload with its parts. A failure is only logged: the caller has a better
 /// error to tell, or nobody to tell it to.
 async fn abort(s3: &S3, key: &Key, id: &str) {
-    let abort = |client: aws_sdk_s3::Client, _| {
-        client
-            .abort_multipart_upload()
-            .bucket(&s3.config.bucket)
-            .key(key.as_str())
-            .upload_id(id)
-            .send()
-    };
-    match s3.call(s3.asked("abort", Some(key)), abort).await {
-        Ok(_) => {}
-        Err(error) if is_no_such_upload(&error) => {}
-        Err(error) => tracing::warn!(%key, %error, "an unfinished upload was left in the bucket"),
+    if let Err(error) = abandon(s3, key, id).await {
+        tracing::warn!(%key, %error, "an unfinished upload was left in the bucket");
+    }
+}
+
+/// The parts of an upload; `None` where there is no such upload any more.
+async fn parts_there(s3: &S3, key: &Key, id: &str) -> Result<Option<There>> {
+    let mut there = There::new();
+    let mut after: Option<String> = None;
+    loop {
+        let list = |client: aws_sdk_s3::Client, _| {
+            client
+                .list_parts()
+                .bucket(&s3.config.bucket)
+                .key(key.as_str())
+                .upload_id(id)
+                .set_part_number_marker(after.clone())
+                .send()
+        };
+        let page = match s3.call(s3.asked("list parts of", Some(key)), list).await {
+            Ok(page) => page,
+            Err(error) if is_no_such_upload(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        for part in page.parts() {
+            let size = part.size().and_then(|size| u64::try_from(size).ok());
+            if let (Some(number), Some(size), Some(tag)) = (part.part_number(), size, part.e_tag())
+            {
+                there.insert(number, (size, Etag::new(tag)));
+            }
+        }
+        match (page.is_truncated(), page.next_part_number_marker()) {
+            (Some(true), Some(next)) if after.as_deref() != Some(next) => {
+                after = Some(next.to_owned());
+            }
+            _ => return Ok(Some(there)),
+        }
     }
 }
 
@@ -246,80 +360,9 @@ fn is_no_such_upload(error: &Error) -> bool {
     matches!(error, Error::Invalid { reason } if reason.starts_with("NoSuchUpload"))
 }
 
-/// The parts, numbered from 1.
-fn parts_of(body: &Body, part_size: u64) -> Vec<(i32, Body)> {
-    let len = body.len();
-    let starts = (0..len).step_by(usize::try_from(part_size).unwrap_or(usize::MAX));
-    let cut = |start: u64| slice(body, start, len.min(start + part_size));
-    (1..).zip(starts.map(cut)).collect()
-}
-
-fn slice(body: &Body, start: u64, end: u64) -> Body {
-    match body {
-        // Positions in a body in memory fit `usize`.
-        Body::Bytes(bytes) => Body::Bytes(Bytes::slice(bytes, start as usize..end as usize)),
-        Body::File { file, range } => Body::File {
-            file: file.clone(),
-            range: range.start + start..range.start + end,
-        },
-    }
-}
-
 fn completed(part: &Part) -> CompletedPart {
     CompletedPart::builder()
         .part_number(part.number)
         .e_tag(super::quoted(&part.etag))
         .build()
-}
-
-/// The tag that S3 gives an object of parts: the MD5 of the parts' MD5s, and their number.
-/// `None` where the parts' tags are not MD5s.
-fn composite_etag(parts: &[Part]) -> Option<Etag> {
-    let mut all = Md5::new();
-    for part in parts {
-        all.update(
-            hex::decode(part.etag.as_str())
-                .ok()
-                .filter(|md5| md5.len() == 16)?,
-        );
-    }
-    Some(Etag::new(&format!(
-        "{}-{}",
-        hex::encode(all.finalize()),
-        parts.len()
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_cover_the_body_once() {
-        let body = Body::Bytes(Bytes::from(vec![7; 25]));
-        let parts = parts_of(&body, 10);
-        let seen: Vec<(i32, u64)> = parts.iter().map(|(n, part)| (*n, part.len())).collect();
-        assert_eq!(seen, [(1, 10), (2, 10), (3, 5)]);
-    }
-
-    #[test]
-    fn the_tag_of_parts_is_the_hash_of_their_hashes() {
-        let part = |number, etag| Part {
-            number,
-            etag: Etag::new(etag),
-        };
-        // md5("a"), md5("b"); `printf a | md5sum` and so on, joined as bytes.
-        let parts = [
-            part(1, "0cc175b9c0f1b6a831c399e269772661"),
-            part(2, "92eb5ffee6ae2fec3ad71c777531578f"),
-        ];
-        let joined =
-            hex::decode("0cc175b9c0f1b6a831c399e26977266192eb5ffee6ae2fec3ad71c777531578f");
-        let hash = hex::encode(Md5::digest(joined.unwrap()));
-        assert_eq!(
-            composite_etag(&parts),
-            Some(Etag::new(&format!("{hash}-2")))
-        );
-        assert_eq!(composite_etag(&[part(1, "not-a-hash")]), None);
-    }
 }

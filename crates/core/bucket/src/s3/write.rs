@@ -1,6 +1,6 @@
 //! PutObject.
 
-use super::upload::sdk_body;
+use super::upload::{Way, is_small, sdk_body};
 use super::{S3, condition_headers};
 use crate::metadata::{encode, normalized};
 use crate::{Body, Key, Metadata, PutOptions, PutOutcome, Result};
@@ -13,9 +13,13 @@ impl S3 {
         body: Body,
         options: PutOptions,
     ) -> Result<PutOutcome> {
-        let metadata = headers(options.metadata)?;
+        let metadata = headers(options.metadata.clone())?;
         let (if_match, if_none_match) = condition_headers(&options.condition);
         let len = body.len() as i64;
+        let way = Way::of(&options);
+        if let (Some(pace), true) = (&options.pace, is_small(&body)) {
+            pace.take(body.len()).await;
+        }
         let put = |client: aws_sdk_s3::Client, progress| {
             let request = client
                 .put_object()
@@ -25,7 +29,7 @@ impl S3 {
                 .set_if_none_match(if_none_match.clone())
                 .set_metadata(metadata.clone())
                 .content_length(len)
-                .body(sdk_body(&body, &progress, options.meter.as_ref()));
+                .body(sdk_body(&body, &progress, &way));
             // Not hashed for the signature: TLS protects the way, and over plain HTTP
             // whoever can change the body can read everything anyway.
             request.customize().disable_payload_signing().send()
