@@ -78,6 +78,10 @@ pub struct BaseEntry {
     pub hash: Hash,
     /// The version in the bucket.
     pub etag: Etag,
+    /// The time that the store gave this version, as its listing has it; `None` where no
+    /// listing has shown it yet. A new time of the same version says that its metadata, and
+    /// so perhaps its modification time, was written anew.
+    pub modified: Option<i64>,
     /// How the local file looked, where that is known for sure.
     pub seen: Option<Seen>,
 }

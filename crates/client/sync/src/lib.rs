@@ -22,6 +22,7 @@ mod pair;
 mod pass;
 mod path;
 pub mod plan;
+pub mod progress;
 pub mod remote;
 pub mod settings;
 pub mod state;

@@ -20,6 +20,9 @@ use crate::settings::Settings;
 /// Files that are hashed, or compared, at one time.
 const AT_ONCE: usize = 4;
 
+/// Objects that are asked for their times at one time.
+const HEADS_AT_ONCE: usize = 16;
+
 /// How often a plan's questions are answered: each answer may raise one more.
 const ROUNDS: usize = 8;
 
@@ -64,6 +67,7 @@ pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)>
     let open = plan(&picture, settings).questions;
     picture.frozen.extend(open.hash);
     picture.frozen.extend(open.same);
+    picture.frozen.extend(open.times);
     Ok((plan(&picture, settings), picture))
 }
 
@@ -238,7 +242,48 @@ fn unfit(path: &TreePath, kind: Kind, keys: &Keys) -> Option<&'static str> {
 
 async fn answer(sides: &Sides, picture: &mut Picture, plan: &Plan) -> Result<()> {
     hash_all(sides, picture, &plan.questions.hash).await?;
-    compare_all(sides, picture, &plan.questions.same).await
+    compare_all(sides, picture, &plan.questions.same).await?;
+    ask_times(sides, picture, &plan.questions.times).await
+}
+
+/// What objects say of their modification times; only those that a plan asks for, because each
+/// is one request.
+async fn ask_times(sides: &Sides, picture: &mut Picture, paths: &BTreeSet<TreePath>) -> Result<()> {
+    let entries = &picture.remote.entries;
+    let wanted = paths.iter().filter_map(|path| {
+        let entry = entries.get(path)?;
+        let key = sides.keys.entry(entry.kind, path)?;
+        Some((path.clone(), key, entry.etag.clone()))
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let answers: Vec<_> = futures::stream::iter(wanted)
+        .map(|(path, key, etag)| async move {
+            let told = sides.bucket.head(&key).await;
+            (path, told.map(|meta| (meta.etag == etag).then_some(meta)))
+        })
+        .buffer_unordered(HEADS_AT_ONCE)
+        .collect()
+        .await;
+    for (path, told) in answers {
+        match told {
+            Ok(Some(meta)) => {
+                let mtime = mtime_of(&meta.metadata);
+                picture.answers.times.insert(path, mtime);
+            }
+            // Another version by now.
+            Ok(None) | Err(bucket::Error::NotFound { .. }) => {
+                picture.frozen.insert(path);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The modification time that an object says it has.
+pub(crate) fn mtime_of(metadata: &bucket::Metadata) -> Option<i64> {
+    let text = metadata.get("mtime")?;
+    model::file_metadata::mtime(text)
 }
 
 async fn hash_all(sides: &Sides, picture: &mut Picture, paths: &BTreeSet<TreePath>) -> Result<()> {
@@ -279,9 +324,13 @@ fn freeze(picture: &mut Picture, path: TreePath, error: &FolderError) -> Result<
     if let FolderError::NoFolder { .. } = error {
         return Err(error.clone().into());
     }
+    let reason = match error {
+        FolderError::Changed { .. } => "somebody writes to it; the next run looks again".to_owned(),
+        error => error.to_string(),
+    };
     picture.refused.push(Refusal {
         name: path.to_string(),
-        reason: error.to_string(),
+        reason,
     });
     picture.frozen.insert(path);
     Ok(())

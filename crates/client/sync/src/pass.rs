@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bucket::{Key, ListRequest};
 
-use crate::apply::{Applied, Sides, apply};
+use crate::apply::{ABANDONED, Applied, Sides, apply};
 use crate::error::{Result, SyncError};
 use crate::look::look;
 use crate::marker::Marker;
@@ -64,7 +64,13 @@ pub async fn run(
     settings: &Settings,
     show: &mut (dyn FnMut(&Plan) + Send),
 ) -> Result<Applied> {
-    let answer = passes(sides, settings, show).await;
+    let answer = match passes(sides, settings, show).await {
+        Ok(mut applied) => give_up(sides).await.map(|notes| {
+            applied.notes = notes;
+            applied
+        }),
+        Err(error) => Err(error),
+    };
     let trouble = match &answer {
         // As after a crash: nothing more is written.
         Err(SyncError::Halted(_)) => return answer,
@@ -93,11 +99,55 @@ async fn passes(
         total.bytes += applied.bytes;
         total.failed = applied.failed;
         total.again = applied.again;
-        if total.again.is_empty() {
+        let before = std::mem::replace(&mut total.busy, applied.busy);
+        // A file that is being written all the while is left to the next run: to send it again
+        // and again would help nobody.
+        let is_still_written = |path: &String| before.contains(path) && total.busy.contains(path);
+        if total.again.iter().all(is_still_written) {
             break;
         }
     }
     Ok(total)
+}
+
+/// Ends transfers that were begun more than a day ago and that nobody went on with. Says what
+/// they were.
+async fn give_up(sides: &Sides) -> Result<Vec<String>> {
+    let now = sides.folder.now();
+    let is_old = |begun: i64| now.saturating_sub(begun) > ABANDONED;
+    let mut notes = Vec::new();
+    for upload in sides.state.uploads()? {
+        let Ok(key) = Key::new(upload.key) else {
+            continue;
+        };
+        if !is_old(upload.begun) {
+            continue;
+        }
+        let became = match sides.bucket.abandon(&key, &upload.upload).await {
+            Ok(()) => "what the bucket had of it is removed".to_owned(),
+            Err(error) if error.is_temporary() => continue,
+            Err(error) => format!(
+                "what the bucket has of it stays ({error}), until a lifecycle rule for \
+                 unfinished uploads removes it"
+            ),
+        };
+        sides.state.forget_upload(&upload.path)?;
+        notes.push(format!(
+            "the upload of {} was begun more than a day ago and is given up: {became}",
+            upload.path
+        ));
+    }
+    let mut wanted = Vec::new();
+    for download in sides.state.downloads()? {
+        match is_old(download.begun) {
+            true => sides.state.forget_download(&download.path)?,
+            false => wanted.push(download.name),
+        }
+    }
+    let is_left = move |name: &str| !wanted.iter().any(|wanted| wanted == name);
+    let cleaned = crate::folder::call(&sides.folder, move |folder| folder.clean_received(&is_left));
+    cleaned.await?;
+    Ok(notes)
 }
 
 /// Makes the folder known as this pair's.

@@ -153,6 +153,7 @@ mod tests {
                 size: 1,
                 hash: Hash::of(b"x"),
                 etag: Etag::new("e"),
+                modified: None,
                 seen: None,
             };
             base.entries.insert(TreePath::parse(&path).unwrap(), entry);

@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use model::Profile;
 
+use crate::progress::Progress;
+
+const MIB8: u64 = 8 << 20;
+
 /// Which of two versions keeps the name, where both sides changed a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resolve {
@@ -162,6 +166,12 @@ pub struct Settings {
     pub host: String,
     /// Transfers at one time.
     pub transfers: usize,
+    /// Files of more bytes than this go in parts, and are gone on with where they were cut off.
+    pub large: u64,
+    /// Bytes that are fetched at once of such a file.
+    pub block: u64,
+    /// Told how far transfers are.
+    pub progress: Progress,
 }
 
 impl Settings {
@@ -184,6 +194,9 @@ impl Settings {
             },
             host: host.into(),
             transfers: 16,
+            large: MIB8,
+            block: MIB8,
+            progress: Progress::default(),
         }
     }
 }

@@ -57,6 +57,7 @@ impl Case {
             size: content.len() as u64,
             hash: hash(content),
             etag: etag(content),
+            modified: Some(THEN),
             seen: Some(seen),
         };
         self.0.base.entries.insert(path(at), entry);
@@ -93,6 +94,7 @@ impl Case {
             let same = local.hash == Some(hash(content));
             let answer = (same, local.hash.unwrap());
             self.0.answers.same.insert(path(at), answer);
+            self.0.answers.times.insert(path(at), None);
         }
         self
     }
@@ -282,6 +284,28 @@ fn a_file_under_the_name_of_a_link_goes_aside_before_anything_else() {
     };
     gone.0.sending.insert(path("f"), sent);
     assert_eq!(gone.acts(), [("delete in bucket", "f".into())]);
+}
+
+/// Cut off after the bucket's version was copied aside: the next pass makes no second copy.
+#[test]
+fn a_copy_that_was_made_before_a_crash_is_not_made_twice() {
+    let case = Case::new().base("f", "1").here("f", "22").there("f", "333");
+    let mut settings = Settings::of(Profile::Balanced, "host");
+    settings.resolve = sync::settings::Resolve::Path1;
+    let copy = |case: &Case| {
+        let plan = plan(&case.0, &settings);
+        let kept = plan.actions.iter().find_map(|action| match &action.act {
+            Act::KeepOurs { copy, .. } => copy.clone(),
+            _ => None,
+        });
+        kept.unwrap()
+    };
+    let first = copy(&case);
+    let made = case.there(first.as_str(), "333");
+    assert_eq!(copy(&made), first);
+    let other = Case::new().base("f", "1").here("f", "22").there("f", "333");
+    let other = other.there(first.as_str(), "444");
+    assert_ne!(copy(&other), first, "another's");
 }
 
 #[test]

@@ -222,27 +222,6 @@ async fn what_ends_a_pass_never_cuts_a_file_short() {
     assert_eq!(left, 0, "nothing half received is left");
 }
 
-#[tokio::test]
-async fn a_bucket_that_turns_read_only_loses_nothing() {
-    let bucket = MemoryBucket::new();
-    let a = Machine::on(&bucket);
-    for n in 0..5 {
-        a.write(&format!("f{n}"), "x");
-    }
-    put(&bucket, "theirs", "theirs");
-    let denied = Error::PermissionDenied {
-        action: "put".into(),
-    };
-    let rule = Rule::new(Fault::FailBefore(denied)).on(Verb::Put);
-    let rule = a.network.add(rule);
-    let applied = a.try_sync().await.unwrap();
-    assert_eq!(applied.failed.len(), 5);
-    assert_eq!(a.read("theirs"), "theirs", "what can be done is done");
-    rule.remove();
-    a.sync().await;
-    assert_eq!(a.files(), a.objects());
-}
-
 /// What cannot be read is not gone.
 #[tokio::test]
 async fn what_is_neither_file_nor_link_is_left_alone() {

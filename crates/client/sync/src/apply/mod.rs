@@ -1,19 +1,27 @@
 //! Carries a plan out. Each action checks that what it is based on still holds, changes one
 //! side at a time, and records what both sides have then.
 
+mod blocks;
 mod conflict;
+mod parts;
 mod remove;
 mod rename;
+mod rights;
+mod times;
 mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bucket::probe::Capabilities;
 use bucket::{Bucket, Condition, Error as BucketError, Key};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub(crate) use self::parts::ABANDONED;
+use self::rights::Rights;
 use crate::entry::{Kind, RemoteEntry, Seen};
 use crate::error::{Result, SyncError};
 use crate::folder::{Folder, FolderError};
@@ -52,6 +60,10 @@ pub struct Applied {
     pub again: Vec<String>,
     /// What could not be done, with the reason.
     pub failed: Vec<(String, String)>,
+    /// Those of `again` that somebody wrote to while they were read or sent.
+    pub busy: Vec<String>,
+    /// What else there is to say.
+    pub notes: Vec<String>,
 }
 
 /// What became of an action, where it did not end the pass.
@@ -69,7 +81,50 @@ pub(crate) struct Work<'a> {
     pub(crate) sides: &'a Sides,
     pub(crate) settings: &'a Settings,
     pub(crate) pass: &'a Pass,
+    pub(crate) transfers: Transfers,
     applied: Mutex<Applied>,
+}
+
+/// What transfers of one pass share.
+pub(crate) struct Transfers {
+    /// Blocks on their way at one time, of all files.
+    pub(crate) ranges: Semaphore,
+    /// Memory for what is sent, in units of [`UNIT`] bytes.
+    memory: Semaphore,
+    /// Whether the disk was found full.
+    pub(crate) is_full: AtomicBool,
+    rights: Rights,
+}
+
+impl Default for Transfers {
+    fn default() -> Self {
+        Self {
+            ranges: Semaphore::new(RANGES),
+            memory: Semaphore::new(MEMORY),
+            is_full: AtomicBool::new(false),
+            rights: Rights::default(),
+        }
+    }
+}
+
+/// Blocks of large files that are fetched at one time.
+const RANGES: usize = 16;
+
+/// What bodies on their way up may take of this machine's memory: 64 MiB.
+const MEMORY: usize = 1024;
+const UNIT: u64 = 64 * 1024;
+
+/// The most that one body has in memory at one time.
+const BODY: u64 = 8 << 20;
+
+impl Transfers {
+    /// Waits until there is memory for a body of this many bytes.
+    pub(crate) async fn room(&self, size: u64) -> Option<SemaphorePermit<'_>> {
+        let units = size.min(BODY) / UNIT + 1;
+        let permit = self.memory.acquire_many(u32::try_from(units).unwrap_or(1));
+        // It is never closed.
+        permit.await.ok()
+    }
 }
 
 /// Carries a plan out, phase by phase.
@@ -86,8 +141,13 @@ pub(crate) async fn apply(
         sides,
         settings,
         pass,
+        transfers: Transfers::default(),
         applied: Mutex::default(),
     };
+    let moved = plan.actions.iter().map(Action::bytes);
+    let moved = moved.filter(|bytes| *bytes > 0);
+    let (files, bytes) = moved.fold((0, 0), |(files, sum), bytes| (files + 1, sum + bytes));
+    settings.progress.plan(files, bytes);
     work.step("plan made").await?;
     work.record(&plan.records).await?;
     let mut actions = plan.actions.into_iter().peekable();
@@ -105,7 +165,9 @@ pub(crate) async fn apply(
         .extend(plan.fresh.iter().map(ToString::to_string));
     work.record_directories(&plan.records)?;
     work.step("plan carried out").await?;
-    Ok(work.applied.into_inner())
+    let mut applied = work.applied.into_inner();
+    applied.failed.extend(work.transfers.rights.told());
+    Ok(applied)
 }
 
 /// Puts objects that a rule leaves out into the bucket's trash. The folder's files stay.
@@ -122,6 +184,7 @@ pub async fn prune(
         sides,
         settings,
         pass: &pass,
+        transfers: Transfers::default(),
         applied: Mutex::default(),
     };
     let mut running = futures::stream::iter(objects)
@@ -157,12 +220,37 @@ impl Work<'_> {
         let ordered = actions.first().is_some_and(Action::is_ordered);
         let width = if ordered { 1 } else { self.settings.transfers };
         let mut running = futures::stream::iter(actions)
-            .map(|action| async move { (self.carry_out(&action).await, action) })
+            .map(|action| async move { (self.attempt(&action).await, action) })
             .buffer_unordered(width.max(1));
         while let Some((outcome, action)) = running.next().await {
-            self.note(&action, judge(outcome)?);
+            if let Some(outcome) = outcome? {
+                self.note(&action, outcome);
+            }
         }
         Ok(())
+    }
+
+    /// Carries an action out; `None` where the store refused it, or would.
+    async fn attempt(&self, action: &Action) -> Result<Option<Outcome>> {
+        let (rights, writes) = (&self.transfers.rights, action.act.writes());
+        let Some(writes) = writes else {
+            return judge(self.carry_out(action).await).map(Some);
+        };
+        if !rights.may_try(writes) {
+            return Ok(None);
+        }
+        let answer = self.carry_out(action).await;
+        if matches!(answer, Ok(Outcome::Done) | Err(_))
+            && rights.is_refused(writes, action.path.as_str(), &answer)
+        {
+            return Ok(None);
+        }
+        judge(answer).map(Some)
+    }
+
+    /// Says that somebody writes to a file.
+    pub(crate) fn busy(&self, path: &TreePath) {
+        self.applied.lock().busy.push(path.to_string());
     }
 
     fn note(&self, action: &Action, outcome: Outcome) {
@@ -223,6 +311,18 @@ impl Work<'_> {
             } => self.keep_ours(path, copy.as_ref(), local, remote).await,
             Act::SetLocalAside { copy, local } => self.set_local_aside(path, copy, local).await,
             Act::SetRemoteAside { copy, remote } => self.set_remote_aside(path, copy, remote).await,
+            Act::SetTime {
+                local,
+                remote,
+                mtime,
+                hash,
+            } => self.set_time(path, local, remote, *mtime, *hash).await,
+            Act::SendTime {
+                local,
+                remote,
+                at,
+                hash,
+            } => self.send_time(path, local, remote, *at, *hash).await,
             Act::MakeDirectory => self.make_directory(path).await,
             Act::RemoveDirectory => self.remove_directory(path).await,
             Act::PutMarker => self.put_marker(path).await,
@@ -337,6 +437,7 @@ fn judge(outcome: Result<Outcome>) -> Result<Outcome> {
         Err(SyncError::Folder(
             error @ (FolderError::BadName { .. }
             | FolderError::Denied { .. }
+            | FolderError::NoSpace { .. }
             | FolderError::Io { .. }),
         )) => Ok(Outcome::Failed(error.to_string())),
         Err(SyncError::Bucket(error)) => of_bucket(error),

@@ -1,15 +1,23 @@
 //! Files on their way, in both directions.
 
-use bucket::{Body, Condition, Error as BucketError, Etag, GetOptions, Key, Metadata, PutOptions};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bucket::{
+    Body, Condition, Error as BucketError, Etag, GetOptions, Key, Metadata, PutOptions, Resume,
+};
 use futures::StreamExt;
 use model::file_metadata;
 
+use super::parts::Parts;
 use super::{Outcome, Work};
-use crate::entry::{BaseEntry, Hash, LocalEntry, RemoteEntry, Seen, Stat};
-use crate::error::Result;
+use crate::entry::{BaseEntry, Hash, Kind, LocalEntry, RemoteEntry, Seen, Stat};
+use crate::error::{Result, SyncError};
 use crate::folder::{About, FolderError, Reading, Ready};
+use crate::look::mtime_of;
 use crate::path::TreePath;
 use crate::plan::Sending;
+use crate::progress::Moving;
 use crate::state::Taken;
 
 impl Work<'_> {
@@ -24,17 +32,22 @@ impl Work<'_> {
             return Ok(too_long(path));
         };
         let (kind, stat, of) = (local.kind, local.stat, path.clone());
+        let _memory = self.transfers.room(stat.size).await;
         let at = self.sides.folder.now();
-        let reading = self
+        let read = self
             .local(move |folder| folder.read(&of, kind, &stat))
-            .await?;
-        let sending = Sending {
-            hash: reading.hash,
-            size: local.stat.size,
-            etag: Etag::new(&hex::encode(reading.md5)),
-            is_copy: false,
-        };
-        self.sides.state.begin_sending(path, &sending)?;
+            .await;
+        let reading = self.unless_busy(path, read)?;
+        let hash = reading.hash;
+        if let Some(md5) = reading.md5 {
+            let sending = Sending {
+                hash,
+                size: local.stat.size,
+                etag: Etag::new(&hex::encode(md5)),
+                is_copy: false,
+            };
+            self.sides.state.begin_sending(path, &sending)?;
+        }
         self.step("upload: about to send").await?;
         let other_kind = over.filter(|over| over.kind != local.kind);
         if let Some(over) = other_kind
@@ -43,28 +56,23 @@ impl Work<'_> {
             return Ok(Outcome::Again);
         }
         let over = over.filter(|_| other_kind.is_none());
-        let is_whole = matches!(reading.body, Body::Bytes(_));
-        let etag = self.put(&key, local, reading, over).await?;
+        let moving = self.settings.progress.begin(local.stat.size);
+        let etag = self.put(path, &key, local, reading, over, &moving).await?;
+        moving.end();
         self.step("upload: sent").await?;
         let of = path.clone();
         let now = self.local(move |folder| folder.stat(&of)).await?;
         let is_same = now == Some((local.kind, local.stat));
-        let hash = match is_same || is_whole {
-            true => sending.hash,
-            // What was read while somebody wrote is no version of the file: the next pass
-            // sends a whole one onto it.
-            false => Hash([0; 32]),
-        };
         let stat = local.stat;
         let seen = is_same.then_some(Seen { stat, at });
         let base = LocalEntry::alike(local.kind, stat.size, hash, &etag, seen);
         self.sides.state.record(path, &base)?;
         self.step("upload: recorded").await?;
-        Ok(if is_same {
-            Outcome::Done
-        } else {
-            Outcome::Again
-        })
+        if is_same {
+            return Ok(Outcome::Done);
+        }
+        self.busy(path);
+        Ok(Outcome::Again)
     }
 
     /// Removes what has this name in the bucket under the other kind's key.
@@ -77,33 +85,56 @@ impl Work<'_> {
         Ok(gone)
     }
 
+    /// Notes a file that somebody wrote to while it was read.
+    fn unless_busy<T>(&self, path: &TreePath, read: crate::folder::Result<T>) -> Result<T> {
+        if let Err(FolderError::Changed { .. }) = &read {
+            self.busy(path);
+        }
+        Ok(read?)
+    }
+
+    /// Sends a body: a small one from memory, so that it is one version; a large one in parts,
+    /// which become an object only if the file is still what it was.
     async fn put(
         &self,
+        path: &TreePath,
         key: &Key,
         local: &LocalEntry,
         reading: Reading,
         over: Option<&RemoteEntry>,
+        moving: &Moving,
     ) -> Result<Etag> {
         let condition = self.condition(key, over.map(|over| &over.etag)).await?;
-        let mode = if reading.executable { "755" } else { "644" };
         let metadata = Metadata::from([
             (
                 "mtime".to_owned(),
                 file_metadata::mtime_text(local.stat.mtime),
             ),
-            ("mode".to_owned(), mode.to_owned()),
+            ("mode".to_owned(), format!("{:o}", reading.mode)),
         ]);
+        let is_large = local.stat.size > self.settings.large;
+        let parts = (is_large || matches!(reading.body, Body::File { .. }))
+            .then(|| Arc::new(Parts::of(self, path, key, local, reading.hash, &metadata)));
         let options = PutOptions {
             condition,
             metadata,
-            meter: None,
+            meter: Some(moving.meter().clone()),
+            resume: parts.clone().map(|parts| parts as Arc<dyn Resume>),
+            pace: None,
         };
-        Ok(self
-            .sides
-            .bucket
-            .put(key, reading.body, options)
-            .await?
-            .etag)
+        let answer = self.sides.bucket.put(key, reading.body, options).await;
+        if let Some(parts) = parts {
+            if let Some(error) = parts.failed() {
+                return Err(error);
+            }
+            parts.ended(answer.as_ref().err())?;
+            if answer.is_err() && parts.is_changed() {
+                self.busy(path);
+                let path = path.to_string();
+                return Err(FolderError::Changed { path }.into());
+            }
+        }
+        Ok(answer?.etag)
     }
 
     /// The condition of a write. A store that does not honour it is asked before.
@@ -136,7 +167,13 @@ impl Work<'_> {
         let Some(key) = self.sides.keys.entry(remote.kind, path) else {
             return Ok(too_long(path));
         };
-        let (ready, hash) = self.receive(&key, path, remote).await?;
+        let moving = self.settings.progress.begin(remote.size);
+        self.has_room(path, remote)?;
+        let received = match remote.size > self.settings.large && remote.kind == Kind::File {
+            true => self.receive_large(&key, path, remote, &moving).await,
+            false => self.receive(&key, path, remote, &moving).await,
+        };
+        let (ready, hash) = received.map_err(|error| self.with_shortage(remote, error))?;
         self.step("download: received").await?;
         if over.is_some() {
             self.take(path, remote.kind, true)?;
@@ -145,6 +182,7 @@ impl Work<'_> {
         let installed = self
             .local(move |_| ready.install(&to, over.as_ref(), &trash))
             .await?;
+        moving.end();
         self.step("download: in place").await?;
         let at = self.sides.folder.now();
         let base = BaseEntry {
@@ -152,9 +190,13 @@ impl Work<'_> {
             size: remote.size,
             hash,
             etag: remote.etag.clone(),
+            modified: Some(remote.modified),
             seen: installed.map(|stat| Seen { stat, at }),
         };
         self.sides.state.record(path, &base)?;
+        if remote.size > self.settings.large {
+            self.sides.state.forget_download(path)?;
+        }
         self.step("download: recorded").await?;
         Ok(match installed {
             Some(_) => Outcome::Done,
@@ -162,29 +204,44 @@ impl Work<'_> {
         })
     }
 
+    /// Once the disk was found full, what surely does not fit is not begun.
+    fn has_room(&self, path: &TreePath, remote: &RemoteEntry) -> Result<()> {
+        if !self.transfers.is_full.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.sides.folder.free() {
+            Some(free) if free < remote.size => Err(FolderError::NoSpace {
+                path: path.to_string(),
+                short: Some((remote.size, free)),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn with_shortage(&self, remote: &RemoteEntry, error: SyncError) -> SyncError {
+        let SyncError::Folder(FolderError::NoSpace { path, .. }) = error else {
+            return error;
+        };
+        self.transfers.is_full.store(true, Ordering::Relaxed);
+        let free = self.sides.folder.free();
+        let short = free.map(|free| (remote.size, free));
+        FolderError::NoSpace { path, short }.into()
+    }
+
     async fn receive(
         &self,
         key: &Key,
         path: &TreePath,
         remote: &RemoteEntry,
+        moving: &Moving,
     ) -> Result<(Box<dyn Ready>, Hash)> {
         let options = GetOptions {
             range: None,
             if_match: Some(remote.etag.clone()),
         };
         let object = self.sides.bucket.get(key, options).await?;
-        let told = &object.meta.metadata;
-        let about = About {
-            kind: remote.kind,
-            mtime: told
-                .get("mtime")
-                .and_then(|text| file_metadata::mtime(text))
-                .unwrap_or(remote.modified),
-            executable: told
-                .get("mode")
-                .and_then(|text| file_metadata::mode(text))
-                .is_some_and(|mode| mode & 0o100 != 0),
-        };
+        let about = about_of(remote, &object.meta.metadata);
         let of = path.clone();
         let mut incoming = self.local(move |folder| folder.receive(&of)).await?;
         let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
@@ -193,6 +250,7 @@ impl Work<'_> {
             let chunk = chunk?;
             hasher.update(&chunk);
             bytes += chunk.len() as u64;
+            moving.meter().add(chunk.len() as u64);
             incoming = self
                 .local(move |_| incoming.write(&chunk).map(|()| incoming))
                 .await?;
@@ -214,6 +272,16 @@ impl Work<'_> {
         let path = path.clone();
         let taken = Taken { path, here, kind };
         Ok(self.sides.state.take(self.pass, &taken)?)
+    }
+}
+
+/// What a file shall be, as its object says.
+pub(crate) fn about_of(remote: &RemoteEntry, told: &Metadata) -> About {
+    let mode = told.get("mode");
+    About {
+        kind: remote.kind,
+        mtime: mtime_of(told).unwrap_or(remote.modified),
+        mode: mode.and_then(|text| file_metadata::mode(text)),
     }
 }
 

@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use parking_lot::Mutex;
 
 use super::{
-    About, Folder, FolderError, Identity, Incoming, Reading, Ready, Result, Walked, body_of,
+    About, Blocks, Folder, FolderError, Identity, Incoming, Reading, Ready, Result, Walked, body_of,
 };
 use crate::entry::{Hash, Kind, Stat};
 use crate::path::TreePath;
@@ -43,6 +43,8 @@ struct Disk {
     nodes: BTreeMap<TreePath, Node>,
     directories: BTreeSet<TreePath>,
     trash: Vec<Trashed>,
+    /// What is received in blocks, by name.
+    parts: BTreeMap<String, Vec<u8>>,
     marker: Option<String>,
     clock: i64,
     inodes: u64,
@@ -84,6 +86,22 @@ impl MemoryFolder {
         let ino = same.map_or_else(|| disk.inode(), |node| node.stat.ino);
         disk.put(path, kind, content, ino);
         Some(before.map(|node| node.content))
+    }
+
+    /// Sets a file's modification time as a user does. Says whether there is such a file.
+    pub fn touch(&self, path: &TreePath, mtime: i64) -> bool {
+        let mut disk = self.disk.lock();
+        let clock = disk.clock;
+        let node = disk.nodes.get_mut(path);
+        node.is_some_and(|node| {
+            (node.stat.mtime, node.stat.ctime) = (mtime, clock);
+            true
+        })
+    }
+
+    /// A file's modification time.
+    pub fn mtime(&self, path: &TreePath) -> Option<i64> {
+        Some(self.disk.lock().nodes.get(path)?.stat.mtime)
     }
 
     /// Deletes a file as a user does. Says what was there.
@@ -252,6 +270,51 @@ impl Ready for Receiving {
     }
 }
 
+/// A file in blocks; kept in the folder while nobody has it.
+struct Gathering {
+    disk: Arc<Mutex<Disk>>,
+    name: String,
+    is_new: bool,
+}
+
+impl Gathering {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        work(self.disk.lock().parts.entry(self.name.clone()).or_default())
+    }
+}
+
+impl Blocks for Gathering {
+    fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        let from = usize::try_from(at).unwrap_or(usize::MAX);
+        self.with(|all| all[from..from + bytes.len()].copy_from_slice(bytes));
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn hashes(&self) -> Result<(Hash, [u8; 16])> {
+        Ok(self.with(|all| (Hash::of(all), Md5::digest(all).into())))
+    }
+
+    fn finish(&self, about: &About) -> Result<Box<dyn Ready>> {
+        Ok(Box::new(Receiving {
+            disk: Arc::clone(&self.disk),
+            bytes: self.with(|all| all.clone()),
+            about: Some(*about),
+        }))
+    }
+
+    fn discard(&self) {
+        self.disk.lock().parts.remove(&self.name);
+    }
+}
+
 impl Folder for MemoryFolder {
     fn is_slow(&self) -> bool {
         false
@@ -308,9 +371,9 @@ impl Folder for MemoryFolder {
         let content = disk.as_planned(path, stat)?.content.clone();
         Ok(Reading {
             hash: Hash::of(&content),
-            md5: Md5::digest(&content).into(),
+            md5: Some(Md5::digest(&content).into()),
             body: body_of(content),
-            executable: false,
+            mode: 0o644,
         })
     }
 
@@ -325,6 +388,35 @@ impl Folder for MemoryFolder {
             bytes: Vec::new(),
             about: None,
         }))
+    }
+
+    fn receive_blocks(&self, _: &TreePath, name: &str, size: u64) -> Result<Arc<dyn Blocks>> {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let mut disk = self.disk.lock();
+        let is_new = disk.parts.get(name).is_none_or(|all| all.len() != size);
+        if is_new {
+            disk.parts.insert(name.to_owned(), vec![0; size]);
+        }
+        Ok(Arc::new(Gathering {
+            disk: Arc::clone(&self.disk),
+            name: name.to_owned(),
+            is_new,
+        }))
+    }
+
+    fn free(&self) -> Option<u64> {
+        None
+    }
+
+    fn set_time(&self, path: &TreePath, stat: &Stat, mtime: i64) -> Result<()> {
+        let mut disk = self.disk.lock();
+        disk.as_planned(path, stat)?;
+        let clock = disk.clock;
+        if let Some(node) = disk.nodes.get_mut(path) {
+            node.stat.mtime = mtime;
+            node.stat.ctime = clock;
+        }
+        Ok(())
     }
 
     fn discard(&self, path: &TreePath, stat: &Stat, trash: &str) -> Result<()> {
@@ -385,6 +477,11 @@ impl Folder for MemoryFolder {
 
     fn clean(&self, is_old: &dyn Fn(&str) -> bool) -> Result<()> {
         self.disk.lock().trash.retain(|one| !is_old(&one.pass));
+        Ok(())
+    }
+
+    fn clean_received(&self, is_left: &dyn Fn(&str) -> bool) -> Result<()> {
+        self.disk.lock().parts.retain(|name, _| !is_left(name));
         Ok(())
     }
 }

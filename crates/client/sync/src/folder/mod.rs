@@ -27,10 +27,12 @@ pub enum FolderError {
         path: String,
     },
     /// The disk has no room.
-    #[error("no space left for {path}")]
+    #[error("no space left for {path}{}", shortage(.short.as_ref()))]
     NoSpace {
         /// What was being written.
         path: String,
+        /// How much is needed and how much is free, where that is known.
+        short: Option<(u64, u64)>,
     },
     /// This file system has no file of such a name.
     #[error("the folder's file system cannot hold the name {path}")]
@@ -66,6 +68,12 @@ pub enum FolderError {
     },
 }
 
+fn shortage(short: Option<&(u64, u64)>) -> String {
+    short.map_or_else(String::new, |(needed, free)| {
+        format!(": it has {needed} bytes, and {free} are free; make room and run again")
+    })
+}
+
 /// What a walk found.
 #[derive(Debug, Default)]
 pub struct Walked {
@@ -94,10 +102,45 @@ pub struct Reading {
     pub body: Body,
     /// Their hash.
     pub hash: Hash,
-    /// Their MD5, which most stores use as the ETag.
-    pub md5: [u8; 16],
-    /// Whether its owner may execute it.
-    pub executable: bool,
+    /// Their MD5, which most stores use as the ETag; of files that are sent in parts it says
+    /// nothing, and is spared.
+    pub md5: Option<[u8; 16]>,
+    /// Its permission bits; those of a link say nothing.
+    pub mode: u32,
+}
+
+/// A file being received in blocks, several at one time. What was written stays when this is
+/// dropped, under the name that it was begun with, until it is installed or discarded.
+pub trait Blocks: Send + Sync {
+    /// Whether nothing was there yet under this name.
+    fn is_new(&self) -> bool;
+
+    /// Writes bytes at a place. Zeros leave a hole where the disk can have one.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn write_at(&self, at: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Makes what was written last.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn sync(&self) -> Result<()>;
+
+    /// Hashes the whole.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn hashes(&self) -> Result<(Hash, [u8; 16])>;
+
+    /// Says that all bytes are there.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn finish(&self, about: &About) -> Result<Box<dyn Ready>>;
+
+    /// Takes it away.
+    fn discard(&self);
 }
 
 /// A file being received, under no name yet.
@@ -137,8 +180,8 @@ pub struct About {
     pub kind: Kind,
     /// Its modification time.
     pub mtime: i64,
-    /// Whether its owner may execute it.
-    pub executable: bool,
+    /// Its permission bits, where the object says any.
+    pub mode: Option<u32>,
 }
 
 /// A folder on this machine.
@@ -198,6 +241,22 @@ pub trait Folder: Send + Sync + 'static {
     /// The disk's.
     fn receive(&self, path: &TreePath) -> Result<Box<dyn Incoming>>;
 
+    /// Begins to receive a file of this size in blocks, or goes on with it.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn receive_blocks(&self, path: &TreePath, name: &str, size: u64) -> Result<Arc<dyn Blocks>>;
+
+    /// Bytes that a file may have yet; `None` where nobody knows.
+    fn free(&self) -> Option<u64>;
+
+    /// Sets the modification time of a file that must look so. Its content is not looked at:
+    /// whoever calls has to read it before it is known as anything again.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`], and the disk's.
+    fn set_time(&self, path: &TreePath, stat: &Stat, mtime: i64) -> Result<()>;
+
     /// Puts a file that must look so into the trash.
     ///
     /// # Errors
@@ -230,12 +289,18 @@ pub trait Folder: Send + Sync + 'static {
     /// The disk's.
     fn remove_directory(&self, path: &TreePath) -> Result<bool>;
 
-    /// Forgets files in the trash, of the passes whose name the function picks, and whatever
-    /// earlier runs left half received.
+    /// Forgets files in the trash, of the passes whose name the function picks.
     ///
     /// # Errors
     /// The disk's.
     fn clean(&self, is_old: &dyn Fn(&str) -> bool) -> Result<()>;
+
+    /// Forgets what earlier runs left half received, as far as the function picks it by the
+    /// name that it was begun with; what has no such name goes always.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn clean_received(&self, is_left: &dyn Fn(&str) -> bool) -> Result<()>;
 }
 
 /// Bytes as a body.

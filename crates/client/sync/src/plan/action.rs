@@ -102,6 +102,28 @@ pub enum Act {
         /// As it is there.
         remote: RemoteEntry,
     },
+    /// Give the local file the modification time that the object has.
+    SetTime {
+        /// As it is here.
+        local: LocalEntry,
+        /// The object.
+        remote: RemoteEntry,
+        /// The time.
+        mtime: i64,
+        /// Its content, which both sides have.
+        hash: Hash,
+    },
+    /// Give the object the modification time that the local file has.
+    SendTime {
+        /// As it is here.
+        local: LocalEntry,
+        /// The object.
+        remote: RemoteEntry,
+        /// When it was seen so.
+        at: i64,
+        /// Its content, which both sides have.
+        hash: Hash,
+    },
     /// Make an empty directory here.
     MakeDirectory,
     /// Remove an empty directory here.
@@ -128,6 +150,8 @@ pub enum Reason {
     EditBeatsDelete,
     /// It has another name now.
     Moved,
+    /// Its modification time changed, and nothing else.
+    Touched,
     /// Both sides changed it; the winner by rule.
     Conflict(&'static str),
     /// A file here, a directory there.
@@ -198,7 +222,9 @@ impl Action {
             Act::Upload { .. }
             | Act::Download { .. }
             | Act::KeepTheirs { .. }
-            | Act::KeepOurs { .. } => 4,
+            | Act::KeepOurs { .. }
+            | Act::SetTime { .. }
+            | Act::SendTime { .. } => 4,
             Act::DeleteRemote { .. } => 5,
             Act::PutMarker | Act::DeleteMarker { .. } => 6,
         }
@@ -218,8 +244,20 @@ impl Act {
             Self::DeleteLocal { local }
             | Self::MoveLocal { local, .. }
             | Self::KeepTheirs { local, .. }
-            | Self::SetLocalAside { local, .. } => Some(&local.stat),
+            | Self::SetLocalAside { local, .. }
+            | Self::SetTime { local, .. } => Some(&local.stat),
             _ => None,
+        }
+    }
+
+    /// Whether it writes to the bucket, or only reads there; `None` where it does neither.
+    pub(crate) fn writes(&self) -> Option<bool> {
+        match self {
+            Self::Download { .. } | Self::DeleteLocal { .. } | Self::MoveLocal { .. } => {
+                Some(false)
+            }
+            Self::MakeDirectory | Self::RemoveDirectory | Self::SetTime { .. } => None,
+            _ => Some(true),
         }
     }
 
@@ -234,6 +272,8 @@ impl Act {
             Self::MoveLocal { .. } => "move here",
             Self::KeepTheirs { .. } | Self::KeepOurs { .. } => "conflict",
             Self::SetLocalAside { .. } | Self::SetRemoteAside { .. } => "set aside",
+            Self::SetTime { .. } => "set time here",
+            Self::SendTime { .. } => "set time in bucket",
             Self::MakeDirectory => "make directory here",
             Self::RemoveDirectory => "remove directory here",
             Self::PutMarker => "make directory in bucket",
@@ -250,6 +290,7 @@ impl fmt::Display for Reason {
             Self::Deleted => f.write_str("deleted on the other side"),
             Self::EditBeatsDelete => f.write_str("deleted on one side, changed on the other"),
             Self::Moved => f.write_str("has another name now"),
+            Self::Touched => f.write_str("only its modification time changed"),
             Self::Conflict(why) => write!(f, "changed on both sides: {why}"),
             Self::NameOfDirectory => f.write_str("a file on one side, a directory on the other"),
             Self::NameOfLink => f.write_str("a file and a link have this name in the bucket"),
@@ -273,6 +314,7 @@ impl LocalEntry {
             size,
             hash,
             etag: etag.clone(),
+            modified: None,
             seen,
         }
     }

@@ -96,7 +96,7 @@ fn of_shadowed(
     if !ours {
         return None;
     }
-    let copy = copies.of(path, Kind::File, file.modified)?;
+    let copy = copies.of_object(path, file)?;
     let remote = file.clone();
     Some(Act::SetRemoteAside { copy, remote })
 }
@@ -179,7 +179,7 @@ impl Clash<'_, '_> {
         if is_replaced {
             return Some(Act::DeleteRemote { remote });
         }
-        let copy = self.copies.of(self.path, remote.kind, remote.modified)?;
+        let copy = self.copies.of_object(self.path, &remote)?;
         Some(Act::SetRemoteAside { copy, remote })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::Copies;
-use super::{Act, Picture, Plan, Reason, Record};
+use super::{Act, Picture, Plan, Reason, Record, times};
 use crate::entry::{BaseEntry, Hash, LocalEntry, RemoteEntry};
 use crate::path::TreePath;
 use crate::settings::{Loser, Resolve, Settings};
@@ -127,7 +127,9 @@ impl Judge<'_, '_> {
         };
         let there = there(base, remote);
         match (here, local, there, remote) {
-            (Change::Same, Some(local), Change::Same, _) => self.refresh(base, local),
+            (Change::Same, Some(local), Change::Same, Some(remote)) => {
+                self.alike(base, local, remote)
+            }
             (Change::Same, Some(local), Change::Changed, Some(remote)) => {
                 download(remote, Some(local), Reason::Changed)
             }
@@ -169,16 +171,30 @@ impl Judge<'_, '_> {
             .then_some(Change::Same)
     }
 
-    /// Both sides are as they were: at most the state has to learn how the file looks now.
-    fn refresh(&self, base: &BaseEntry, local: &LocalEntry) -> Decision {
+    /// Both sides are as they were, but for their times perhaps.
+    fn alike(&mut self, base: &BaseEntry, local: &LocalEntry, remote: &RemoteEntry) -> Decision {
+        match times::judge(self.picture, self.path, base, local, remote) {
+            times::Times::Alike => self.refresh(base, local, remote),
+            times::Times::Unknown => {
+                self.plan.questions.times.insert(self.path.clone());
+                Decision::Nothing
+            }
+            times::Times::Differ(act) => Decision::Act(act, Reason::Touched),
+        }
+    }
+
+    /// At most the state has to learn how the file looks now.
+    fn refresh(&self, base: &BaseEntry, local: &LocalEntry, remote: &RemoteEntry) -> Decision {
         let recorded = self.picture.base.entries.get(self.path);
         let seen = base.seen.filter(|seen| seen.stat == local.stat);
         let certain = seen.is_some_and(|seen| seen.is_certain(self.settings.time_step));
-        if certain && recorded == Some(base) {
+        let modified = Some(remote.modified);
+        if certain && recorded == Some(base) && base.modified == modified {
             return Decision::Nothing;
         }
         let mut base = base.clone();
         base.seen = Some(self.picture.seen(local));
+        base.modified = modified;
         Decision::Record(Record::Alike(self.path.clone(), base))
     }
 
@@ -200,17 +216,27 @@ impl Judge<'_, '_> {
     /// Both sides have the same already.
     fn adopt(&self, local: &LocalEntry, remote: &RemoteEntry, hash: Hash) -> Decision {
         let seen = Some(self.picture.seen(local));
-        let base = LocalEntry::alike(local.kind, local.stat.size, hash, &remote.etag, seen);
+        let base = BaseEntry {
+            modified: Some(remote.modified),
+            ..LocalEntry::alike(local.kind, local.stat.size, hash, &remote.etag, seen)
+        };
         Decision::Record(Record::Alike(self.path.clone(), base))
     }
 
     fn conflict(&mut self, local: &LocalEntry, remote: &RemoteEntry) -> Decision {
-        let (ours, why) = winner(self.settings.resolve, local, remote);
+        let by_time = matches!(self.settings.resolve, Resolve::Newer | Resolve::Older);
+        let told = self.picture.answers.times.get(self.path).copied();
+        if by_time && told.is_none() {
+            self.plan.questions.times.insert(self.path.clone());
+            return Decision::Nothing;
+        }
+        let there = told.flatten().unwrap_or(remote.modified);
+        let (ours, why) = winner(self.settings.resolve, local, remote, there);
         let (local, remote) = (local.clone(), remote.clone());
         let reason = Reason::Conflict(why);
         let copies = self.settings.loser == Loser::Copy;
         let act = match (ours, copies) {
-            (true, true) => match self.copies.of(self.path, remote.kind, remote.modified) {
+            (true, true) => match self.copies.of_object(self.path, &remote) {
                 copy @ Some(_) => Act::KeepOurs {
                     copy,
                     local,
@@ -276,9 +302,14 @@ fn download(remote: &RemoteEntry, over: Option<&LocalEntry>, reason: Reason) -> 
 }
 
 /// Whether ours keeps the name, and by which rule. Where a rule finds no difference, the
-/// bucket's version keeps it.
-fn winner(resolve: Resolve, local: &LocalEntry, remote: &RemoteEntry) -> (bool, &'static str) {
-    let (here, there) = (local.stat.mtime, remote.modified);
+/// bucket's version keeps it. `there` is when that was modified, as far as it says so.
+fn winner(
+    resolve: Resolve,
+    local: &LocalEntry,
+    remote: &RemoteEntry,
+    there: i64,
+) -> (bool, &'static str) {
+    let here = local.stat.mtime;
     let (ours, theirs) = (local.stat.size, remote.size);
     match resolve {
         Resolve::None => (false, "the bucket's keeps the name"),

@@ -4,7 +4,7 @@
 //! hash, whether two contents are the same) it asks for in [`Plan::questions`]; whoever
 //! called puts the answers into the [`Picture`] and calls again.
 //!
-//! In order: [`decide`] judges each path by itself, [`moves`] joins a deletion and a new
+//! In order: [`decide`] judges each path by itself ([`times`] where only times differ), [`moves`] joins a deletion and a new
 //! file of one content, [`clashes`] parts files from directories of the same name,
 //! [`directories`] sees to empty ones, [`limits`] stops what deletes too much.
 
@@ -16,6 +16,7 @@ mod limits;
 mod moves;
 mod names;
 mod picture;
+mod times;
 
 use std::collections::BTreeSet;
 
@@ -54,12 +55,14 @@ pub struct Questions {
     pub hash: BTreeSet<TreePath>,
     /// Paths whose two contents have to be compared.
     pub same: BTreeSet<TreePath>,
+    /// Objects whose modification time is needed.
+    pub times: BTreeSet<TreePath>,
 }
 
 impl Questions {
     /// Whether everything is known.
     pub fn is_empty(&self) -> bool {
-        self.hash.is_empty() && self.same.is_empty()
+        self.hash.is_empty() && self.same.is_empty() && self.times.is_empty()
     }
 }
 

@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::decide::{Decision, Decisions};
 use super::{Picture, Plan, Refusal};
-use crate::entry::Kind;
+use crate::entry::{Kind, RemoteEntry};
 use crate::path::TreePath;
 use crate::settings::Settings;
 
@@ -33,6 +33,22 @@ impl<'p> Copies<'p> {
     /// The same version gets the same name each time, as long as that is free. `None` where
     /// no name would fit.
     pub(super) fn of(&mut self, path: &TreePath, kind: Kind, when: i64) -> Option<TreePath> {
+        self.find(path, kind, when, None)
+    }
+
+    /// The path of a copy of an object: the one that an earlier pass made before it was cut off,
+    /// if there is one.
+    pub(super) fn of_object(&mut self, path: &TreePath, object: &RemoteEntry) -> Option<TreePath> {
+        self.find(path, object.kind, object.modified, Some(object))
+    }
+
+    fn find(
+        &mut self,
+        path: &TreePath,
+        kind: Kind,
+        when: i64,
+        object: Option<&RemoteEntry>,
+    ) -> Option<TreePath> {
         let room = self.room(path, kind)?;
         let mut when = OffsetDateTime::from_unix_timestamp(when.div_euclid(1_000_000_000))
             .ok()
@@ -41,11 +57,31 @@ impl<'p> Copies<'p> {
         loop {
             let name = copy_name(path.name(), self.host, when, room);
             let copy = path.sibling(&name).ok()?;
-            if !self.picture.is_taken(&copy) && self.given.insert(copy.clone()) {
+            let is_made = object.is_some_and(|object| self.is_copy(&copy, object));
+            let is_free = is_made || !self.picture.is_taken(&copy);
+            if is_free && self.given.insert(copy.clone()) {
                 return Some(copy);
             }
             when += Duration::SECOND;
         }
+    }
+
+    /// Whether the bucket alone has this name, with this version.
+    fn is_copy(&self, copy: &TreePath, object: &RemoteEntry) -> bool {
+        let Picture {
+            base,
+            local,
+            remote,
+            ..
+        } = self.picture;
+        let there = remote.entries.get(copy);
+        let same = |there: &RemoteEntry| {
+            (there.kind, there.size, &there.etag) == (object.kind, object.size, &object.etag)
+        };
+        there.is_some_and(same)
+            && !base.entries.contains_key(copy)
+            && !local.entries.contains_key(copy)
+            && !local.directories.contains(copy)
     }
 
     fn room(&self, path: &TreePath, kind: Kind) -> Option<usize> {

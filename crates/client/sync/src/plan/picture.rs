@@ -58,6 +58,8 @@ pub struct Sending {
 pub struct Answers {
     /// Whether the two contents of a path are the same, and the local one's hash.
     pub same: BTreeMap<TreePath, (bool, Hash)>,
+    /// The modification time that an object says it has; `None` where it says none.
+    pub times: BTreeMap<TreePath, Option<i64>>,
 }
 
 /// All that a plan is made from.
@@ -109,6 +111,7 @@ impl Picture {
                 size: sent.size,
                 hash: sent.hash,
                 etag: there.etag.clone(),
+                modified: None,
                 seen: None,
             }),
             None => known.cloned(),

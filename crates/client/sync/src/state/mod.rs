@@ -7,12 +7,13 @@
 //! its row leaves two sides that are alike already, which the next plan sees. The one row that
 //! goes before is that of an upload, so that a lost answer is no conflict with ourselves.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //!
 //! `PRAGMA user_version` is the version. A later version is refused and left as it is; an
-//! earlier one will be read by every later program.
+//! earlier one is brought up to this one when it is opened, step by step ([`STEPS`]).
 
 mod log;
+mod partial;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 pub use log::{Health, Outcome, Pass, Taken, Tombstone};
+pub use partial::{PartialDownload, PartialUpload};
 use rows::{entry_of, remove, signed, unsigned, write};
 
 use crate::entry::{BaseEntry, Hash};
@@ -30,9 +32,12 @@ use crate::path::TreePath;
 use crate::plan::{Base, Sending};
 
 /// The version that this program writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
-const SCHEMA: &str = "
+/// What leads from nothing to version 1, from there to version 2, and so on.
+const STEPS: [&str; 2] = [FIRST, partial::SECOND];
+
+const FIRST: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE entries (
         path TEXT PRIMARY KEY, kind INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -161,14 +166,17 @@ impl State {
              PRAGMA synchronous = NORMAL;",
         )
         .map_err(failed)?;
+        let done = usize::try_from(format).unwrap_or(0);
+        let mut steps: String = STEPS.iter().skip(done).copied().collect();
         if format == 0 {
-            let made = format!(
-                "BEGIN; {SCHEMA}
-                 INSERT INTO meta VALUES ('pair', '{}'), ('workspace', '{workspace}');
-                 PRAGMA user_version = {FORMAT}; COMMIT;",
-                Uuid::new_v4()
+            let pair = Uuid::new_v4();
+            steps += &format!(
+                "INSERT INTO meta VALUES ('pair', '{pair}'), ('workspace', '{workspace}');"
             );
-            db.execute_batch(&made).map_err(failed)?;
+        }
+        if !steps.is_empty() {
+            let all = format!("BEGIN; {steps} PRAGMA user_version = {FORMAT}; COMMIT;");
+            db.execute_batch(&all).map_err(failed)?;
         }
         db.set_prepared_statement_cache_capacity(32);
         Ok(Self {
@@ -409,6 +417,7 @@ mod tests {
             size: 3,
             hash: Hash::of(b"abc"),
             etag: Etag::new(etag),
+            modified: seen.then_some(-3),
             seen: seen.then_some(Seen { stat, at: 9 }),
         }
     }
@@ -479,13 +488,39 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pair.db");
         let db = Connection::open(&file).unwrap();
-        db.execute_batch("PRAGMA user_version = 2").unwrap();
+        db.execute_batch("PRAGMA user_version = 3").unwrap();
         drop(db);
         let before = std::fs::read(&file).unwrap();
         let refused = State::open(&file, Uuid::nil()).map(drop).unwrap_err();
         let path = file.display().to_string();
-        assert_eq!(refused, StateError::Newer { path, format: 2 });
+        assert_eq!(refused, StateError::Newer { path, format: 3 });
         assert_eq!(std::fs::read(&file).unwrap(), before);
+    }
+
+    #[test]
+    fn an_earlier_format_is_brought_up_and_keeps_what_it_knows() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pair.db");
+        let workspace = Uuid::new_v4();
+        let db = Connection::open(&file).unwrap();
+        db.execute_batch(&format!(
+            "{FIRST} INSERT INTO meta VALUES ('pair', '{workspace}'), ('workspace', '{workspace}');
+             PRAGMA user_version = 1;"
+        ))
+        .unwrap();
+        db.execute(
+            "INSERT INTO entries VALUES ('a', 0, 3, ?1, 'e', 1, 2, 4, 5)",
+            [Hash::of(b"abc").0],
+        )
+        .unwrap();
+        drop(db);
+        let state = State::open(&file, Uuid::nil()).unwrap();
+        let base = state.base().unwrap();
+        let entry = &base.entries[&path("a")];
+        assert_eq!((entry.modified, entry.etag.as_str()), (None, "e"));
+        assert_eq!(entry.seen.unwrap().stat.ino, 4);
+        assert_eq!(state.info().unwrap().workspace, workspace);
+        assert!(state.uploads().unwrap().is_empty());
     }
 
     #[test]

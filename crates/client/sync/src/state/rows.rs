@@ -8,7 +8,7 @@ use crate::path::TreePath;
 
 pub(super) fn write(db: &Connection, path: &TreePath, entry: &BaseEntry) -> rusqlite::Result<()> {
     let stat = entry.seen.map(|seen| seen.stat);
-    db.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)")?
+    db.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")?
         .execute(params![
             path.as_str(),
             kind_number(entry.kind),
@@ -19,6 +19,7 @@ pub(super) fn write(db: &Connection, path: &TreePath, entry: &BaseEntry) -> rusq
             stat.map(|stat| stat.ctime),
             stat.map(|stat| signed(stat.ino)),
             entry.seen.map(|seen| seen.at),
+            entry.modified,
         ])?;
     for query in [
         "DELETE FROM sending WHERE path = ?1",
@@ -61,6 +62,7 @@ pub(super) fn entry_of(row: &Row<'_>) -> rusqlite::Result<Option<(TreePath, Base
         size,
         hash: Hash(row.get(3)?),
         etag: Etag::new(row.get_ref(4)?.as_str()?),
+        modified: row.get(9)?,
         seen,
     };
     Ok(Some((path, entry)))

@@ -31,6 +31,7 @@ pub(crate) const ALL: Capabilities = Capabilities {
     delete_if_match: true,
     copy: true,
     copy_if_absent: true,
+    copy_if_match: true,
     versions: false,
 };
 

@@ -47,6 +47,10 @@ pub(crate) struct Stale {
 
 #[async_trait]
 impl Bucket for Stale {
+    async fn abandon(&self, key: &Key, upload: &str) -> Result<()> {
+        self.now.abandon(key, upload).await
+    }
+
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Object> {
         self.now.get(key, options).await
     }
@@ -83,6 +87,10 @@ impl Bucket for Stale {
 
 #[async_trait]
 impl Bucket for Timed {
+    async fn abandon(&self, key: &Key, upload: &str) -> Result<()> {
+        self.inner.abandon(key, upload).await
+    }
+
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Object> {
         let mut object = self.inner.get(key, options).await?;
         object.meta = self.timed(object.meta);

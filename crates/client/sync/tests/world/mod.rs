@@ -89,6 +89,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let bucket = Timed::new(START);
+        bucket.inner.set_part_size(4);
         let workspace = Uuid::from_u128(7);
         let profile = *dice.pick(&Profile::ALL);
         let clients = (0..3)
@@ -98,6 +99,8 @@ impl World {
                 settings.limit = DeleteLimit::NONE;
                 settings.deletes = Deletes::Approve;
                 settings.transfers = *dice.pick(&[1, 4]);
+                // Most files are small, those with something added go in parts.
+                (settings.large, settings.block) = (6, 4);
                 if dice.chance(40) {
                     settings.resolve = *dice.pick(&Resolve::ALL);
                 }
@@ -137,6 +140,7 @@ impl World {
                 delete_if_match: true,
                 copy: true,
                 copy_if_absent: true,
+                copy_if_match: true,
                 versions: false,
             },
             folder: Arc::new(client.folder.clone()),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sync::TreePath;
 
-use super::{Inner, World};
+use super::{Inner, START, World};
 
 /// Few names, so that users meet.
 const NAMES: &[&str] = &["a", "b", "c", "d/a", "d/b", "d/e/a", "a/x", "f/y.md", "d"];
@@ -76,6 +76,12 @@ impl World {
                 inner.say(format!("client {client} removes directory {name}"));
             }
             18 => self.copy(inner, client, &known, &name),
+            19 => {
+                let time = START + inner.dice.below(1_000) as i64 * 1_000_000_000;
+                if folder.touch(&known, time) {
+                    inner.say(format!("client {client} touches {known} {time}"));
+                }
+            }
             _ => {}
         }
     }

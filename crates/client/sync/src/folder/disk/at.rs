@@ -59,6 +59,12 @@ impl Tree {
         })
     }
 
+    /// Bytes that this user may write yet.
+    pub(super) fn free(&self) -> Option<u64> {
+        let stat = rustix::fs::fstatvfs(&self.root).ok()?;
+        stat.f_bavail.checked_mul(stat.f_frsize)
+    }
+
     pub(super) fn root_ino(&self) -> Result<u64> {
         let stat = fstat(&self.root).map_err(|error| self.no_folder(error))?;
         Ok(stat.st_ino)
@@ -280,7 +286,7 @@ pub(super) fn failed(action: &'static str, path: &TreePath, error: Errno) -> Fol
 pub(super) fn of_system(action: &'static str, path: &str, error: Errno) -> FolderError {
     let path = path.to_owned();
     match error {
-        Errno::NOSPC | Errno::DQUOT => FolderError::NoSpace { path },
+        Errno::NOSPC | Errno::DQUOT => FolderError::NoSpace { path, short: None },
         Errno::ACCESS | Errno::PERM | Errno::ROFS => FolderError::Denied { action, path },
         Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => FolderError::BadName { path },
         Errno::NOENT => FolderError::Changed { path },

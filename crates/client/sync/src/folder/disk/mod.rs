@@ -4,10 +4,11 @@
 //! other file system, so nothing outside of the folder is ever read or changed.
 
 mod at;
+mod blocks;
 mod receive;
 mod walk;
 
-use std::fs::File;
+use std::fs::{File, FileTimes};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use rustix::fs::{AtFlags, RenameFlags, fstat, readlinkat, renameat_with, statat,
 use rustix::io::Errno;
 
 use self::at::{Below, Tree, failed, stat_of};
-use super::{Folder, FolderError, Identity, Incoming, Reading, Result, Walked, body_of};
+use super::{Blocks, Folder, FolderError, Identity, Incoming, Reading, Result, Walked, body_of};
 use crate::entry::{Hash, Kind, Stat};
 use crate::path::TreePath;
 
@@ -119,6 +120,20 @@ fn check(file: &File, path: &TreePath, stat: &Stat) -> Result<()> {
 /// Both hashes of a file of this many bytes.
 fn hashes(file: &File, path: &TreePath, size: u64) -> Result<(Hash, [u8; 16])> {
     let (mut blake, mut md5) = (blake3::Hasher::new(), Md5::new());
+    each_piece(file, path, size, |bytes| {
+        blake.update(bytes);
+        md5.update(bytes);
+    })?;
+    Ok((Hash(*blake.finalize().as_bytes()), md5.finalize().into()))
+}
+
+fn hash(file: &File, path: &TreePath, size: u64) -> Result<Hash> {
+    let mut blake = blake3::Hasher::new();
+    each_piece(file, path, size, |bytes| _ = blake.update(bytes))?;
+    Ok(Hash(*blake.finalize().as_bytes()))
+}
+
+fn each_piece(file: &File, path: &TreePath, size: u64, mut take: impl FnMut(&[u8])) -> Result<()> {
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
     while at < size {
@@ -132,11 +147,10 @@ fn hashes(file: &File, path: &TreePath, size: u64) -> Result<(Hash, [u8; 16])> {
         if read == 0 {
             return Err(changed(path));
         }
-        blake.update(&buffer[..read]);
-        md5.update(&buffer[..read]);
+        take(&buffer[..read]);
         at += read as u64;
     }
-    Ok((Hash(*blake.finalize().as_bytes()), md5.finalize().into()))
+    Ok(())
 }
 
 impl Folder for DiskFolder {
@@ -182,23 +196,23 @@ impl Folder for DiskFolder {
             let target = self.target(path, stat)?;
             return Ok(Reading {
                 hash: Hash::of(&target),
-                md5: Md5::digest(&target).into(),
+                md5: Some(Md5::digest(&target).into()),
                 body: body_of(target),
-                executable: false,
+                mode: 0o644,
             });
         }
         let mut file = self.open_file(path, stat)?;
         let mode = fstat(&file).map_err(|error| failed("look at", path, error))?;
-        let executable = mode.st_mode & 0o100 != 0;
+        let mode = mode.st_mode & 0o777;
         if stat.size > SMALL {
-            let (hash, md5) = hashes(&file, path, stat.size)?;
+            let hash = hash(&file, path, stat.size)?;
             check(&file, path, stat)?;
             let (file, range) = (Arc::new(file), 0..stat.size);
             return Ok(Reading {
                 body: Body::File { file, range },
                 hash,
-                md5,
-                executable,
+                md5: None,
+                mode,
             });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or(0));
@@ -211,9 +225,9 @@ impl Folder for DiskFolder {
         check(&file, path, stat)?;
         Ok(Reading {
             hash: Hash::of(&bytes),
-            md5: Md5::digest(&bytes).into(),
+            md5: Some(Md5::digest(&bytes).into()),
             body: body_of(bytes),
-            executable,
+            mode,
         })
     }
 
@@ -231,6 +245,21 @@ impl Folder for DiskFolder {
 
     fn receive(&self, path: &TreePath) -> Result<Box<dyn Incoming>> {
         receive::begin(self.clone(), path)
+    }
+
+    fn receive_blocks(&self, path: &TreePath, name: &str, size: u64) -> Result<Arc<dyn Blocks>> {
+        blocks::open(self.clone(), path, name, size)
+    }
+
+    fn free(&self) -> Option<u64> {
+        self.tree.free()
+    }
+
+    fn set_time(&self, path: &TreePath, stat: &Stat, mtime: i64) -> Result<()> {
+        let file = self.open_file(path, stat)?;
+        let times = FileTimes::new().set_modified(receive::time_of(mtime));
+        file.set_times(times)
+            .map_err(|error| at::io("set the time of", path.as_str(), &error))
     }
 
     fn discard(&self, path: &TreePath, stat: &Stat, trash: &str) -> Result<()> {
@@ -290,7 +319,11 @@ impl Folder for DiskFolder {
     }
 
     fn clean(&self, is_old: &dyn Fn(&str) -> bool) -> Result<()> {
-        self.tree.clean(TMP, &|_| true)?;
         self.tree.clean(TRASH, is_old)
+    }
+
+    fn clean_received(&self, is_left: &dyn Fn(&str) -> bool) -> Result<()> {
+        let goes = |name: &str| blocks::name_of(name).is_none_or(is_left);
+        self.tree.clean(TMP, &goes)
     }
 }

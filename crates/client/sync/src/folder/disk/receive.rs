@@ -18,18 +18,25 @@ use super::{DiskFolder, changed};
 use crate::entry::{Kind, Stat};
 use crate::path::TreePath;
 
-/// A file under a name of ours; removed when dropped.
-struct Temporary {
-    folder: DiskFolder,
-    place: Below,
-    name: String,
-    file: File,
-    path: TreePath,
-    mtime: i64,
+/// What cannot be read here could never be synced again.
+const OWNER_READS: u32 = 0o400;
+
+/// A file under a name of ours; removed when dropped, unless it is kept.
+pub(super) struct Temporary {
+    pub(super) folder: DiskFolder,
+    pub(super) place: Below,
+    pub(super) name: String,
+    pub(super) file: File,
+    pub(super) path: TreePath,
+    pub(super) mode: Option<u32>,
+    pub(super) is_kept: bool,
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         // Once it has its own name there is nothing to remove.
         let _ = unlinkat(&self.place, &self.name, AtFlags::empty());
     }
@@ -48,7 +55,8 @@ pub(super) fn begin(folder: DiskFolder, path: &TreePath) -> Result<Box<dyn Incom
         name,
         file,
         path: path.clone(),
-        mtime: 0,
+        mode: None,
+        is_kept: false,
     }))
 }
 
@@ -59,7 +67,7 @@ impl Incoming for Temporary {
     }
 
     fn finish(mut self: Box<Self>, about: &About) -> Result<Box<dyn Ready>> {
-        self.mtime = about.mtime;
+        self.mode = about.mode;
         match about.kind {
             Kind::File => self.finish_file(about),
             Kind::Link => self.become_link(about),
@@ -70,10 +78,12 @@ impl Incoming for Temporary {
 }
 
 impl Temporary {
-    fn finish_file(&self, about: &About) -> std::io::Result<()> {
-        if about.executable {
-            let mode = self.file.metadata()?.permissions().mode();
-            let mode = mode | ((mode & 0o444) >> 2);
+    /// The mode is the object's, as far as this user's umask lets a new file have it.
+    pub(super) fn finish_file(&self, about: &About) -> std::io::Result<()> {
+        if let Some(told) = about.mode {
+            let allowed = self.file.metadata()?.permissions().mode();
+            let allowed = allowed | ((allowed & 0o444) >> 2);
+            let mode = (told & allowed & 0o777) | OWNER_READS;
             self.file
                 .set_permissions(std::fs::Permissions::from_mode(mode))?;
         }
@@ -124,8 +134,8 @@ impl Temporary {
             Err(error) => return Err(failed("look at", path, error)),
         };
         if kind_of(&there) == Some(Kind::File) {
-            let mode = Mode::from_raw_mode(there.st_mode & 0o7777);
-            let _ = rustix::fs::fchmod(&self.file, mode);
+            let mode = replacing(there.st_mode & 0o7777, self.mode);
+            let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode));
         }
         let swap = || {
             let flags = RenameFlags::EXCHANGE;
@@ -173,7 +183,17 @@ impl Ready for Temporary {
     }
 }
 
-fn time_of(nanos: i64) -> SystemTime {
+/// The mode of a file that takes the place of another: who may read and write stays as it was
+/// set here, whether it can be executed the new version says.
+fn replacing(there: u32, told: Option<u32>) -> u32 {
+    match told {
+        None => there,
+        Some(told) if told & 0o100 == 0 => there & !0o111,
+        Some(_) => there | ((there & 0o444) >> 2),
+    }
+}
+
+pub(super) fn time_of(nanos: i64) -> SystemTime {
     let size = Duration::from_nanos(nanos.unsigned_abs());
     let time = match nanos < 0 {
         true => UNIX_EPOCH.checked_sub(size),
