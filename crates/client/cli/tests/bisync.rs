@@ -490,3 +490,153 @@ fn scene(a: &Machine, b: &Machine) {
     fs::rename(dir(a).join("from/move"), dir(a).join("to/move")).expect("renamed");
     fs::create_dir(dir(a).join("hollow")).expect("made");
 }
+
+/// Large files in both directions, killed -9 at every step of a transfer: parts and blocks that
+/// are there are not moved again, and what is left in the bucket in the end is objects.
+/// > A large file whose transfer was cut off is gone on with: what the other side has already is not moved again.
+#[test]
+fn a_large_transfer_that_is_killed_at_any_step_is_gone_on_with() {
+    let site = Site::new();
+    let bytes = |salt: u8| {
+        let mut bytes = vec![salt; 20 << 20];
+        for (n, block) in (0..).zip(bytes.chunks_mut(1 << 20)) {
+            block[7] = n;
+        }
+        bytes
+    };
+    let store = |machine: &Machine, path: &str, salt: u8| {
+        write(machine, path, "");
+        fs::write(dir(machine).join(path), bytes(salt)).unwrap();
+    };
+    let mut killed = 0;
+    loop {
+        let mut a = machine(&site.store);
+        let line = format!("workspace create notes --bucket bucket --prefix k{killed}/");
+        a.run(&line).ok();
+        let b = machine(&site.store);
+        b.run(&line.replace("create", "attach")).ok();
+        store(&b, "theirs.bin", 1);
+        sync(&b, "").ok();
+        store(&a, "ours.bin", 2);
+        a.set("ARTIFACTS_TEST_KILL_AT_STEP", &killed.to_string());
+        let said = sync(&a, "");
+        if said.code == 0 {
+            break;
+        }
+        assert_eq!(said.code, -1, "killed: {}", said.err);
+        a.unset("ARTIFACTS_TEST_KILL_AT_STEP");
+        sync(&a, "").ok();
+        sync(&b, "").ok();
+        for machine in [&a, &b] {
+            let all = everything(&dir(machine));
+            assert!(all["theirs.bin"] == bytes(1), "killed at {killed}");
+            assert!(all["ours.bin"] == bytes(2), "killed at {killed}");
+            let ours = all.keys().filter(|name| !name.starts_with(".artifacts/"));
+            assert_eq!(ours.count(), 2, "killed at {killed}: {:?}", all.keys());
+            let half = all
+                .keys()
+                .filter(|name| name.starts_with(".artifacts/tmp/"));
+            assert_eq!(half.count(), 0, "killed at {killed}");
+        }
+        let left = parts_left(&site.store, "bucket");
+        assert_eq!(left, 0, "killed at {killed}");
+        killed += 1;
+    }
+    assert!(killed > 15, "only {killed} steps");
+}
+
+/// How many parts of uploads are in a bucket that were neither completed nor ended. An upload
+/// whose begin was cut off before its answer came has none.
+fn parts_left(store: &Store, bucket: &str) -> usize {
+    support::store::block_on(async {
+        let client = testkit::s3::client(&store.server.endpoint());
+        let listed = client.list_multipart_uploads().bucket(bucket).send().await;
+        let mut parts = 0;
+        for upload in listed.expect("listed").uploads() {
+            let of = client.list_parts().bucket(bucket);
+            let of = of.set_key(upload.key.clone());
+            let listed = of.set_upload_id(upload.upload_id.clone()).send().await;
+            parts += listed.expect("listed").parts().len();
+        }
+        parts
+    })
+}
+
+/// > A download that finds the disk full leaves nothing half done, says what is short, and the rest goes on.
+#[test]
+fn a_full_disk_is_named_and_the_rest_goes_on() {
+    let site = Site::new();
+    let (a, b) = (&site.machine, site.other());
+    write(a, "small", "fits");
+    write(a, "large.bin", "");
+    fs::write(dir(a).join("large.bin"), vec![7; 30 << 20]).unwrap();
+    sync(a, "").ok();
+    fs::create_dir(dir(&b)).unwrap();
+    let Some(_disk) = SmallDisk::over(&dir(&b)) else {
+        testkit::skip!("only root can make a small disk (tmpfs)");
+    };
+    let said = sync(&b, "");
+    assert_eq!(said.code, 8, "{} {}", said.out, said.err);
+    let needs = format!("no space left for large.bin: it has {} bytes", 30 << 20);
+    assert!(said.out.contains(&needs), "{}", said.out);
+    assert_eq!(files(&b).into_keys().collect::<Vec<_>>(), ["small"]);
+    let tmp = fs::read_dir(dir(&b).join(".artifacts/tmp")).unwrap();
+    assert_eq!(tmp.count(), 0, "nothing half received is left");
+    assert_eq!(
+        a.run("bisync check notes dir").code,
+        0,
+        "nothing was deleted for it"
+    );
+}
+
+/// A folder of 16 MiB, until this is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn over(path: &Path) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs"])
+            .arg(path);
+        let mounted = mount.stderr(std::process::Stdio::null()).status();
+        mounted
+            .is_ok_and(|how| how.success())
+            .then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|how| how.success()) || std::thread::panicking());
+    }
+}
+
+/// Both directions keep to the rate that was asked for.
+#[test]
+fn a_bandwidth_limit_holds_in_both_directions() {
+    let site = Site::new();
+    let (a, b) = (&site.machine, site.other());
+    write(a, "f.bin", "");
+    fs::write(dir(a).join("f.bin"), vec![3; 3 << 20]).unwrap();
+    let least = Duration::from_millis(1_200);
+    for machine in [a, &b] {
+        let begun = std::time::Instant::now();
+        sync(machine, "--bwlimit 2M").ok();
+        let took = begun.elapsed();
+        assert!(took >= least, "3 MiB at 2 MiB/s took {took:?}");
+    }
+    let wrong = sync(a, "--bwlimit fast");
+    assert_eq!(wrong.code, 2);
+    assert!(
+        wrong.err.contains("write 2M for 2 MiB a second"),
+        "{}",
+        wrong.err
+    );
+    let said = sync(a, "--format json --bwlimit off:1M");
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (0, ""),
+        "no bar for programs"
+    );
+}

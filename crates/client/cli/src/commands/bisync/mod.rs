@@ -1,9 +1,11 @@
 //! `artifacts bisync`: keep a folder and a workspace alike.
 
+mod bandwidth;
 mod check;
 mod live;
 mod pair;
 mod pass;
+mod progress;
 mod rules;
 mod screen;
 mod status;
@@ -18,6 +20,7 @@ use credentials::KeyProfile;
 use model::{Profile, WorkspaceName};
 use sync::settings::{DeleteLimit, Deletes, Resolve, Settings};
 
+use self::bandwidth::Bandwidth;
 use crate::commands::mount::values::Span;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
@@ -121,6 +124,10 @@ pub(crate) struct Run {
         requires = "watch"
     )]
     interval: Span,
+    /// The most bytes a second, for sending and receiving each: 2M, 500k; or both apart, as
+    /// UP:DOWN, where off is no limit.
+    #[arg(long, value_name = "RATE", default_value = "off")]
+    bwlimit: Bandwidth,
     /// Insist that the folder is the very directory that was synced before.
     #[arg(long)]
     check_access: bool,

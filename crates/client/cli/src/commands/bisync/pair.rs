@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bucket::Bucket;
 use bucket::probe::Capabilities;
 use credentials::Folder as OwnFolder;
 use model::WorkspaceName;
@@ -15,6 +16,7 @@ use sync::state::State;
 use sync::steps::{GoOn, KillAt, Steps};
 
 use super::Keys;
+use super::bandwidth::Bandwidth;
 use super::live::Live;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
@@ -28,6 +30,8 @@ pub(super) struct Pair {
     pub(super) files: PairFiles,
     /// The workspace's orchestrator, where it has one and this machine may speak to it.
     pub(super) live: Option<Live>,
+    /// The workspace's bucket, as fast as it may be used.
+    bucket: Arc<dyn Bucket>,
 }
 
 impl Pair {
@@ -44,6 +48,7 @@ impl Pair {
         Ok(Self {
             files: PairFiles::of(&state, &folder),
             live: None,
+            bucket: Arc::clone(&opened.bucket),
             opened,
             folder,
         })
@@ -52,6 +57,11 @@ impl Pair {
     /// Finds the workspace's orchestrator: whoever changes something tells it.
     pub(super) fn find_orchestrator(&mut self, context: &Context) {
         self.live = Live::of(&self.opened.config, context);
+    }
+
+    /// Holds transfers back, all runs of this pair together.
+    pub(super) fn limit(&mut self, bandwidth: Bandwidth) {
+        self.bucket = bandwidth.limit(Arc::clone(&self.bucket));
     }
 
     /// Makes the folder and the place of the state, where they are missing.
@@ -73,8 +83,8 @@ impl Pair {
         };
         Ok(Sides {
             bucket: match &self.live {
-                Some(live) => live.telling(Arc::clone(&self.opened.bucket)),
-                None => Arc::clone(&self.opened.bucket),
+                Some(live) => live.telling(Arc::clone(&self.bucket)),
+                None => Arc::clone(&self.bucket),
             },
             keys: sync::keys::Keys::new(self.opened.config.prefix.as_str()),
             capabilities: self.opened.capabilities.unwrap_or(NOTHING),
@@ -93,6 +103,7 @@ const NOTHING: Capabilities = Capabilities {
     delete_if_match: false,
     copy: true,
     copy_if_absent: false,
+    copy_if_match: false,
     versions: false,
 };
 

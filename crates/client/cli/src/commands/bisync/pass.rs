@@ -12,6 +12,7 @@ use sync::{SyncError, look};
 use super::Run;
 use super::live::Live;
 use super::pair::Pair;
+use super::progress::Bar;
 use super::screen::{Screen, Shown};
 use super::watch;
 use crate::context::Context;
@@ -24,6 +25,7 @@ const LISTED: usize = 20;
 pub(super) fn run(args: &Run, context: &Context) -> Result<ExitCode> {
     let (name, folder) = args.which()?;
     let mut pair = Pair::of(name, folder, &args.keys, context)?;
+    pair.limit(args.bwlimit);
     if !args.dry_run {
         pair.find_orchestrator(context);
     }
@@ -95,7 +97,9 @@ fn once(pair: &Pair, state: &Arc<State>, settings: &Settings, screen: &Screen) -
             }
         };
         let telling = pair.live.as_ref().map(Live::tell);
+        let bar = Bar::show(&settings.progress, screen.context);
         let applied = sync::run(&sides, settings, &mut show).await;
+        drop(bar);
         if let Some(telling) = telling {
             telling.end().await;
         }

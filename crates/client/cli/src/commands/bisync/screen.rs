@@ -43,6 +43,7 @@ struct Counts {
     deleted_in_bucket: u64,
     conflicts: u64,
     directories: u64,
+    times: u64,
     left_alone: u64,
 }
 
@@ -132,6 +133,7 @@ impl Counts {
             Act::MoveLocal { .. } | Act::MoveRemote { .. } => self.moved += 1,
             Act::DeleteLocal { .. } => self.deleted_here += 1,
             Act::DeleteRemote { .. } => self.deleted_in_bucket += 1,
+            Act::SetTime { .. } | Act::SendTime { .. } => self.times += 1,
             Act::MakeDirectory
             | Act::RemoveDirectory
             | Act::PutMarker
@@ -153,6 +155,7 @@ impl Counts {
             ("deleted in bucket", self.deleted_in_bucket.to_string()),
             ("conflicts", self.conflicts.to_string()),
             ("directories", self.directories.to_string()),
+            ("times", self.times.to_string()),
             ("left alone", self.left_alone.to_string()),
         ])
     }
@@ -214,6 +217,8 @@ impl Screen<'_> {
                 "done": applied.done,
                 "bytes": applied.bytes,
                 "again": applied.again,
+                "still_written": applied.busy,
+                "notes": applied.notes,
                 "failed": applied.failed.iter()
                     .map(|(path, reason)| json!({ "path": path, "reason": reason }))
                     .collect::<Vec<_>>(),
@@ -274,7 +279,13 @@ fn outcome(applied: &Applied) -> String {
         text += &format!("failed: {path}: {reason}\n");
     }
     for path in &applied.again {
-        text += &format!("changed meanwhile: {path}\n");
+        text += &match applied.busy.contains(path) {
+            true => format!("still being written: {path}\n"),
+            false => format!("changed meanwhile: {path}\n"),
+        };
+    }
+    for note in &applied.notes {
+        text += &format!("note: {note}\n");
     }
     text
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync::apply::Applied;
+use sync::progress::Progress;
 use sync::settings::Settings;
 use sync::state::State;
 use sync::watch::Watch;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::pair::Pair;
+use super::progress::Bar;
 use super::screen::Screen;
 use crate::failure::{Code, Failure, Result};
 
@@ -47,7 +49,7 @@ pub(super) fn run(
                 note("not every directory can be watched: changes there are seen at the interval");
             }
             let answer = tokio::select! {
-                answer = one(pair, state, settings) => answer,
+                answer = one(pair, state, settings, screen) => answer,
                 // A run may be cut off anywhere: the next one goes on.
                 () = stop.asked() => return Ok(ExitCode::SUCCESS),
             };
@@ -61,7 +63,10 @@ pub(super) fn run(
                         interval.min(LONGEST_PAUSE)
                     }
                 }
-                Err(failure) if failure.code.is_temporary() => {
+                // New keys of the same source may come, as from whoever renews a session.
+                Err(failure)
+                    if failure.code.is_temporary() || failure.code == Code::KeysExpired =>
+                {
                     screen.context.output.failure(&failure);
                     let wait = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -84,10 +89,20 @@ pub(super) fn run(
 }
 
 /// The folder is opened anew each time: a disk may have been mounted over it, or taken off.
-async fn one(pair: &Pair, state: &Arc<State>, settings: &Settings) -> Result<Applied> {
+async fn one(
+    pair: &Pair,
+    state: &Arc<State>,
+    settings: &Settings,
+    screen: &Screen<'_>,
+) -> Result<Applied> {
+    let settings = Settings {
+        progress: Progress::default(),
+        ..settings.clone()
+    };
+    let _bar = Bar::show(&settings.progress, screen.context);
     let sides = pair.sides(Arc::clone(state))?;
     pair.opened.check_marker().await?;
-    let applied = sync::run(&sides, settings, &mut |_| ()).await?;
+    let applied = sync::run(&sides, &settings, &mut |_| ()).await?;
     sync::clean(&sides).await?;
     Ok(applied)
 }
