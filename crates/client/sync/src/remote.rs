@@ -1,9 +1,10 @@
 //! What is in the bucket: a listing that is whole, or none.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bucket::{Bucket, Error, ListRequest, ObjectMeta, Result};
+use bucket::{Bucket, Error, Key, ListRequest, ObjectMeta, Result};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
@@ -37,11 +38,18 @@ pub async fn list(bucket: &Arc<dyn Bucket>, keys: &Keys, base: &Base) -> Result<
         let to = cuts.get(at + 1).cloned().flatten();
         ranges.push(range(bucket, keys, from.clone(), to));
     }
-    let mut listed = Listed::default();
+    // Ranges may overlap where a store has an order of its own.
+    let mut objects: BTreeMap<Key, ObjectMeta> = BTreeMap::new();
     while let Some(found) = ranges.next().await {
-        for object in found? {
-            take(&mut listed, keys, object);
-        }
+        objects.extend(
+            found?
+                .into_iter()
+                .map(|object| (object.key.clone(), object)),
+        );
+    }
+    let mut listed = Listed::default();
+    for object in objects.into_values() {
+        take(&mut listed, keys, object);
     }
     Ok(listed)
 }
@@ -58,7 +66,7 @@ fn cuts(keys: &Keys, base: &Base) -> Vec<Option<String>> {
     std::iter::once(None).chain(inner).collect()
 }
 
-/// The objects after `from`, up to and with `to`.
+/// The objects after `from`, up to and with `to`, and perhaps some of the next range.
 async fn range(
     bucket: &Arc<dyn Bucket>,
     keys: &Keys,
@@ -72,14 +80,15 @@ async fn range(
     };
     let mut found: Vec<ObjectMeta> = Vec::new();
     let mut last = from.unwrap_or_default();
+    let mut order = Order::default();
     loop {
         let page = bucket.list(&request).await?;
         for object in page.objects {
             let key = object.key.as_str();
-            if key <= last.as_str() {
+            if !order.allows(&last, key) {
                 return Err(out_of_order(&last, key));
             }
-            if to.as_deref().is_some_and(|to| key > to) {
+            if to.as_deref().is_some_and(|to| is_past(key, to)) {
                 return Ok(found);
             }
             key.clone_into(&mut last);
@@ -90,6 +99,45 @@ async fn range(
             None => return Ok(found),
         }
     }
+}
+
+/// The orders that a listing may have: that of bytes, as S3 says, and that of stores that keep
+/// objects as files in directories, where `d/f` comes before `d.md` and `d-e`.
+struct Order {
+    of_bytes: bool,
+    of_directories: bool,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            of_bytes: true,
+            of_directories: true,
+        }
+    }
+}
+
+impl Order {
+    /// Whether a key may come after another, in an order that all keys so far had.
+    fn allows(&mut self, before: &str, key: &str) -> bool {
+        self.of_bytes &= before < key;
+        self.of_directories &= by_directories(before, key) == Ordering::Less;
+        self.of_bytes || self.of_directories
+    }
+}
+
+/// As names in directories, those of directories among them, are ordered.
+fn by_directories(one: &str, other: &str) -> Ordering {
+    one.split('/').cmp(other.split('/'))
+}
+
+/// Whether a range that ends with a key is over, whichever order the store has. What lies below
+/// that key, a file until now, belongs to this range: not every store has it after the key.
+fn is_past(key: &str, end: &str) -> bool {
+    let below = key.strip_prefix(end);
+    key > end
+        && by_directories(key, end) == Ordering::Greater
+        && below.is_none_or(|rest| !rest.starts_with('/'))
 }
 
 fn out_of_order(before: &str, key: &str) -> Error {
@@ -137,9 +185,9 @@ fn take(listed: &mut Listed, keys: &Keys, object: ObjectMeta) {
 
 #[cfg(test)]
 mod tests {
+    use bucket::Etag;
     use bucket::faults::{Fault, Faulty, Rule, Verb};
     use bucket::memory::MemoryBucket;
-    use bucket::{Etag, Key};
 
     use super::*;
     use crate::entry::{BaseEntry, Hash};
@@ -180,6 +228,108 @@ mod tests {
         let ranges = listed(bucket, &known).await.unwrap();
         assert_eq!(whole.remote.entries, ranges.remote.entries);
         assert_eq!(ranges.remote.entries.len(), 3_000);
+    }
+
+    /// A store that keeps objects as files, as SeaweedFS does.
+    struct OfDirectories(MemoryBucket);
+
+    #[async_trait::async_trait]
+    impl Bucket for OfDirectories {
+        async fn get(&self, key: &Key, o: bucket::GetOptions) -> Result<bucket::Object> {
+            self.0.get(key, o).await
+        }
+        async fn head(&self, key: &Key) -> Result<ObjectMeta> {
+            self.0.head(key).await
+        }
+        async fn put(
+            &self,
+            key: &Key,
+            body: bucket::Body,
+            o: bucket::PutOptions,
+        ) -> Result<bucket::PutOutcome> {
+            self.0.put(key, body, o).await
+        }
+        async fn copy(
+            &self,
+            from: &Key,
+            to: &Key,
+            o: bucket::CopyOptions,
+        ) -> Result<bucket::PutOutcome> {
+            self.0.copy(from, to, o).await
+        }
+        async fn delete(&self, key: &Key, c: bucket::Condition) -> Result<()> {
+            self.0.delete(key, c).await
+        }
+        async fn delete_many(&self, keys: &[Key]) -> Result<Vec<bucket::DeleteOutcome>> {
+            self.0.delete_many(keys).await
+        }
+        async fn list(&self, request: &ListRequest) -> Result<bucket::ListPage> {
+            let mut all = Vec::new();
+            for key in self.0.contents().into_keys() {
+                let after = request.token.as_ref().or(request.start_after.as_ref());
+                let is_after = |after: &String| by_directories(&key, after) == Ordering::Greater;
+                // As SeaweedFS: after a name, nothing that lies below it.
+                let is_below = |after: &String| key.starts_with(&format!("{after}/"));
+                if key.starts_with(&request.prefix)
+                    && after.is_none_or(is_after)
+                    && !request.start_after.as_ref().is_some_and(is_below)
+                {
+                    all.push(self.0.head(&Key::new(key).unwrap()).await?);
+                }
+            }
+            all.sort_by(|a, b| by_directories(a.key.as_str(), b.key.as_str()));
+            let more = all.len() > 100;
+            all.truncate(100);
+            let next = all
+                .last()
+                .filter(|_| more)
+                .map(|o| o.key.as_str().to_owned());
+            Ok(bucket::ListPage {
+                objects: all,
+                next,
+                ..bucket::ListPage::default()
+            })
+        }
+    }
+
+    /// Found on SeaweedFS: a directory beside a file of a name that begins so was an error.
+    #[tokio::test]
+    async fn a_store_that_orders_by_directories_is_listed_whole() {
+        let memory = MemoryBucket::new();
+        let mut names: Vec<String> = (0..9_000).map(|n| format!("d{}/f{n}", n % 700)).collect();
+        names.extend((0..700).flat_map(|n| [format!("d{n}.md"), format!("d{n}-e")]));
+        names.sort();
+        // One at which a range ends was a file, and is a directory by now.
+        let end = names[names.len() / 2].clone();
+        for name in names.iter().step_by(5).filter(|name| **name != end) {
+            memory.insert(&Key::new(format!("p/{name}")).unwrap(), "x");
+        }
+        memory.insert(&Key::new(format!("p/{end}/below")).unwrap(), "x");
+        let known = base(names.into_iter());
+        assert!(cuts(&Keys::new("p/"), &known).contains(&Some(format!("p/{end}"))));
+        let whole = memory.contents().len();
+        for known in [Base::default(), known] {
+            for bucket in [
+                Arc::new(memory.clone()) as Arc<dyn Bucket>,
+                Arc::new(OfDirectories(memory.clone())),
+            ] {
+                let found = listed(bucket, &known).await.unwrap();
+                assert_eq!(found.remote.entries.len(), whole);
+                assert!(found.remote.shadowed.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_that_is_neither_is_refused() {
+        let follows = |keys: &[&str]| {
+            let mut order = Order::default();
+            keys.windows(2).all(|pair| order.allows(pair[0], pair[1]))
+        };
+        assert!(follows(&["a.md", "a/b", "a/c", "b"]));
+        assert!(follows(&["a/b", "a/c", "a.md", "b"]));
+        assert!(!follows(&["a/b", "a.md", "b-c", "b/c", "b-d"]));
+        assert!(!follows(&["a", "a"]) && !follows(&["b", "a"]));
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Deletions, and empty directories.
 
-use bucket::{Body, Condition, CopyOptions, Error as BucketError, Etag, PutOptions};
+use bucket::{Body, Condition, CopyOptions, Error as BucketError, Etag, Key, PutOptions};
 
 use super::transfer::too_long;
 use super::{Outcome, Work};
@@ -128,20 +128,45 @@ impl Work<'_> {
         let Some(key) = self.sides.keys.directory(path) else {
             return Ok(too_long(path));
         };
-        let options = PutOptions {
-            condition: match self.sides.capabilities.put_if_absent {
-                true => Condition::Absent,
-                false => Condition::None,
-            },
-            ..PutOptions::default()
+        let condition = match self.sides.capabilities.put_if_absent {
+            true => Condition::Absent,
+            false => Condition::None,
         };
-        let empty = Body::Bytes(bytes::Bytes::new());
-        match self.sides.bucket.put(&key, empty, options).await {
-            Ok(_) | Err(BucketError::Precondition { .. }) => {}
+        match self.put_empty(&key, condition).await {
+            Ok(()) => {}
+            Err(BucketError::Precondition { .. }) if !self.put_onto_directory(&key).await? => {
+                return Ok(Outcome::Again);
+            }
+            Err(BucketError::Precondition { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         self.step("marker put").await?;
         Ok(Outcome::Done)
+    }
+
+    /// A store that keeps objects as files says of a directory that it is there, though no
+    /// listing has it, and takes no condition for it. So what is there and has no bytes is
+    /// written over; nobody writes bytes under such a name, and those that are there stay. Says
+    /// whether the marker is there now.
+    async fn put_onto_directory(&self, key: &Key) -> Result<bool> {
+        match self.sides.bucket.head(key).await {
+            Ok(there) if there.size > 0 => Ok(true),
+            Ok(_) => {
+                self.put_empty(key, Condition::None).await?;
+                Ok(true)
+            }
+            Err(BucketError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn put_empty(&self, key: &Key, condition: Condition) -> bucket::Result<()> {
+        let options = PutOptions {
+            condition,
+            ..PutOptions::default()
+        };
+        let empty = Body::Bytes(bytes::Bytes::new());
+        self.sides.bucket.put(key, empty, options).await.map(drop)
     }
 
     pub(crate) async fn delete_marker(&self, path: &TreePath, etag: &Etag) -> Result<Outcome> {
