@@ -409,6 +409,12 @@ impl From<SyncError> for Failure {
                 Code::FileMalformed,
                 Some("use the newer version of artifacts"),
             ),
+            SyncError::State(S::Damaged { .. }) => (
+                Code::FileMalformed,
+                Some(
+                    "begin anew with --resync: it keeps this file beside the new one, and deletes nothing",
+                ),
+            ),
             SyncError::State(S::Unusable { .. }) => (
                 Code::FileUnusable,
                 Some(

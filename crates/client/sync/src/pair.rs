@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
-use crate::state::{State, StateError};
+use crate::state::{State, StateError, beside};
 
 /// The files of one pair of folder and workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,40 @@ impl PairFiles {
     pub fn open(&self, workspace: Uuid) -> Result<(State, Lock), StateError> {
         let lock = Lock::take(&self.lock)?;
         Ok((State::open(&self.database, workspace)?, lock))
+    }
+
+    /// Opens the state for a new beginning: nothing that both sides had is known. One that is
+    /// damaged stays beside the new one, under another name.
+    ///
+    /// # Errors
+    /// As [`PairFiles::open`].
+    pub fn open_anew(&self, workspace: Uuid) -> Result<(State, Lock), StateError> {
+        let lock = Lock::take(&self.lock)?;
+        let opened = State::open(&self.database, workspace);
+        match opened.and_then(|state| state.forget_everything().map(|()| state)) {
+            Err(StateError::Damaged { .. }) => {
+                self.set_aside()?;
+                Ok((State::open(&self.database, workspace)?, lock))
+            }
+            opened => Ok((opened?, lock)),
+        }
+    }
+
+    /// Gives the database and its log another name that is free.
+    fn set_aside(&self) -> Result<(), StateError> {
+        let failed = |error: std::io::Error| unusable(&self.database, &error);
+        let names = (1..).map(|n| beside(&self.database, &format!(".damaged-{n}")));
+        for name in names {
+            if name.try_exists().map_err(failed)? {
+                continue;
+            }
+            let log = beside(&self.database, "-wal");
+            if log.try_exists().map_err(failed)? {
+                std::fs::rename(&log, beside(&name, "-wal")).map_err(failed)?;
+            }
+            return std::fs::rename(&self.database, &name).map_err(failed);
+        }
+        Ok(())
     }
 
     /// A copy of the state, to look at: nothing of the pair's is changed or made. A pair that
@@ -119,5 +153,28 @@ mod tests {
         drop(files.look(Uuid::nil()).unwrap());
         drop(held);
         assert!(files.exist() && files.open(Uuid::nil()).is_ok());
+    }
+    #[test]
+    fn a_new_beginning_keeps_a_damaged_state_beside_the_new_one() {
+        let state = tempfile::tempdir().unwrap();
+        let files = PairFiles::of(state.path(), Path::new("/home/u/notes"));
+        let first = files.open(Uuid::nil()).unwrap();
+        first.0.set_root(7).unwrap();
+        drop(first);
+        let garbage = b"SQLite format 3\0 and then nothing of the kind".repeat(40);
+        for n in 1..3 {
+            std::fs::write(&files.database, &garbage).unwrap();
+            let refused = files.open(Uuid::nil()).map(drop);
+            assert!(
+                matches!(refused, Err(StateError::Damaged { .. })),
+                "{refused:?}"
+            );
+            let (anew, lock) = files.open_anew(Uuid::nil()).unwrap();
+            assert_eq!(anew.info().unwrap().root, None);
+            drop((anew, lock));
+            let kept = beside(&files.database, &format!(".damaged-{n}"));
+            assert_eq!(std::fs::read(kept).unwrap(), garbage);
+        }
+        assert!(files.open(Uuid::nil()).is_ok());
     }
 }

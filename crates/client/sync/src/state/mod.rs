@@ -82,6 +82,14 @@ pub enum StateError {
         /// Its number.
         holder: String,
     },
+    /// What is in it is not what this program wrote.
+    #[error("the sync state {path} is damaged: {reason}")]
+    Damaged {
+        /// The database.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Anything else that the database or the disk says.
     #[error("the sync state {path} cannot be used: {reason}")]
     Unusable {
@@ -139,7 +147,9 @@ impl State {
         if log.exists() {
             std::fs::copy(&log, beside(&copy, "-wal")).map_err(failed)?;
         }
-        Self::open(&copy, workspace).map(Some)
+        let at = path.display().to_string();
+        let db = Connection::open(&copy).map_err(|error| unusable(&at, &error))?;
+        Self::prepare(db, at, workspace).map(Some)
     }
 
     /// A state that lasts no longer than this value.
@@ -380,23 +390,33 @@ impl State {
     }
 
     fn broken(&self, reason: String) -> StateError {
-        StateError::Unusable {
+        StateError::Damaged {
             path: self.path.clone(),
             reason,
         }
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// The file beside a database whose name ends so, too.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 fn unusable(path: &str, error: &rusqlite::Error) -> StateError {
-    StateError::Unusable {
-        path: path.to_owned(),
-        reason: error.to_string(),
+    use rusqlite::{Error, ErrorCode};
+    let (path, reason) = (path.to_owned(), error.to_string());
+    let is_damage = match error {
+        Error::FromSqlConversionFailure(..) | Error::InvalidColumnType(..) => true,
+        _ => matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        ),
+    };
+    match is_damage {
+        true => StateError::Damaged { path, reason },
+        false => StateError::Unusable { path, reason },
     }
 }
 

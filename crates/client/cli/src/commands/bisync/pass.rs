@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sync::apply::Sides;
 use sync::plan::{Act, Plan};
 use sync::settings::{Deletes, Settings};
-use sync::state::State;
+use sync::state::{State, StateError};
 use sync::{SyncError, look};
 
 use super::Run;
@@ -45,10 +45,14 @@ pub(super) fn run(args: &Run, context: &Context) -> Result<ExitCode> {
 
 /// Looks at copies and writes nothing.
 fn preview(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Result<ExitCode> {
-    let (state, copy) = pair.files.look(pair.opened.config.id).map_err(failure)?;
-    if args.resync {
-        state.forget_everything().map_err(failure)?;
-    }
+    let id = pair.opened.config.id;
+    let (state, copy) = match args.resync {
+        true => (State::in_memory(id).map_err(failure)?, None),
+        false => {
+            let (state, copy) = pair.files.look(id).map_err(failure)?;
+            (state, Some(copy))
+        }
+    };
     let sides = pair.sides(Arc::new(state))?;
     let plan = screen.context.block_on(async {
         pair.opened.check_marker().await?;
@@ -71,10 +75,12 @@ fn really(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Resu
         approve_resync(args, pair, settings, context)?;
     }
     pair.prepare(context)?;
-    let (state, lock) = pair.files.open(pair.opened.config.id).map_err(failure)?;
-    if args.resync {
-        state.forget_everything().map_err(failure)?;
-    }
+    let id = pair.opened.config.id;
+    let opened = match args.resync {
+        true => pair.files.open_anew(id),
+        false => pair.files.open(id),
+    };
+    let (state, lock) = opened.map_err(failure)?;
     let state = Arc::new(state);
     let answer = match args.watch {
         true => watch::run(args.interval.0, pair, &state, settings, screen),
@@ -124,10 +130,14 @@ fn approve_resync(args: &Run, pair: &Pair, settings: &Settings, context: &Contex
     if args.yes || !pair.files.exist() {
         return Ok(());
     }
-    let (state, copy) = pair.files.look(pair.opened.config.id).map_err(failure)?;
-    let sides = pair.sides(Arc::new(state))?;
-    let back = context.block_on(async { Ok(brought_back(&sides, settings).await) })?;
-    drop(copy);
+    let back = match pair.files.look(pair.opened.config.id) {
+        Ok((state, _copy)) => {
+            let sides = pair.sides(Arc::new(state))?;
+            context.block_on(async { Ok(brought_back(&sides, settings).await) })?
+        }
+        Err(StateError::Damaged { .. }) => None,
+        Err(error) => return Err(failure(error)),
+    };
     let question = match back {
         None => "This begins anew. What was deleted on one side only comes back.".to_owned(),
         Some(back) if back.is_empty() => "This begins anew. Nothing comes back.".to_owned(),
@@ -164,6 +174,6 @@ async fn brought_back(sides: &Sides, settings: &Settings) -> Option<Vec<String>>
     Some(deleted.map(|action| action.path.to_string()).collect())
 }
 
-fn failure(error: sync::state::StateError) -> Failure {
+fn failure(error: StateError) -> Failure {
     SyncError::from(error).into()
 }
