@@ -80,6 +80,23 @@ async fn nothing_is_written_through_a_link_that_leads_out() {
 }
 
 #[tokio::test]
+async fn a_link_to_nothing_is_told_and_stays() {
+    let bucket = MemoryBucket::new();
+    let a = Machine::on(&bucket);
+    put(&bucket, "nowhere.rclonelink", "");
+    put(&bucket, "long.rclonelink", &"x".repeat(4_096));
+    put(&bucket, "fine.rclonelink", "f");
+    let applied = a.try_sync().await.unwrap();
+    let mut failed = applied.failed.clone();
+    failed.sort();
+    let of = |bytes| format!("a link's target has 1 to 4095 bytes, this one has {bytes}");
+    let told = [("long", of(4_096)), ("nowhere", of(0))];
+    assert_eq!(failed, told.map(|(path, reason)| (path.to_owned(), reason)));
+    assert_eq!((applied.done, applied.again.len()), (1, 0));
+    assert_eq!(a.objects().len(), 3);
+}
+
+#[tokio::test]
 async fn what_was_replaced_or_deleted_lies_in_the_trash() {
     let bucket = MemoryBucket::new();
     let a = Machine::on(&bucket);

@@ -20,6 +20,9 @@ use crate::plan::Sending;
 use crate::progress::Moving;
 use crate::state::Taken;
 
+/// What systems allow (PATH_MAX with the zero at its end).
+const LONGEST_TARGET: u64 = 4_095;
+
 impl Work<'_> {
     /// Sends a file, if it is still what the plan saw, onto what the plan saw.
     pub(crate) async fn upload(
@@ -167,6 +170,12 @@ impl Work<'_> {
         let Some(key) = self.sides.keys.entry(remote.kind, path) else {
             return Ok(too_long(path));
         };
+        if remote.kind == Kind::Link && !(1..=LONGEST_TARGET).contains(&remote.size) {
+            return Ok(Outcome::Failed(format!(
+                "a link's target has 1 to {LONGEST_TARGET} bytes, this one has {}",
+                remote.size
+            )));
+        }
         let moving = self.settings.progress.begin(remote.size);
         self.has_room(path, remote)?;
         let received = match remote.size > self.settings.large && remote.kind == Kind::File {
@@ -268,7 +277,7 @@ impl Work<'_> {
     }
 
     /// Notes what goes to a trash, before it does.
-    pub(crate) fn take(&self, path: &TreePath, kind: crate::entry::Kind, here: bool) -> Result<()> {
+    pub(crate) fn take(&self, path: &TreePath, kind: Kind, here: bool) -> Result<()> {
         let path = path.clone();
         let taken = Taken { path, here, kind };
         Ok(self.sides.state.take(self.pass, &taken)?)
