@@ -1,14 +1,19 @@
 //! Random histories of three machines on one bucket. At quiet all are alike, and every byte
 //! string that a user wrote, and that nobody overwrote or deleted while seeing it, is there.
 //!
-//! `ARTIFACTS_SYNC_SEED=N` replays one history; one that fails shows its trace.
+//! `ARTIFACTS_SYNC_SEED=N` replays one history; one that fails shows its trace, and its seed is
+//! written into `sync_model.seeds`, to be played in every run from then on.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod world;
 
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bucket::faults::{Fault, Rule, Verb};
 use bucket::{Bucket, Error, ListRequest, ObjectMeta};
@@ -17,9 +22,34 @@ use world::World;
 use world::bucket::Stale;
 use world::chaos::Chaos;
 
+/// Histories of each run, and of one by night.
+const EVERY_RUN: u64 = 500;
+const BY_NIGHT: u64 = 20_000;
+
 /// Histories that once went wrong; a seed counts for the history that this code makes of it.
 /// What earlier code made of others is in `sync_plan.rs`.
-const REGRESSIONS: &[u64] = &[83, 121, 1272, 2355, 7389, 7603, 13034];
+fn kept() -> PathBuf {
+    PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/sync_model.seeds"
+    ))
+}
+
+fn kept_seeds() -> Vec<u64> {
+    let text = fs::read_to_string(kept()).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.parse().unwrap()).collect()
+}
+
+/// Keeps a seed, where the sources can be written.
+fn keep(seed: u64) {
+    if kept_seeds().contains(&seed) {
+        return;
+    }
+    if let Ok(mut file) = fs::File::options().append(true).open(kept()) {
+        writeln!(file, "{seed}").unwrap();
+    }
+}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -119,9 +149,42 @@ async fn troubled(world: Arc<World>, client: usize, stale: Option<Vec<ObjectMeta
 fn check(seed: u64) {
     let (world, answer) = runtime().block_on(history(seed));
     if let Err(error) = &answer {
+        keep(seed);
         let trace = world.inner.lock().trace.join("\n");
         panic!("seed {seed}: {error}\n{trace}");
     }
+}
+
+/// Checks many histories, on as many threads as there are processors; all of them, even after
+/// one went wrong.
+fn check_all(seeds: std::ops::Range<u64>) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut wrong = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return wrong;
+            }
+            if std::panic::catch_unwind(|| check(seed)).is_err() {
+                wrong.push(seed);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let wrong: Vec<u64> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let found = workers.into_iter().map(|worker| worker.join().unwrap());
+        found.flatten().collect()
+    });
+    assert!(wrong.is_empty(), "seeds that went wrong: {wrong:?}");
+}
+
+/// Other histories every night: those of this day.
+fn seeds_of_tonight() -> std::ops::Range<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let first = since.as_secs() / 86_400 * BY_NIGHT;
+    first..first + BY_NIGHT
 }
 
 /// > No byte that a user wrote is lost by a sync: it is live, in a conflict copy or in a trash, whatever happens at one time and wherever a pass is cut off.
@@ -131,19 +194,16 @@ fn histories_end_alike_and_lose_nothing() {
     if let Ok(seed) = std::env::var("ARTIFACTS_SYNC_SEED") {
         return check(seed.parse().unwrap());
     }
-    let count = match std::env::var("ARTIFACTS_LONG") {
-        Ok(_) => 20_000,
-        Err(_) => 500,
-    };
-    for seed in 0..count {
-        check(seed);
+    check_all(0..EVERY_RUN);
+    if std::env::var_os("ARTIFACTS_LONG").is_some() {
+        check_all(seeds_of_tonight());
     }
 }
 
 #[test]
 fn histories_that_once_went_wrong_stay_right() {
-    for seed in REGRESSIONS {
-        check(*seed);
+    for seed in kept_seeds() {
+        check(seed);
     }
 }
 
