@@ -1,0 +1,190 @@
+"""Programs at work in a synced folder while `--watch` runs: how Obsidian and vim save, what git does, and files of a
+size that nobody waits for.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+
+from sync_lab import LONG, Room, Skipped
+
+room = Room()
+
+
+def stop(*watches):
+    for watching in watches:
+        watching.stop()
+
+
+@room.case
+def obsidian_saves_by_renames_several_times_a_second(site):
+    """Notes by temporary file and rename; .obsidian/workspace.json written anew all the time; attachments in between."""
+    one, other = site.two()
+    one.write(".obsidian/app.json", "{}")
+    one.write(".obsidian/workspace.json", "{}")
+    for number in range(5):
+        one.write(f"notes/note {number}.md", f"# {number}\n")
+    watches = one.watch(), other.watch()
+    site.watched_alike(lambda: len(other.files()) == 7)
+    seconds = 60 if LONG else 5
+    written, until, saves = {}, time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        number = saves % 5
+        note, body = one.at(f"notes/note {number}.md"), f"# {number}\n" + "typed " * saves
+        temporary = note.with_name(f".{note.name}.tmp-{saves}")
+        temporary.write_text(body)
+        temporary.rename(note)
+        written[f"notes/note {number}.md"] = body
+        state = json.dumps({"main": {"active": f"note {number}.md", "saves": saves, "pad": "x" * (saves % 50)}})
+        one.at(".obsidian/workspace.json").write_text(state)
+        written[".obsidian/workspace.json"] = state
+        if saves % 7 == 0:
+            one.at(f"attachment {saves}.png").write_bytes(os.urandom(20_000))
+        saves += 1
+        time.sleep(0.12)
+    site.watched_alike(lambda: all(other.read(path) == body for path, body in written.items()))
+    stop(*watches)
+    site.settle()
+    assert not one.copies() and not [path for path in other.files() if ".tmp-" in path], sorted(other.files())
+    return f"{saves} saves"
+
+
+@room.case
+def obsidian_on_two_machines_at_one_time(site):
+    """Both write their own notes and the same workspace.json: nothing but that file may have copies."""
+    one, other = site.two()
+    one.write(".obsidian/workspace.json", "{}")
+    watches = one.watch(), other.watch()
+    site.watched_alike(lambda: len(other.files()) == 1)
+
+    def work(machine):
+        for number in range(60 if LONG else 20):
+            temporary = machine.at(f".{machine.name}.tmp")
+            temporary.write_text(f"{machine.name} {number}")
+            temporary.rename(machine.at(f"{machine.name} {number % 4}.md"))
+            machine.at(".obsidian/workspace.json").write_text(f"{machine.name} {number}")
+            time.sleep(0.12)
+
+    workers = [threading.Thread(target=work, args=[machine]) for machine in (one, other)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    site.watched_alike(lambda: len([path for path in one.files() if path.endswith(".md")]) == 8)
+    stop(*watches)
+    site.settle()
+    last = 59 if LONG else 19
+    files = {path: body.decode() for path, body in one.files().items()}
+    for machine in (one, other):
+        for number in range(last - 3, last + 1):
+            assert files[f"{machine.name} {number % 4}.md"] == f"{machine.name} {number}", files
+    assert {f"{one.name} {last}", f"{other.name} {last}"} <= set(files.values()), "a last state of workspace.json is lost"
+    assert all(path.startswith(".obsidian/workspace.conflict-") for path in one.copies()), one.copies()
+
+
+@room.case
+def vim_saves_with_backup_and_swap_file(site):
+    """The real one: swap file, the probe named 4913, backup beside it, rename or copy."""
+    if not shutil.which("vim"):
+        raise Skipped("vim is not installed")
+    one, other = site.two()
+    one.write("note.md", "first\n")
+    watches = one.watch(), other.watch()
+    site.watched_alike(lambda: other.read("note.md") == "first\n")
+    typed, ways = ["first"], ["nobackup writebackup backupcopy=no", "backup backupcopy=no", "backup backupcopy=yes", "nobackup nowritebackup"]
+    for number in range(24 if LONG else 8):
+        line = f"line {number}"
+        script = [f"set {way}" if way else "" for way in [ways[number % len(ways)], "swapfile directory=. updatecount=1"]]
+        done = subprocess.run(["vim", "-N", "-u", "NONE", "-i", "NONE", "-es", *(word for command in script for word in ("-c", command)),
+                               "-c", f"normal Go{line}", "-c", "sleep 60m", "-c", "wq", str(one.at("note.md"))],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**one.env, "TERM": "dumb"}, timeout=60)
+        typed.append(line)
+        assert one.read("note.md") == "\n".join(typed) + "\n", (done.returncode, done.stderr, one.read("note.md"))
+        time.sleep(0.15)
+    site.watched_alike(lambda: other.read("note.md") == "\n".join(typed) + "\n")
+    stop(*watches)
+    site.settle()
+    assert set(other.files()) <= {"note.md", "note.md~"}, sorted(other.files())
+
+
+@room.case
+def git_works_in_a_synced_folder(site):
+    """Commits, branches, a merge and gc; whenever it is quiet, both folders are whole repositories."""
+    one, other = site.two()
+    one.folder.mkdir()
+    watches = one.watch("--max-delete", "5000"), other.watch("--max-delete", "5000")
+
+    def git(*words, at=one):
+        env = {**at.env, "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+        # No command here may write the index of the folder that only follows.
+        done = subprocess.run(["git", "--no-optional-locks", "-C", str(at.folder), *words], capture_output=True, text=True, env=env, timeout=120)
+        assert done.returncode == 0, f"git {' '.join(words)}: {done.stdout[-300:]} {done.stderr[-300:]}"
+        return done.stdout
+
+    def quiet():
+        site.watched_alike(lambda: other.at(".git/HEAD").exists())
+        for machine in (one, other):
+            git("fsck", "--strict", "--full", "--no-dangling", at=machine)
+        assert git("rev-parse", "HEAD") == git("rev-parse", "HEAD", at=other)
+        assert git("log", "--format=%H %s", "--all") == git("log", "--format=%H %s", "--all", at=other)
+
+    git("init", "-q", "-b", "main")
+    git("config", "gc.auto", "0")
+    for number in range(30 if LONG else 8):
+        one.at(f"file{number % 5}.txt").write_text(f"content {number}\n" * 50)
+        git("add", "-A")
+        git("commit", "-q", "-m", f"commit {number}")
+    quiet()
+    git("checkout", "-q", "-b", "side", "HEAD~3")
+    one.at("side.txt").write_text("on the side\n")
+    git("add", "-A")
+    git("commit", "-q", "-m", "side")
+    git("checkout", "-q", "main")
+    git("merge", "-q", "-m", "merged", "side")
+    quiet()
+    git("gc", "-q", "--prune=now")
+    git("checkout", "-q", "side")
+    git("checkout", "-q", "main")
+    quiet()
+    assert other.read("side.txt") == "on the side\n"
+    stop(*watches)
+    site.settle(options=["--max-delete", "5000"])
+    assert not one.copies() and not other.copies(), one.copies()
+
+
+@room.case
+def a_large_sparse_file_arrives_as_it_is(site):
+    one, other = site.two()
+    size = 5 << 30 if LONG else 40 << 20
+    if LONG and shutil.disk_usage(site.work).free < 6 * size:
+        raise Skipped(f"{6 * size >> 30} GiB of disk are not free")
+    one.folder.mkdir()
+    with open(one.at("sparse"), "wb") as opened:
+        opened.truncate(size)
+        opened.write(b"begins")
+        opened.seek(size // 2 + 123)
+        opened.write(b"middle")
+        opened.seek(size - 4)
+        opened.write(b"ends")
+    os.utime(one.at("sparse"), (1e9, 1e9))
+    one.sync()
+    assert site.head("sparse")["ContentLength"] == size
+    other.sync()
+    site.must_be_alike()
+    assert not other.half_received()
+    with open(one.at("sparse"), "r+b") as opened:
+        opened.seek(size // 3)
+        opened.write(b"changed")
+    os.utime(one.at("sparse"), (1.1e9, 1.1e9))
+    one.sync()
+    other.sync()
+    site.settle()
+    one.rename("sparse", "d/moved")
+    report = one.report()
+    assert report["plan"]["counts"]["moved"] == 1, report["plan"]["counts"]
+    other.sync()
+    site.must_be_alike()
+    return f"{size >> 20} MiB"
