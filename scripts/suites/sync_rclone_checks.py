@@ -167,9 +167,10 @@ def rclone_rclone_args(site):
         machine.sync(option, code=USAGE)
     machine.write("file1.txt", "FILE 1\n")
     machine.write("file2.txt", "file 2\n", age=9e8)
+    before = site.head("file2.txt")["ETag"]
     report = machine.report()
-    assert [act["path"] for act in report["plan"]["actions"]] == ["file1.txt"], report["plan"]["actions"]
-    assert site.get("file1.txt") == b"FILE 1\n"
+    assert acts(report) == [("set time in bucket", "file2.txt"), ("upload", "file1.txt")], report["plan"]["actions"]
+    assert site.get("file1.txt") == b"FILE 1\n" and site.head("file2.txt")["ETag"] == before, "a time alone is no new content"
 
 
 @room.case
