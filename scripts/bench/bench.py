@@ -28,11 +28,16 @@ import orchestrator
 import vault
 import peers
 import report
+import sync
 from s3 import S3
 
 
 # How often each program gives its keys: a run takes milliseconds.
 KEY_ROUNDS = 40
+# What has a report of its own.
+APART = ("keys", "orchestrator", "vault", "sync")
+# What is measured of two-way sync.
+SYNCED = ("small", "big", "known", "watch")
 
 
 class Bench:
@@ -243,6 +248,8 @@ def main():
         measure_load("orchestrator", orchestrator, report.ORCHESTRATOR, arguments)
     if arguments.vault:
         measure_load("vault", vault, report.VAULT, arguments)
+    if arguments.sync:
+        measure_sync(arguments)
     if not arguments.only and not arguments.keys:
         return
     bench = Bench(arguments)
@@ -308,10 +315,27 @@ def measure_load(name, module, section, arguments):
     found, failures = module.measure(arguments, arguments.rounds, arguments.seconds, log)
     about = machine(arguments)
     about["versions"] = module.versions()
-    text = section.text({"about": about, "figures": found, "failures": failures})
+    write_section(name, section, {"about": about, "figures": found, "failures": failures}, arguments)
+
+
+def measure_sync(arguments):
+    """The same for two-way sync, beside others."""
+    log(f"two-way sync, {arguments.rounds} rounds")
+    bench = Bench(arguments)
+    try:
+        found = sync.measure(bench, log)
+    finally:
+        bench.end()
+    about = machine(arguments)
+    about["versions"] = sync.versions()
+    write_section("sync", report.SYNC, {"about": about, **found}, arguments)
+
+
+def write_section(name, section, document, arguments):
+    text = section.text(document)
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps({"about": about, "figures": found}, indent=1) + "\n")
+    (out / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     (out / f"{name}.md").write_text(text)
     if arguments.write_docs:
         page = pathlib.Path("docs/benchmarks.md")
@@ -403,13 +427,13 @@ def write_out(arguments, document):
 
 
 def parse():
-    names = [kind.name for kind in peers.ALL]
+    names = list(dict.fromkeys([kind.name for kind in peers.ALL] + sync.NAMES))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifacts", required=True, help="our program (a release build)")
     parser.add_argument("--artifactsd", required=True, help="our server (a release build)")
     parser.add_argument("--testkit", required=True, help="artifacts-testkit (a release build)")
     parser.add_argument("--load", required=True, help="artifacts-load (a release build)")
-    parser.add_argument("--only", default=",".join([*measures.MEASURES, "keys", "orchestrator", "vault"]), help="measures: %(default)s")
+    parser.add_argument("--only", default=",".join([*measures.MEASURES, *APART]), help="measures: %(default)s")
     parser.add_argument("--peers", default=",".join(names), help="of: %(default)s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", default="0,20", help="milliseconds added to every request")
@@ -417,6 +441,9 @@ def parse():
     parser.add_argument("--minutes", type=float, help="end after so long with what was measured")
     parser.add_argument("--seconds", type=int, default=8, help="of requests in one measure of the orchestrator and the vault")
     parser.add_argument("--big-mib", type=int, default=256, help="size of the large file")
+    parser.add_argument("--sync", default=",".join(SYNCED), help="of sync: %(default)s")
+    parser.add_argument("--files", type=int, default=10_000, help="small files that are synced")
+    parser.add_argument("--known", type=int, default=100_000, help="files of a pass with nothing to do")
     parser.add_argument("--no-bare", action="store_true", help="leave the bare client out")
     parser.add_argument("--out", default="target/bench", help="folder for bench.json and bench.md")
     parser.add_argument("--write-docs", action="store_true", help="also write docs/benchmarks.md")
@@ -424,10 +451,10 @@ def parse():
     parser.add_argument("--keep", action="store_true", help="keep the working folder")
     arguments = parser.parse_args()
     arguments.words = sys.argv[9:]
-    apart = ("keys", "orchestrator", "vault")
-    arguments.only = chosen(parser, "--only", arguments.only, [*measures.MEASURES, *apart])
-    arguments.keys, arguments.orchestrator, arguments.vault = (name in arguments.only for name in apart)
-    arguments.only = [measure for measure in arguments.only if measure not in apart]
+    arguments.only = chosen(parser, "--only", arguments.only, [*measures.MEASURES, *APART])
+    arguments.keys, arguments.orchestrator, arguments.vault, is_sync = (name in arguments.only for name in APART)
+    arguments.sync = chosen(parser, "--sync", arguments.sync, SYNCED) if is_sync else []
+    arguments.only = [measure for measure in arguments.only if measure not in APART]
     arguments.peers = chosen(parser, "--peers", arguments.peers, names)
     arguments.latency = [int(ms) for ms in arguments.latency.split(",")]
     return arguments

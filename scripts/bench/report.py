@@ -1,6 +1,7 @@
 """Turns results into the table that people read."""
 
 import orchestrator as load
+import sync
 import vault
 from measures import BARE, METRICS, higher_is_better
 
@@ -100,6 +101,43 @@ class Section:
         return _whole(page, {**found, self: text})
 
 
+class Beside(Section):
+    """A section with a column for each peer, by latency, as the tables of the mounts have."""
+
+    def text(self, document):
+        """The section, whole."""
+        sizes = document["sizes"]
+        lines = [self.heading, "", *self.about.splitlines(), ""]
+        lines += [f"- {name}: {value}" for name, value in document["about"].items()]
+        lines += [f"- absent: {peer}: {reason}" for peer, reason in sorted(document["absent"].items())]
+        metrics = {name: (title.format(**sizes), unit) for name, (title, unit) in self.measures.METRICS.items()}
+        for latency in document["latencies"]:
+            where = "no latency added" if latency == 0 else f"{latency} ms added to every request"
+            lines += ["", f"With {where}:", ""] + _table(document, latency, metrics)
+        lines += ["", "| goal | measured | reached |", "|---|---|---|", *self._reached(document, sizes)]
+        if document["failures"]:
+            lines += ["", "What failed:", ""] + [f"- {line}" for line in document["failures"]]
+        return "\n".join(lines) + "\n"
+
+    def _reached(self, document, sizes):
+        for metric, latency, peer, ratio, words in self.measures.GOALS:
+            results = document["results"].get(str(latency), {})
+            ours, theirs = (results.get(name, {}).get(metric) for name in ("artifacts", peer))
+            if ours and theirs:
+                found = median(theirs) / max(median(ours), 1e-9)
+                yield f"| {words.format(**sizes)} | {found:.1f} × | {'yes' if found >= ratio else 'no'} |"
+            else:
+                yield f"| {words.format(**sizes)} | not measured | – |"
+        for metric, latency, most, words in self.measures.LIMITS:
+            ours = document["results"].get(str(latency), {}).get("artifacts", {}).get(metric)
+            if ours:
+                value, unit = median(ours), self.measures.METRICS[metric][1]
+                reached = "yes" if value <= most(sizes) else "no"
+                yield f"| {words.format(**sizes)} | {_number(value)} {unit} | {reached} |"
+            else:
+                yield f"| {words.format(**sizes)} | not measured | – |"
+
+
 ORCHESTRATOR = Section("## The orchestrator under load", """One server, PostgreSQL (every answered change is on the disk), the embedded store, and the
 load itself share the machine, on loopback. `wrk` sends the next request when the last was answered, so
 its figures are those of a server that is busy to its limit. Each figure is the median of the rounds
@@ -113,7 +151,15 @@ look at what comes. The raw figures are the same objects put and got at the same
 without a worker. Each figure is the median of the rounds with (min–max).
 """, vault)
 
-SECTIONS = [ORCHESTRATOR, VAULT]
+SYNC = Beside("## Two-way sync", """A folder and a bucket kept alike, beside `rclone bisync` on the same SeaweedFS, and beside unison, which
+knows no object store: it keeps two folders of this machine alike, so its figures are those of a local side. Each
+figure is of a whole process, from its start to its end: the median of the rounds with (min–max), and in the
+columns of the others the ratio of theirs to ours: above 1 we are better. All files are an hour old. `--watch` is
+measured on two folders of 1,000 files with an orchestrator and the embedded store; `rclone bisync` has no such
+mode. Every folder and bucket is compared at the end of what is measured.
+""", sync)
+
+SECTIONS = [ORCHESTRATOR, VAULT, SYNC]
 
 
 def with_sections_of(text, page):
@@ -139,11 +185,11 @@ def _waits(found):
     return lines
 
 
-def _table(document, latency):
+def _table(document, latency, metrics=METRICS):
     results = document["results"][str(latency)]
     peers = [p for p in document["peers"] if p in results]
     lines = ["| measure | unit | " + " | ".join(peers) + " |", "|---|---|" + "---|" * len(peers)]
-    for metric, (title, unit) in METRICS.items():
+    for metric, (title, unit) in metrics.items():
         if any(results[p].get(metric) for p in peers):
             cells = [_cell(results, peer, metric) for peer in peers]
             lines.append(f"| {title} | {unit} | " + " | ".join(cells) + " |")

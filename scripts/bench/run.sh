@@ -8,7 +8,7 @@ require_fuse
 require_bench_tools
 require_contract_tools
 require_packages s3fs=s3fs fio=fio dbus-daemon=dbus-daemon gnome-keyring-daemon=gnome-keyring \
-    wrk=wrk pg_ctlcluster=postgresql
+    wrk=wrk pg_ctlcluster=postgresql unison=unison
 say "building the release programs"
 cargo build --locked --release --workspace
 use_profile release
