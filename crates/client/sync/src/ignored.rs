@@ -66,6 +66,16 @@ impl Rules {
         !self.is_empty() && self.why(path, is_directory).is_some_and(|why| why.ignored)
     }
 
+    /// Answers for files that are asked for in the order of their paths: a directory that they
+    /// share is judged once.
+    pub(crate) fn in_order(&self) -> InOrder<'_> {
+        InOrder {
+            rules: self,
+            directory: String::new(),
+            is_out: false,
+        }
+    }
+
     /// The line that decides; `None` where no line speaks of the path.
     pub fn why(&self, path: &TreePath, is_directory: bool) -> Option<Why> {
         let mut above: Vec<TreePath> = path.ancestors().collect();
@@ -102,6 +112,38 @@ impl Rules {
             });
         }
         None
+    }
+}
+
+/// What [`Rules::in_order`] gives.
+pub(crate) struct InOrder<'a> {
+    rules: &'a Rules,
+    /// The last directory, and whether it is left out.
+    directory: String,
+    is_out: bool,
+}
+
+impl InOrder<'_> {
+    /// Whether a file is left out, itself or by a directory above.
+    pub(crate) fn leaves_out(&mut self, path: &str) -> bool {
+        let Ok(path) = TreePath::parse(path) else {
+            return false;
+        };
+        let directory = path
+            .as_str()
+            .rsplit_once('/')
+            .map_or("", |(above, _)| above);
+        if directory != self.directory {
+            self.is_out = path
+                .parent()
+                .is_some_and(|above| self.rules.leaves_out(&above, true));
+            directory.clone_into(&mut self.directory);
+        }
+        self.is_out
+            || self
+                .rules
+                .decide(&path, false)
+                .is_some_and(|why| why.ignored)
     }
 }
 

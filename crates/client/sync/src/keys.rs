@@ -57,6 +57,15 @@ impl Keys {
         Key::new(format!("{}{HIDDEN}/{rest}", self.prefix)).ok()
     }
 
+    /// A key's kind and path, where it is a file's or link's as far as a look at its end tells.
+    pub(crate) fn plain<'k>(&self, key: &'k Key) -> Option<(Kind, &'k str)> {
+        let rest = key.as_str().strip_prefix(self.prefix.as_str())?;
+        match rest.strip_suffix(LINK_SUFFIX) {
+            Some(path) if is_reserved_name(rest) => Some((Kind::Link, path)),
+            _ => Some((Kind::File, rest)),
+        }
+    }
+
     /// What a key says; `None` where it is not below the prefix.
     pub fn meaning(&self, key: &Key) -> Option<Meaning> {
         let rest = key.as_str().strip_prefix(&self.prefix)?;
@@ -85,7 +94,13 @@ fn entry(rest: &str) -> Result<Meaning, PathError> {
 
 /// Whether others would take a local file of this name for a link.
 pub(crate) fn is_reserved(path: &TreePath) -> bool {
-    path.name().ends_with(LINK_SUFFIX) && path.name() != LINK_SUFFIX
+    is_reserved_name(path.as_str())
+}
+
+/// The same of a path as text.
+pub(crate) fn is_reserved_name(path: &str) -> bool {
+    let above = path.strip_suffix(LINK_SUFFIX);
+    above.is_some_and(|above| !above.is_empty() && !above.ends_with('/'))
 }
 
 #[cfg(test)]

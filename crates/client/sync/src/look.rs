@@ -1,6 +1,7 @@
 //! Looks at both sides and plans; changes nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bucket::{GetOptions, Key};
 use futures::StreamExt;
@@ -9,13 +10,15 @@ use crate::apply::Sides;
 use crate::entry::{Hash, Kind, LocalEntry, RemoteEntry};
 use crate::error::{Access, Result, SyncError};
 use crate::folder::{self, FolderError, Walked};
-use crate::ignored::{self, Rules};
+use crate::ignored::Rules;
 use crate::keys::{self, Keys};
+use crate::known::Known;
 use crate::marker::Marker;
 use crate::path::TreePath;
-use crate::plan::{Local, Picture, Plan, Refusal, plan};
+use crate::plan::{Base, Local, Picture, Plan, Refusal, plan};
 use crate::remote;
 use crate::settings::Settings;
+use crate::settle::{Found, settle};
 
 /// Files that are hashed, or compared, at one time.
 const AT_ONCE: usize = 4;
@@ -32,29 +35,36 @@ const ROUNDS: usize = 8;
 /// [`SyncError`]; a stop is part of the plan.
 pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)> {
     check_access(sides, settings)?;
+    let known = Arc::new(sides.state.known()?);
     let mut picture = Picture {
-        base: sides.state.base()?,
+        base: Base {
+            directories: sides.state.directories()?,
+            ..Base::default()
+        },
         sending: sides.state.sending()?,
         deleting: sides.state.deleting()?,
         prefix_bytes: sides.keys.prefix().len(),
         ..Picture::default()
     };
     let walk = async {
-        let walked = folder::call(&sides.folder, |folder| {
+        let (known, step) = (Arc::clone(&known), settings.time_step);
+        let walked = folder::call(&sides.folder, move |folder| {
             let at = folder.now();
-            folder.walk().map(|walked| (walked, at))
+            folder.walk(&known, step).map(|walked| (walked, at))
         });
         walked.await.map_err(SyncError::from)
     };
     let list = async {
-        let listed = remote::list(&sides.bucket, &sides.keys, &picture.base).await;
+        let listed = remote::list(&sides.bucket, &sides.keys, &known).await;
         listed.map_err(SyncError::from)
     };
     let ((walked, at), listed) = futures::try_join!(walk, list)?;
     picture.remote = listed.remote;
     picture.refused = listed.refused;
-    take_walk(&mut picture, walked, at, &sides.keys);
-    let rules = rules(sides, &mut picture).await?;
+    let (here, files) = take_walk(&mut picture, walked, at, &sides.keys);
+    let rules = rules(sides, &mut picture, files).await?;
+    let there = listed.as_stored;
+    settle(&mut picture, Found { known, here, there }, &rules);
     leave_out(&mut picture, &rules);
     for _ in 0..ROUNDS {
         let plan = plan(&picture, settings);
@@ -90,8 +100,16 @@ fn check_access(sides: &Sides, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn take_walk(picture: &mut Picture, walked: Walked, at: i64, keys: &Keys) {
+/// Takes what a walk found; gives back what looks as it was known, and the files of rules.
+fn take_walk(
+    picture: &mut Picture,
+    walked: Walked,
+    at: i64,
+    keys: &Keys,
+) -> (Vec<u32>, Vec<TreePath>) {
     let Walked {
+        as_seen,
+        rules,
         entries,
         directories,
         unknown,
@@ -125,6 +143,7 @@ fn take_walk(picture: &mut Picture, walked: Walked, at: i64, keys: &Keys) {
         local.entries.insert(path, LocalEntry { kind, stat, hash });
     }
     picture.local = local;
+    (as_seen, rules)
 }
 
 /// The rules that count in a folder, and what is wrong with them.
@@ -132,25 +151,17 @@ fn take_walk(picture: &mut Picture, walked: Walked, at: i64, keys: &Keys) {
 /// # Errors
 /// The folder's.
 pub async fn rules_of(sides: &Sides) -> Result<(Rules, Vec<Refusal>)> {
-    let walked = folder::call(&sides.folder, |folder| folder.walk()).await?;
+    let walk = |folder: &dyn folder::Folder| folder.walk(&Known::default(), 0);
+    let walked = folder::call(&sides.folder, walk).await?;
     let mut picture = Picture::default();
-    take_walk(&mut picture, walked, 0, &sides.keys);
-    picture.refused.clear();
-    let rules = rules(sides, &mut picture).await?;
+    let rules = rules(sides, &mut picture, walked.rules).await?;
     Ok((rules, picture.refused))
 }
 
 /// The rules of the folder. Files that lie below something left out do not count, as in git,
 /// because nothing below can come back.
-async fn rules(sides: &Sides, picture: &mut Picture) -> Result<Rules> {
+async fn rules(sides: &Sides, picture: &mut Picture, files: Vec<TreePath>) -> Result<Rules> {
     let mut rules = Rules::default();
-    let files: Vec<TreePath> = picture
-        .local
-        .entries
-        .iter()
-        .filter(|(path, entry)| path.name() == ignored::NAME && entry.kind == Kind::File)
-        .map(|(path, _)| path.clone())
-        .collect();
     for file in files {
         let of = file.clone();
         let bytes = folder::call(&sides.folder, move |folder| folder.read_small(&of)).await?;
@@ -174,7 +185,7 @@ async fn rules(sides: &Sides, picture: &mut Picture) -> Result<Rules> {
 }
 
 /// Takes what the rules leave out from both sides.
-fn leave_out(picture: &mut Picture, rules: &Rules) {
+pub(crate) fn leave_out(picture: &mut Picture, rules: &Rules) {
     if rules.is_empty() {
         return;
     }

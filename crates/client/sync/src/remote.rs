@@ -10,20 +10,33 @@ use futures::stream::FuturesUnordered;
 
 use crate::entry::{Kind, RemoteEntry};
 use crate::keys::{Keys, Meaning};
-use crate::plan::{Base, Refusal, Remote};
+use crate::known::{Known, Stored};
+use crate::path::TreePath;
+use crate::plan::{Refusal, Remote};
 
 /// From so many known files on, the listing is cut into ranges that are read side by side.
 const RANGE: usize = 4_000;
 /// The most ranges.
 const RANGES: usize = 8;
+/// So deep directories are looked for to cut a listing at, where nothing is known yet.
+const DEEPEST: usize = 4;
 
 /// What a listing told.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// The workspace.
+    /// Objects that are what they were, by their number among the known files.
+    pub as_stored: Vec<u32>,
+    /// All others.
     pub remote: Remote,
     /// Objects that no folder can hold under their names.
     pub refused: Vec<Refusal>,
+}
+
+/// What one range of it told.
+#[derive(Default)]
+struct Part {
+    as_stored: Vec<u32>,
+    others: Vec<ObjectMeta>,
 }
 
 /// Lists the workspace. A page that fails, or pages that are out of order, fail it whole:
@@ -31,74 +44,173 @@ pub struct Listed {
 ///
 /// # Errors
 /// The bucket's.
-pub async fn list(bucket: &Arc<dyn Bucket>, keys: &Keys, base: &Base) -> Result<Listed> {
-    let cuts = cuts(keys, base);
+pub async fn list(bucket: &Arc<dyn Bucket>, keys: &Keys, known: &Known) -> Result<Listed> {
+    let listing = Listing {
+        bucket,
+        keys,
+        known,
+    };
+    let mut parts = Vec::new();
+    let cuts = match known.len() < RANGE {
+        true => {
+            let (first, rest) = listing.begin().await?;
+            parts.push(first);
+            rest
+        }
+        false => cuts(keys, known),
+    };
     let mut ranges = FuturesUnordered::new();
     for (at, from) in cuts.iter().enumerate() {
         let to = cuts.get(at + 1).cloned().flatten();
-        ranges.push(range(bucket, keys, from.clone(), to));
+        ranges.push(listing.range(from.clone(), to));
     }
-    // Ranges may overlap where a store has an order of its own.
-    let mut objects: BTreeMap<Key, ObjectMeta> = BTreeMap::new();
-    while let Some(found) = ranges.next().await {
-        objects.extend(
-            found?
-                .into_iter()
-                .map(|object| (object.key.clone(), object)),
-        );
+    while let Some(part) = ranges.next().await {
+        parts.push(part?);
     }
     let mut listed = Listed::default();
-    for object in objects.into_values() {
+    // Ranges may overlap where a store has an order of its own.
+    let mut others: BTreeMap<Key, ObjectMeta> = BTreeMap::new();
+    for part in parts {
+        listed.as_stored.extend(part.as_stored);
+        let objects = part.others.into_iter();
+        others.extend(objects.map(|object| (object.key.clone(), object)));
+    }
+    for object in others.into_values() {
         take(&mut listed, keys, object);
     }
     Ok(listed)
 }
 
 /// Where ranges begin: after these keys; `None` is the beginning.
-fn cuts(keys: &Keys, base: &Base) -> Vec<Option<String>> {
-    let known = base.entries.len();
-    let ranges = (known / RANGE).clamp(1, RANGES);
-    let step = known / ranges;
-    let at = base.entries.iter().step_by(step.max(1)).skip(1);
-    let inner = at.take(ranges - 1);
-    let inner = inner.map(|(path, _)| Some(format!("{}{path}", keys.prefix())));
-    let inner: BTreeSet<Option<String>> = inner.collect();
-    std::iter::once(None).chain(inner).collect()
+fn cuts(keys: &Keys, known: &Known) -> Vec<Option<String>> {
+    let ranges = (known.len() / RANGE).clamp(1, RANGES);
+    let step = (known.len() / ranges).max(1);
+    let inner = (1..ranges).map(|n| format!("{}{}", keys.prefix(), known.path(n * step)));
+    let inner: BTreeSet<String> = inner.collect();
+    std::iter::once(None)
+        .chain(inner.into_iter().map(Some))
+        .collect()
 }
 
-/// The objects after `from`, up to and with `to`, and perhaps some of the next range.
-async fn range(
-    bucket: &Arc<dyn Bucket>,
-    keys: &Keys,
-    from: Option<String>,
-    to: Option<String>,
-) -> Result<Vec<ObjectMeta>> {
-    let mut request = ListRequest {
-        prefix: keys.prefix().to_owned(),
-        start_after: from.clone(),
-        ..ListRequest::default()
-    };
-    let mut found: Vec<ObjectMeta> = Vec::new();
-    let mut last = from.unwrap_or_default();
-    let mut order = Order::default();
-    loop {
-        let page = bucket.list(&request).await?;
+/// A range that is being read.
+#[derive(Default)]
+struct Reading {
+    part: Part,
+    last: String,
+    order: Order,
+    /// Where the last one was among the known files.
+    near: usize,
+}
+
+/// A listing that is being made.
+struct Listing<'a> {
+    bucket: &'a Arc<dyn Bucket>,
+    keys: &'a Keys,
+    known: &'a Known,
+}
+
+impl Listing<'_> {
+    /// The first page, and where ranges for the rest begin, if there is more.
+    async fn begin(&self) -> Result<(Part, Vec<Option<String>>)> {
+        let request = ListRequest {
+            prefix: self.keys.prefix().to_owned(),
+            ..ListRequest::default()
+        };
+        let page = self.bucket.list(&request).await?;
+        let mut reading = Reading::default();
         for object in page.objects {
-            let key = object.key.as_str();
-            if !order.allows(&last, key) {
-                return Err(out_of_order(&last, key));
-            }
-            if to.as_deref().is_some_and(|to| is_past(key, to)) {
-                return Ok(found);
-            }
-            key.clone_into(&mut last);
-            found.push(object);
+            self.add(&mut reading, object)?;
         }
-        match page.next {
-            Some(token) => request.token = Some(token),
-            None => return Ok(found),
+        let mut rest = Vec::new();
+        if page.next.is_some() {
+            let cuts = self.directories(&reading.last).await?;
+            rest.push(Some(reading.last));
+            rest.extend(cuts.into_iter().map(Some));
+        }
+        Ok((reading.part, rest))
+    }
+
+    /// Some of the directories after a key, in order.
+    async fn directories(&self, after: &str) -> Result<Vec<String>> {
+        let mut prefix = self.keys.prefix().to_owned();
+        for _ in 0..DEEPEST {
+            let request = ListRequest {
+                prefix,
+                delimiter: Some('/'),
+                ..ListRequest::default()
+            };
+            let mut found = self.bucket.list(&request).await?.prefixes;
+            let hidden = self.keys.hidden("");
+            found.retain(|directory| hidden.as_ref().map(Key::as_str) != Some(directory));
+            if found.len() == 1 {
+                prefix = found.remove(0);
+                continue;
+            }
+            found.retain(|directory| directory.as_str() > after);
+            found.sort_unstable();
+            let step = found.len().div_ceil(RANGES - 1).max(1);
+            return Ok(found.into_iter().step_by(step).collect());
+        }
+        Ok(Vec::new())
+    }
+
+    /// The objects after `from`, up to and with `to`, and perhaps some of the next range.
+    async fn range(&self, from: Option<String>, to: Option<String>) -> Result<Part> {
+        let mut request = ListRequest {
+            prefix: self.keys.prefix().to_owned(),
+            start_after: from.clone(),
+            ..ListRequest::default()
+        };
+        let mut reading = Reading {
+            last: from.unwrap_or_default(),
+            ..Reading::default()
+        };
+        loop {
+            let page = self.bucket.list(&request).await?;
+            for object in page.objects {
+                let key = object.key.as_str();
+                let is_over = to.as_deref().is_some_and(|to| is_past(key, to));
+                if is_over && reading.order.allows(&reading.last, key) {
+                    return Ok(reading.part);
+                }
+                self.add(&mut reading, object)?;
+            }
+            match page.next {
+                Some(token) => request.token = Some(token),
+                None => return Ok(reading.part),
+            }
         }
     }
+
+    /// Adds the next object.
+    fn add(&self, reading: &mut Reading, object: ObjectMeta) -> Result<()> {
+        let key = object.key.as_str();
+        if !reading.order.allows(&reading.last, key) {
+            return Err(out_of_order(&reading.last, key));
+        }
+        key.clone_into(&mut reading.last);
+        match self.as_stored(&object, &mut reading.near) {
+            Some(number) => reading.part.as_stored.push(number),
+            None => reading.part.others.push(object),
+        }
+        Ok(())
+    }
+
+    /// The number of a known file whose object this still is.
+    fn as_stored(&self, object: &ObjectMeta, near: &mut usize) -> Option<u32> {
+        let (kind, path) = self.keys.plain(&object.key)?;
+        let stored = Stored {
+            kind,
+            size: object.size,
+            etag: object.etag.as_str(),
+            modified: modified(object),
+        };
+        self.known.as_stored(path, &stored, near)
+    }
+}
+
+fn modified(object: &ObjectMeta) -> i64 {
+    i64::try_from(object.last_modified).unwrap_or(i64::MAX)
 }
 
 /// The orders that a listing may have: that of bytes, as S3 says, and that of stores that keep
@@ -165,18 +277,24 @@ fn take(listed: &mut Listed, keys: &Keys, object: ObjectMeta) {
             let entry = RemoteEntry {
                 kind,
                 size: object.size,
+                modified: modified(&object),
                 etag: object.etag,
-                modified: i64::try_from(object.last_modified).unwrap_or(i64::MAX),
             };
-            // A link and a file of one name: the link keeps it.
-            match remote.entries.get(&path) {
-                Some(known) if known.kind == Kind::Link => {
-                    remote.shadowed.insert(path, entry);
-                }
-                _ => {
-                    if let Some(file) = remote.entries.insert(path.clone(), entry) {
-                        remote.shadowed.insert(path, file);
-                    }
+            remote.add(path, entry);
+        }
+    }
+}
+
+impl Remote {
+    /// Adds an object. A link and a file of one name: the link keeps it.
+    pub(crate) fn add(&mut self, path: TreePath, entry: RemoteEntry) {
+        match self.entries.get(&path) {
+            Some(known) if known.kind == Kind::Link => {
+                self.shadowed.insert(path, entry);
+            }
+            _ => {
+                if let Some(file) = self.entries.insert(path.clone(), entry) {
+                    self.shadowed.insert(path, file);
                 }
             }
         }
@@ -185,32 +303,34 @@ fn take(listed: &mut Listed, keys: &Keys, object: ObjectMeta) {
 
 #[cfg(test)]
 mod tests {
-    use bucket::Etag;
+    use bucket::Key;
     use bucket::faults::{Fault, Faulty, Rule, Verb};
     use bucket::memory::MemoryBucket;
 
     use super::*;
-    use crate::entry::{BaseEntry, Hash};
-    use crate::path::TreePath;
+    use crate::entry::Hash;
+    use crate::known::Fact;
 
-    fn base(paths: impl Iterator<Item = String>) -> Base {
-        let mut base = Base::default();
-        for path in paths {
-            let entry = BaseEntry {
+    fn known(mut paths: Vec<String>) -> Known {
+        paths.sort();
+        let mut known = Known::default();
+        for path in &paths {
+            let fact = Fact {
+                path,
+                etag: "e",
                 kind: Kind::File,
                 size: 1,
                 hash: Hash::of(b"x"),
-                etag: Etag::new("e"),
                 modified: None,
                 seen: None,
             };
-            base.entries.insert(TreePath::parse(&path).unwrap(), entry);
+            assert!(known.push(&fact), "{path}");
         }
-        base
+        known
     }
 
-    async fn listed(bucket: Arc<dyn Bucket>, base: &Base) -> Result<Listed> {
-        list(&bucket, &Keys::new("p/"), base).await
+    async fn listed(bucket: Arc<dyn Bucket>, known: &Known) -> Result<Listed> {
+        list(&bucket, &Keys::new("p/"), known).await
     }
 
     #[tokio::test]
@@ -222,8 +342,8 @@ mod tests {
         }
         bucket.insert(&Key::new("other").unwrap(), "x");
         let bucket: Arc<dyn Bucket> = Arc::new(bucket);
-        let whole = listed(bucket.clone(), &Base::default()).await.unwrap();
-        let known = base(names.into_iter());
+        let whole = listed(bucket.clone(), &Known::default()).await.unwrap();
+        let known = known(names);
         assert!(cuts(&Keys::new("p/"), &known).len() > 1);
         let ranges = listed(bucket, &known).await.unwrap();
         assert_eq!(whole.remote.entries, ranges.remote.entries);
@@ -305,10 +425,10 @@ mod tests {
             memory.insert(&Key::new(format!("p/{name}")).unwrap(), "x");
         }
         memory.insert(&Key::new(format!("p/{end}/below")).unwrap(), "x");
-        let known = base(names.into_iter());
+        let known = known(names);
         assert!(cuts(&Keys::new("p/"), &known).contains(&Some(format!("p/{end}"))));
         let whole = memory.contents().len();
-        for known in [Base::default(), known] {
+        for known in [Known::default(), known] {
             for bucket in [
                 Arc::new(memory.clone()) as Arc<dyn Bucket>,
                 Arc::new(OfDirectories(memory.clone())),
@@ -333,6 +453,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_unknown_bucket_is_cut_at_its_directories() {
+        let bucket = MemoryBucket::new();
+        for n in 0..6_000 {
+            let key = Key::new(format!("p/top/d{:02}/f{n}", n % 30)).unwrap();
+            bucket.insert(&key, "x");
+        }
+        bucket.insert(&Key::new("p/top/d07/").unwrap(), "");
+        let before = bucket.calls().list;
+        let all: Arc<dyn Bucket> = Arc::new(bucket.clone());
+        let found = listed(all, &Known::default()).await.unwrap();
+        assert_eq!(found.remote.entries.len(), 6_000);
+        assert_eq!(found.remote.markers.len(), 1);
+        // The first page, two looks for directories, and at most two pages of each range.
+        let calls = bucket.calls().list - before;
+        assert!((8..=19).contains(&calls), "{calls}");
+    }
+
+    #[tokio::test]
     async fn half_a_list_is_none() {
         let bucket = MemoryBucket::new();
         for n in 0..2_500 {
@@ -347,7 +485,7 @@ mod tests {
                 .on(Verb::List)
                 .nth(3),
         );
-        let answer = listed(Arc::new(faulty), &Base::default()).await;
+        let answer = listed(Arc::new(faulty), &Known::default()).await;
         assert_eq!(answer.map(|l| l.remote.entries.len()), Err(busy));
     }
 
@@ -366,7 +504,7 @@ mod tests {
             let content = if key.ends_with('/') { "" } else { "x" };
             bucket.insert(&Key::new(key).unwrap(), content);
         }
-        let listed = listed(Arc::new(bucket), &Base::default()).await.unwrap();
+        let listed = listed(Arc::new(bucket), &Known::default()).await.unwrap();
         let names: Vec<&str> = listed.refused.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["p/..", "p/a//b"]);
         let hidden: Vec<String> = listed

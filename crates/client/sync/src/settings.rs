@@ -193,7 +193,7 @@ impl Settings {
                 Profile::Balanced | Profile::Safe => 2_000_000_000,
             },
             host: host.into(),
-            transfers: 16,
+            transfers: 32,
             large: MIB8,
             block: MIB8,
             progress: Progress::default(),

@@ -9,7 +9,6 @@ use bucket::{Condition, CopyOptions, Error as BucketError};
 use crate::apply::Sides;
 use crate::error::Result;
 use crate::folder::{self, FolderError};
-use crate::plan::Base;
 use crate::state::{Outcome, Pass, Taken};
 
 /// What came of it.
@@ -43,12 +42,11 @@ pub fn last(sides: &Sides) -> Result<Option<(Pass, Vec<Taken>)>> {
 /// The folder's, the bucket's and the state's. What came back until then stays.
 pub async fn undo(sides: &Sides, pass: &Pass, taken: &[Taken]) -> Result<Undone> {
     let log = sides.state.begin_pass(sides.folder.now())?;
-    let base = sides.state.base()?;
     let mut undone = Undone::default();
     for one in taken {
         let shown = one.path.to_string();
         let back = match one.here {
-            true => restore_here(sides, &base, pass, &log, one).await?,
+            true => restore_here(sides, pass, &log, one).await?,
             false => restore_there(sides, pass, one).await?,
         };
         match back {
@@ -72,17 +70,11 @@ pub async fn undo(sides: &Sides, pass: &Pass, taken: &[Taken]) -> Result<Undone>
 
 type Back = std::result::Result<(), String>;
 
-async fn restore_here(
-    sides: &Sides,
-    base: &Base,
-    pass: &Pass,
-    log: &Pass,
-    taken: &Taken,
-) -> Result<Back> {
+async fn restore_here(sides: &Sides, pass: &Pass, log: &Pass, taken: &Taken) -> Result<Back> {
     let path = taken.path.clone();
     let of = path.clone();
     let there = folder::call(&sides.folder, move |folder| folder.stat(&of)).await?;
-    let seen = base.entries.get(&path).and_then(|entry| entry.seen);
+    let seen = sides.state.entry(&path)?.and_then(|entry| entry.seen);
     let as_left = there.is_none_or(|(_, stat)| seen.is_some_and(|seen| seen.stat == stat));
     if !as_left {
         return Ok(Err("the file here was changed since".to_owned()));

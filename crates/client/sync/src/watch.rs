@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// Programs save in several steps: so long has to be quiet before a pass begins …
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_millis(150);
 /// … unless it never is.
 const AT_MOST: Duration = Duration::from_secs(2);
 

@@ -42,9 +42,7 @@ impl Work<'_> {
         // Before the old name goes: a crash in between must not leave it known as what both
         // sides had, because a user may give the file its old name back meanwhile.
         let base = LocalEntry::alike(kind, size, hash, &etag, Some(seen));
-        let changes = [(to.clone(), Some(base)), (from.clone(), None)];
-        self.sides.state.record_all(&changes)?;
-        self.sides.state.begin_sending(from, &sending)?;
+        self.sides.state.record_moved(to, &base, from, &sending)?;
         self.step("move in bucket: recorded").await?;
         let gone = self.delete(&old, &remote.etag).await?;
         self.step("move in bucket: old name gone").await?;

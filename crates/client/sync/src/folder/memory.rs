@@ -14,6 +14,8 @@ use super::{
     About, Blocks, Folder, FolderError, Identity, Incoming, Reading, Ready, Result, Walked, body_of,
 };
 use crate::entry::{Hash, Kind, Stat};
+use crate::ignored;
+use crate::known::Known;
 use crate::path::TreePath;
 
 /// A folder in memory. Clones share the content.
@@ -343,16 +345,23 @@ impl Folder for MemoryFolder {
         Ok(())
     }
 
-    fn walk(&self) -> Result<Walked> {
+    fn walk(&self, known: &Known, step: i64) -> Result<Walked> {
         let disk = self.disk.lock();
-        let entries = disk.nodes.iter();
-        Ok(Walked {
-            entries: entries
-                .map(|(path, n)| (path.clone(), n.kind, n.stat))
-                .collect(),
+        let mut walked = Walked {
             directories: disk.directories.iter().cloned().collect(),
             ..Walked::default()
-        })
+        };
+        let mut near = 0;
+        for (path, node) in &disk.nodes {
+            if node.kind == Kind::File && path.name() == ignored::NAME {
+                walked.rules.push(path.clone());
+            }
+            match known.as_seen(path.as_str(), node.kind, &node.stat, step, &mut near) {
+                Some(number) => walked.as_seen.push(number),
+                None => walked.entries.push((path.clone(), node.kind, node.stat)),
+            }
+        }
+        Ok(walked)
     }
 
     fn stat(&self, path: &TreePath) -> Result<Option<(Kind, Stat)>> {

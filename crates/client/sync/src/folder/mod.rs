@@ -12,6 +12,7 @@ use bucket::Body;
 use bytes::Bytes;
 
 use crate::entry::{Hash, Kind, Stat};
+use crate::known::Known;
 use crate::path::TreePath;
 
 /// Shorthand for a result with a [`FolderError`].
@@ -77,8 +78,12 @@ fn shortage(short: Option<&(u64, u64)>) -> String {
 /// What a walk found.
 #[derive(Debug, Default)]
 pub struct Walked {
-    /// Files and links, in byte order of their paths.
+    /// Files that look as they did, by their number among the known ones.
+    pub as_seen: Vec<u32>,
+    /// All other files and links, in byte order of their paths.
     pub entries: Vec<(TreePath, Kind, Stat)>,
+    /// Files of rules, in byte order.
+    pub rules: Vec<TreePath>,
     /// Directories, in byte order.
     pub directories: Vec<TreePath>,
     /// Directories whose content is not known: nothing at or below them may be changed.
@@ -204,12 +209,13 @@ pub trait Folder: Send + Sync + 'static {
     /// The disk's.
     fn mark(&self, marker: &str) -> Result<()>;
 
-    /// Lists everything.
+    /// Lists everything; what looks as it was known to look only by its number. `step` is the
+    /// longest step in which the file system stamps times.
     ///
     /// # Errors
     /// Where the root cannot be read. A directory below it that cannot is
     /// [`Walked::unknown`].
-    fn walk(&self) -> Result<Walked>;
+    fn walk(&self, known: &Known, step: i64) -> Result<Walked>;
 
     /// How a file or link looks now; `None` where there is none.
     ///

@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 
 use super::decide::{Decision, Decisions};
+use super::settled::add_with_ancestors;
 use super::{Act, Action, Picture, Plan, Reason, Record};
 use crate::path::TreePath;
 
 /// Sees to every directory that any side knows.
 pub(super) fn settle(picture: &Picture, decisions: &Decisions, plan: &mut Plan) {
-    let files = Files::after(decisions);
-    let there: BTreeSet<TreePath> = picture
-        .remote
-        .entries
-        .keys()
-        .chain(picture.remote.markers.keys())
-        .flat_map(TreePath::ancestors)
-        .chain(picture.remote.markers.keys().cloned())
-        .collect();
+    let settled = picture.settled.directories();
+    let mut there = settled.clone();
+    let objects = picture.remote.entries.keys();
+    for path in objects.chain(picture.remote.markers.keys()) {
+        if let Some(above) = path.parent() {
+            add_with_ancestors(&mut there, above);
+        }
+    }
+    there.extend(picture.remote.markers.keys().cloned());
+    let files = Files::after(settled, decisions);
     let mut all: BTreeSet<&TreePath> = picture.local.directories.iter().collect();
     all.extend(&picture.base.directories);
     all.extend(&there);
@@ -42,9 +44,10 @@ struct Files {
 }
 
 impl Files {
-    fn after(decisions: &Decisions) -> Self {
+    /// What is settled has no name that a directory of either side has.
+    fn after(settled: BTreeSet<TreePath>, decisions: &Decisions) -> Self {
         let mut files = Self {
-            above: BTreeSet::new(),
+            above: settled,
             names: BTreeSet::new(),
         };
         for (path, decision) in decisions {
@@ -70,10 +73,8 @@ impl Files {
 
     fn add(&mut self, path: &TreePath) {
         self.names.insert(path.clone());
-        for directory in path.ancestors() {
-            if !self.above.insert(directory) {
-                break;
-            }
+        if let Some(above) = path.parent() {
+            add_with_ancestors(&mut self.above, above);
         }
     }
 }

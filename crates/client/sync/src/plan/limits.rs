@@ -66,13 +66,13 @@ pub(super) fn apply(
 }
 
 fn stop(picture: &Picture, settings: &Settings, decisions: &Decisions) -> Option<Stop> {
-    let known = picture.base.entries.len() as u64;
+    let known = (picture.base.entries.len() + picture.settled.len()) as u64;
     let empty =
         |here, count: usize| (known > 0 && count == 0).then_some(Stop::SideEmpty { here, known });
     let both = picture.local.entries.is_empty() && picture.remote.entries.is_empty();
     let one = empty(true, picture.local.entries.len())
         .or_else(|| empty(false, picture.remote.entries.len()));
-    if let Some(stop) = one.filter(|_| !both) {
+    if let Some(stop) = one.filter(|_| !both && picture.settled.is_empty()) {
         return Some(stop);
     }
     let count = |is: fn(&Act) -> bool| {

@@ -16,6 +16,7 @@ mod limits;
 mod moves;
 mod names;
 mod picture;
+mod settled;
 mod times;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use std::collections::BTreeSet;
 pub use action::{Act, Action, Reason, Record};
 pub use limits::Stop;
 pub use picture::{Answers, Base, Local, Picture, Remote, Sending};
+pub use settled::Settled;
 
 use crate::entry::Seen;
 use crate::path::TreePath;

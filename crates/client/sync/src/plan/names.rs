@@ -1,6 +1,6 @@
 //! New names for conflict copies, and names that are trouble elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use model::conflict::copy_name;
 use model::entry_name::{LINK_SUFFIX, MAX_BYTES};
@@ -111,13 +111,20 @@ pub(super) fn warn(picture: &Picture, decisions: &Decisions, plan: &mut Plan) {
     if new.is_empty() {
         return;
     }
-    let mut names: BTreeMap<String, Vec<&TreePath>> = BTreeMap::new();
-    for (path, _) in decisions.iter().filter(|(_, d)| d.survives()) {
-        names.entry(folded(path.as_str())).or_default().push(path);
+    let mut names: HashMap<String, Vec<&str>> = new
+        .iter()
+        .map(|path| (folded(path.as_str()), Vec::new()))
+        .collect();
+    let stay = decisions.iter().filter(|(_, d)| d.survives());
+    let stay = stay.map(|(path, _)| path.as_str());
+    for path in stay.chain(picture.settled.paths()) {
+        if let Some(like) = names.get_mut(&folded(path)) {
+            like.push(path);
+        }
     }
     for path in new {
-        let like = names.get(&folded(path.as_str()));
-        if let Some(other) = like.and_then(|all| all.iter().find(|other| **other != path)) {
+        let like = names.get(&folded(path.as_str())).into_iter().flatten();
+        if let Some(other) = like.filter(|other| **other != path.as_str()).min() {
             let reason = format!("{other} is the same name where case or accents do not count");
             plan.warnings.push(refusal(path, reason));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bucket::Etag;
 
-use super::Refusal;
+use super::{Refusal, Settled};
 use crate::entry::{BaseEntry, Hash, LocalEntry, RemoteEntry, Seen};
 use crate::path::TreePath;
 
@@ -71,6 +71,8 @@ pub struct Picture {
     pub local: Local,
     /// What is there.
     pub remote: Remote,
+    /// What is everywhere as it was: in none of the three.
+    pub settled: Settled,
     /// Uploads of earlier passes.
     pub sending: BTreeMap<TreePath, Sending>,
     /// Objects that earlier passes began to delete, because their files were deleted here.
@@ -145,6 +147,7 @@ impl Picture {
             || self.remote.entries.contains_key(path)
             || self.remote.markers.contains_key(path)
             || self.base.entries.contains_key(path)
+            || self.settled.contains(path)
     }
 
     /// How a local file looked in this picture.

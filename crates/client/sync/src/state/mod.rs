@@ -16,18 +16,20 @@ mod log;
 mod partial;
 mod rows;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bucket::Etag;
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
 pub use log::{Health, Outcome, Pass, Taken, Tombstone};
 pub use partial::{PartialDownload, PartialUpload};
-use rows::{entry_of, remove, signed, unsigned, write};
+use rows::{entry_of, fact_of, remove, send, unsigned, write};
 
 use crate::entry::{BaseEntry, Hash};
+use crate::known::Known;
 use crate::path::TreePath;
 use crate::plan::{Base, Sending};
 
@@ -173,7 +175,7 @@ impl State {
         // One process has it at a time (the pair's lock), so no shared memory is needed.
         db.execute_batch(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = NORMAL;",
+             PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 8000;",
         )
         .map_err(failed)?;
         let done = usize::try_from(format).unwrap_or(0);
@@ -234,24 +236,66 @@ impl State {
     /// # Errors
     /// [`StateError`].
     pub fn base(&self) -> Result<Base> {
-        let mut base = Base::default();
-        self.with(|db| {
-            let mut entries = db.prepare_cached("SELECT * FROM entries")?;
+        let known = self.known()?;
+        Ok(Base {
+            entries: (0..known.len()).filter_map(|n| known.entry(n)).collect(),
+            directories: self.directories()?,
+        })
+    }
+
+    /// The files that both sides had, in few bytes.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn known(&self) -> Result<Known> {
+        let mut known = Known::default();
+        let in_order = self.with(|db| {
+            let count = "SELECT count(*) FROM entries";
+            let count: i64 = db.query_row(count, [], |row| row.get(0))?;
+            known.reserve(usize::try_from(count).unwrap_or(0));
+            // The key's own order: nothing is sorted.
+            let mut entries = db.prepare_cached("SELECT * FROM entries ORDER BY path")?;
             let mut rows = entries.query([])?;
             while let Some(row) = rows.next()? {
-                if let Some((path, entry)) = entry_of(row)? {
-                    base.entries.insert(path, entry);
+                if !known.push(&fact_of(row)?) {
+                    return Ok(false);
                 }
             }
-            let mut directories = db.prepare_cached("SELECT path FROM directories")?;
-            let mut rows = directories.query([])?;
-            while let Some(row) = rows.next()? {
-                base.directories
-                    .extend(TreePath::parse(&row.get::<_, String>(0)?).ok());
-            }
-            Ok(())
+            Ok(true)
         })?;
-        Ok(base)
+        match in_order {
+            true => Ok(known),
+            false => Err(self.broken("its rows are out of order, or too long".to_owned())),
+        }
+    }
+
+    /// What both sides had at a path.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn entry(&self, path: &TreePath) -> Result<Option<BaseEntry>> {
+        let query = "SELECT * FROM entries WHERE path = ?1";
+        self.with(|db| {
+            let mut query = db.prepare_cached(query)?;
+            let mut rows = query.query([path.as_str()])?;
+            rows.next()?.map(entry_of).transpose()
+        })
+    }
+
+    /// The directories that both sides had.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn directories(&self) -> Result<BTreeSet<TreePath>> {
+        self.with(|db| {
+            let mut query = db.prepare_cached("SELECT path FROM directories")?;
+            let mut rows = query.query([])?;
+            let mut all = BTreeSet::new();
+            while let Some(row) = rows.next()? {
+                all.extend(TreePath::parse(row.get_ref(0)?.as_str()?).ok());
+            }
+            Ok(all)
+        })
     }
 
     /// Uploads whose answer was not seen.
@@ -284,22 +328,25 @@ impl State {
     /// # Errors
     /// [`StateError`].
     pub fn begin_sending(&self, path: &TreePath, sending: &Sending) -> Result<()> {
-        let Sending {
-            hash,
-            size,
-            etag,
-            is_copy,
-        } = sending;
-        self.with(|db| {
-            db.prepare_cached("INSERT OR REPLACE INTO sending VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![
-                    path.as_str(),
-                    hash.0,
-                    signed(*size),
-                    etag.as_str(),
-                    is_copy
-                ])
-                .map(drop)
+        self.with(|db| send(db, path, sending))
+    }
+
+    /// Says that a file has another name now, and that its object of the old name, which is
+    /// this copy, is about to go.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn record_moved(
+        &self,
+        to: &TreePath,
+        entry: &BaseEntry,
+        from: &TreePath,
+        copy: &Sending,
+    ) -> Result<()> {
+        self.transaction(|db| {
+            write(db, to, entry)?;
+            remove(db, from)?;
+            send(db, from, copy)
         })
     }
 

@@ -4,7 +4,9 @@ use bucket::Etag;
 use rusqlite::{Connection, Row, params};
 
 use crate::entry::{BaseEntry, Hash, Kind, Seen, Stat};
+use crate::known::Fact;
 use crate::path::TreePath;
+use crate::plan::Sending;
 
 pub(super) fn write(db: &Connection, path: &TreePath, entry: &BaseEntry) -> rusqlite::Result<()> {
     let stat = entry.seen.map(|seen| seen.stat);
@@ -30,6 +32,25 @@ pub(super) fn write(db: &Connection, path: &TreePath, entry: &BaseEntry) -> rusq
     Ok(())
 }
 
+/// Says that an upload or a copy begins.
+pub(super) fn send(db: &Connection, path: &TreePath, sending: &Sending) -> rusqlite::Result<()> {
+    let Sending {
+        hash,
+        size,
+        etag,
+        is_copy,
+    } = sending;
+    db.prepare_cached("INSERT OR REPLACE INTO sending VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            path.as_str(),
+            hash.0,
+            signed(*size),
+            etag.as_str(),
+            is_copy
+        ])
+        .map(drop)
+}
+
 pub(super) fn remove(db: &Connection, path: &TreePath) -> rusqlite::Result<()> {
     for query in [
         "DELETE FROM entries WHERE path = ?1",
@@ -40,10 +61,8 @@ pub(super) fn remove(db: &Connection, path: &TreePath) -> rusqlite::Result<()> {
     Ok(())
 }
 
-pub(super) fn entry_of(row: &Row<'_>) -> rusqlite::Result<Option<(TreePath, BaseEntry)>> {
-    let Ok(path) = TreePath::parse(row.get_ref(0)?.as_str()?) else {
-        return Ok(None);
-    };
+/// A row of `entries` as it lies in the database.
+pub(super) fn fact_of<'r>(row: &'r Row<'_>) -> rusqlite::Result<Fact<'r>> {
     let size = unsigned(row.get(2)?);
     let seen = match row.get::<_, Option<i64>>(8)? {
         Some(at) => Some(Seen {
@@ -57,15 +76,27 @@ pub(super) fn entry_of(row: &Row<'_>) -> rusqlite::Result<Option<(TreePath, Base
         }),
         None => None,
     };
-    let entry = BaseEntry {
+    Ok(Fact {
+        path: row.get_ref(0)?.as_str()?,
+        etag: row.get_ref(4)?.as_str()?,
         kind: kind_of(row.get(1)?),
         size,
         hash: Hash(row.get(3)?),
-        etag: Etag::new(row.get_ref(4)?.as_str()?),
         modified: row.get(9)?,
         seen,
-    };
-    Ok(Some((path, entry)))
+    })
+}
+
+pub(super) fn entry_of(row: &Row<'_>) -> rusqlite::Result<BaseEntry> {
+    let fact = fact_of(row)?;
+    Ok(BaseEntry {
+        kind: fact.kind,
+        size: fact.size,
+        hash: fact.hash,
+        etag: Etag::new(fact.etag),
+        modified: fact.modified,
+        seen: fact.seen,
+    })
 }
 
 pub(super) fn kind_number(kind: Kind) -> i64 {

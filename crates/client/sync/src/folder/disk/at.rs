@@ -12,6 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::super::{FolderError, Result};
+use super::flush::Flush;
 use super::{TMP, TRASH};
 use crate::entry::{Kind, Stat};
 use crate::path::TreePath;
@@ -28,6 +29,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY
 pub(super) struct Tree {
     path: PathBuf,
     root: OwnedFd,
+    pub(super) flush: Flush,
 }
 
 /// An open directory of it.
@@ -55,6 +57,7 @@ impl Tree {
         })?;
         Ok(Self {
             path: path.to_owned(),
+            flush: Flush::of(root.as_fd()),
             root,
         })
     }

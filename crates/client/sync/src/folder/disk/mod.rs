@@ -5,6 +5,7 @@
 
 mod at;
 mod blocks;
+mod flush;
 mod receive;
 mod walk;
 
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 use self::at::{Below, Tree, failed, stat_of};
 use super::{Blocks, Folder, FolderError, Identity, Incoming, Reading, Result, Walked, body_of};
 use crate::entry::{Hash, Kind, Stat};
+use crate::known::Known;
 use crate::path::TreePath;
 
 /// The marker, below `.artifacts`.
@@ -172,8 +174,8 @@ impl Folder for DiskFolder {
         self.tree.write_hidden(MARKER, marker.as_bytes())
     }
 
-    fn walk(&self) -> Result<Walked> {
-        walk::walk(&self.tree)
+    fn walk(&self, known: &Known, step: i64) -> Result<Walked> {
+        walk::walk(&self.tree, known, step)
     }
 
     fn stat(&self, path: &TreePath) -> Result<Option<(Kind, Stat)>> {
@@ -297,7 +299,7 @@ impl Folder for DiskFolder {
             }
             other => other?,
         }
-        place.sync();
+        let _ = self.tree.flush.wait_for(&place);
         let now = self.stat(to)?;
         Ok(now.map(|(_, now)| now).filter(|now| now.is_renamed(stat)))
     }

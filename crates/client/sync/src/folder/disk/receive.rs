@@ -89,7 +89,7 @@ impl Temporary {
         }
         self.file
             .set_times(FileTimes::new().set_modified(time_of(about.mtime)))?;
-        self.file.sync_all()
+        Ok(self.folder.tree.flush.wait_for(&self.file)?)
     }
 
     /// The bytes are a link's target.
@@ -176,7 +176,7 @@ impl Ready for Temporary {
             None => self.place_new(&to, path)?,
             Some(over) => self.exchange(&to, path, over, trash)?,
         }
-        to.sync();
+        let _ = self.folder.tree.flush.wait_for(&to);
         let now = self.folder.stat(path)?;
         let ours = stat_of(&before);
         Ok(now.map(|(_, now)| now).filter(|now| now.is_renamed(&ours)))

@@ -1,5 +1,7 @@
-//! The walk: all directories, side by side, by descriptors.
+//! The walk: all directories, side by side, by descriptors. A file that looks as it was known
+//! to look costs one `stat` and no memory.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use model::entry_name::HIDDEN;
@@ -8,13 +10,16 @@ use rustix::io::Errno;
 
 use super::super::{Result, Walked};
 use super::at::{Tree, kind_of, stat_of};
+use crate::entry::Kind;
+use crate::ignored;
+use crate::known::Known;
 use crate::path::{PathError, TreePath};
 
 /// The most threads: a disk gives no more.
 const THREADS: usize = 4;
 
 /// Lists the folder.
-pub(super) fn walk(tree: &Tree) -> Result<Walked> {
+pub(super) fn walk(tree: &Tree, known: &Known, step: i64) -> Result<Walked> {
     // The root has to be readable: else nothing is known at all.
     tree.directory("").map_err(|error| tree.no_folder(error))?;
     let queue = Queue::default();
@@ -22,12 +27,12 @@ pub(super) fn walk(tree: &Tree) -> Result<Walked> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut walked = std::thread::scope(|scope| {
         let work = || {
-            let mut found = Walked::default();
+            let mut walk = Walk::new(tree, known, step, &queue);
             while let Some(directory) = queue.take() {
-                read(tree, directory, &queue, &mut found);
+                walk.read(directory);
                 queue.done();
             }
-            found
+            walk.found
         };
         let helpers: Vec<_> = (1..threads.min(THREADS))
             .map(|_| scope.spawn(work))
@@ -37,7 +42,9 @@ pub(super) fn walk(tree: &Tree) -> Result<Walked> {
             let found = helper
                 .join()
                 .unwrap_or_else(|p| std::panic::resume_unwind(p));
+            all.as_seen.extend(found.as_seen);
             all.entries.extend(found.entries);
+            all.rules.extend(found.rules);
             all.directories.extend(found.directories);
             all.unknown.extend(found.unknown);
             all.skipped.extend(found.skipped);
@@ -47,7 +54,9 @@ pub(super) fn walk(tree: &Tree) -> Result<Walked> {
     if let Some((_, reason)) = walked.skipped.iter().find(|(name, _)| name.is_empty()) {
         return Err(tree.unreadable(reason));
     }
+    walked.as_seen.sort_unstable();
     walked.entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    walked.rules.sort_unstable();
     walked.directories.sort_unstable();
     walked.unknown.sort_unstable();
     walked.skipped.sort_unstable();
@@ -103,90 +112,200 @@ impl Queue {
     }
 }
 
-fn read(tree: &Tree, directory: Option<TreePath>, queue: &Queue, found: &mut Walked) {
-    let text = directory.as_ref().map_or("", TreePath::as_str);
-    match entries(tree, directory.as_ref(), text, queue, found) {
-        // It was removed since its parent was read.
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => {
-            let reason = match error {
-                Errno::XDEV => "another file system is mounted there".to_owned(),
-                error => format!("its content is not known: {error}"),
-            };
-            match directory {
-                Some(path) => found.unknown.push((path, reason)),
-                None => found.skipped.push((String::new(), reason)),
+/// One thread's part.
+struct Walk<'a> {
+    tree: &'a Tree,
+    known: &'a Known,
+    step: i64,
+    queue: &'a Queue,
+    found: Walked,
+    /// The path of the entry that is looked at.
+    text: String,
+    /// The names of the directory that is read, one after the other, and where they end.
+    names: String,
+    ends: Vec<(usize, FileType)>,
+    /// Where the last file was among the known ones.
+    near: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(tree: &'a Tree, known: &'a Known, step: i64, queue: &'a Queue) -> Self {
+        Self {
+            tree,
+            known,
+            step,
+            queue,
+            found: Walked::default(),
+            text: String::new(),
+            names: String::new(),
+            ends: Vec::new(),
+            near: 0,
+        }
+    }
+
+    fn read(&mut self, directory: Option<TreePath>) {
+        match self.entries(directory.as_ref()) {
+            // It was removed since its parent was read.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => {
+                let reason = match error {
+                    Errno::XDEV => "another file system is mounted there".to_owned(),
+                    error => format!("its content is not known: {error}"),
+                };
+                match directory {
+                    Some(path) => self.found.unknown.push((path, reason)),
+                    None => self.found.skipped.push((String::new(), reason)),
+                }
             }
         }
     }
+
+    fn entries(&mut self, directory: Option<&TreePath>) -> std::result::Result<(), Errno> {
+        let fd = self
+            .tree
+            .directory(directory.map_or("", TreePath::as_str))?;
+        self.gather(&fd, directory)?;
+        // In the order of the known files, so that each is found where the last one was.
+        let mut order: Vec<(&str, FileType)> = Vec::with_capacity(self.ends.len());
+        let mut from = 0;
+        for (end, kind) in &self.ends {
+            order.push((&self.names[from..*end], *kind));
+            from = *end;
+        }
+        order.sort_unstable_by_key(|(name, _)| *name);
+        let mut one = One {
+            fd: &fd,
+            directory,
+            known: self.known,
+            step: self.step,
+            queue: self.queue,
+            found: &mut self.found,
+            text: &mut self.text,
+            near: &mut self.near,
+        };
+        for (name, kind) in order {
+            one.look(name, kind)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a directory's names.
+    fn gather(
+        &mut self,
+        fd: &OwnedFd,
+        directory: Option<&TreePath>,
+    ) -> std::result::Result<(), Errno> {
+        self.names.clear();
+        self.ends.clear();
+        for entry in Dir::read_from(fd)? {
+            let entry = entry?;
+            let bytes = entry.file_name().to_bytes();
+            if matches!(bytes, b"." | b"..") {
+                continue;
+            }
+            match std::str::from_utf8(bytes) {
+                Ok(name) if directory.is_none() && name == HIDDEN => {}
+                Ok(name) => {
+                    self.names.push_str(name);
+                    self.ends.push((self.names.len(), entry.file_type()));
+                }
+                Err(_) => {
+                    let shown = String::from_utf8_lossy(bytes);
+                    let above = directory.map_or("", TreePath::as_str);
+                    let reason = "its name is not UTF-8, which object keys are".to_owned();
+                    self.found
+                        .skipped
+                        .push((format!("{above}/{shown}"), reason));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-fn entries(
-    tree: &Tree,
-    directory: Option<&TreePath>,
-    text: &str,
-    queue: &Queue,
-    found: &mut Walked,
-) -> std::result::Result<(), Errno> {
-    let fd = tree.directory(text)?;
-    for entry in Dir::read_from(&fd)? {
-        let entry = entry?;
-        let bytes = entry.file_name().to_bytes();
-        if matches!(bytes, b"." | b"..") {
-            continue;
+/// What an entry of a directory is looked at with.
+struct One<'a> {
+    fd: &'a OwnedFd,
+    directory: Option<&'a TreePath>,
+    known: &'a Known,
+    step: i64,
+    queue: &'a Queue,
+    found: &'a mut Walked,
+    text: &'a mut String,
+    near: &'a mut usize,
+}
+
+impl One<'_> {
+    fn look(&mut self, name: &str, kind: FileType) -> std::result::Result<(), Errno> {
+        if kind == FileType::Directory {
+            self.add_directory(name);
+            return Ok(());
         }
-        let Ok(name) = std::str::from_utf8(bytes) else {
-            let shown = format!("{text}/{}", String::from_utf8_lossy(bytes));
-            let reason = "its name is not UTF-8, which object keys are".to_owned();
-            found.skipped.push((shown, reason));
-            continue;
+        let stat = match statat(self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error),
         };
-        if directory.is_none() && name == HIDDEN {
-            continue;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            self.add_directory(name);
+            return Ok(());
         }
-        let path = match directory {
+        let Some(kind) = kind_of(&stat) else {
+            if let Some(path) = self.path(name) {
+                let reason = "neither a file nor a link nor a directory".to_owned();
+                self.found.unknown.push((path, reason));
+            }
+            return Ok(());
+        };
+        self.text.clear();
+        if let Some(directory) = self.directory {
+            self.text.push_str(directory.as_str());
+            self.text.push('/');
+        }
+        self.text.push_str(name);
+        let stat = stat_of(&stat);
+        let known = self
+            .known
+            .as_seen(self.text, kind, &stat, self.step, self.near);
+        self.found.as_seen.extend(known);
+        let is_rule = kind == Kind::File && name == ignored::NAME;
+        if known.is_some() && !is_rule {
+            return Ok(());
+        }
+        if let Some(path) = self.path(name) {
+            if is_rule {
+                self.found.rules.push(path.clone());
+            }
+            if known.is_none() {
+                self.found.entries.push((path, kind, stat));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_directory(&mut self, name: &str) {
+        if let Some(path) = self.path(name) {
+            self.found.directories.push(path.clone());
+            self.queue.add(Some(path));
+        }
+    }
+
+    /// The path of an entry; a name that cannot be one is told.
+    fn path(&mut self, name: &str) -> Option<TreePath> {
+        let path = match self.directory {
             Some(directory) => directory.child(name),
             None => TreePath::parse(name),
         };
-        match path {
-            Ok(path) => one(&fd, path, entry.file_type(), queue, found)?,
-            Err(error) => found.skipped.push(unnamed(text, name, error)),
-        }
+        path.map_err(|error| {
+            self.found
+                .skipped
+                .push(unnamed(self.directory, name, error))
+        })
+        .ok()
     }
-    Ok(())
 }
 
-fn unnamed(directory: &str, name: &str, error: PathError) -> (String, String) {
-    (format!("{directory}/{name}"), error.to_string())
-}
-
-fn one(
-    directory: &std::os::fd::OwnedFd,
-    path: TreePath,
-    kind: FileType,
-    queue: &Queue,
-    found: &mut Walked,
-) -> std::result::Result<(), Errno> {
-    if kind == FileType::Directory {
-        found.directories.push(path.clone());
-        queue.add(Some(path));
-        return Ok(());
-    }
-    let stat = match statat(directory, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        found.directories.push(path.clone());
-        queue.add(Some(path));
-        return Ok(());
-    }
-    match kind_of(&stat) {
-        Some(kind) => found.entries.push((path, kind, stat_of(&stat))),
-        None => found
-            .unknown
-            .push((path, "neither a file nor a link nor a directory".to_owned())),
-    }
-    Ok(())
+fn unnamed(directory: Option<&TreePath>, name: &str, error: PathError) -> (String, String) {
+    let above = directory.map_or("", TreePath::as_str);
+    (format!("{above}/{name}"), error.to_string())
 }
