@@ -47,7 +47,7 @@ METRICS = {
 
 
 def higher_is_better(metric):
-    return METRICS[metric][1] in ("MiB/s", "iops", "files/s")
+    return metric in METRICS and METRICS[metric][1] in ("MiB/s", "iops", "files/s")
 
 
 def ready(bench, peer):
