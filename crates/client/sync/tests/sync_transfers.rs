@@ -412,7 +412,7 @@ async fn progress_is_told_while_a_file_moves_and_is_whole_in_the_end() {
     });
     assert!(ran(&b, steps).await.is_whole());
     let seen = seen.load(Ordering::SeqCst);
-    assert!(seen >= MIB && seen < 13 * MIB, "{seen} bytes");
+    assert!((MIB..13 * MIB).contains(&seen), "{seen} bytes");
     let sum = progress.sum();
     assert_eq!((sum.files, sum.done_files), (1, 1));
     assert_eq!((sum.bytes, sum.done_bytes), (size, size));

@@ -114,15 +114,19 @@ impl Work<'_> {
             .map(|(n, range)| async move {
                 let _lane = self.transfers.ranges.acquire().await;
                 self.block(key, download, range, blocks, moving).await?;
-                let mut now = download.lock();
-                now.done[n] = true;
-                self.sides.state.note_download(&now)?;
-                drop(now);
+                self.count(download, n)?;
                 self.step("download: block received").await
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await
+    }
+
+    /// Notes that a block is there.
+    fn count(&self, download: &Mutex<PartialDownload>, n: usize) -> Result<()> {
+        let mut now = download.lock();
+        now.done[n] = true;
+        Ok(self.sides.state.note_download(&now)?)
     }
 
     /// Fetches one block; it is on the disk before it counts.
