@@ -3,6 +3,7 @@
 
 mod blocks;
 mod conflict;
+mod names;
 mod parts;
 mod remove;
 mod rename;
@@ -20,6 +21,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use self::names::Names;
 pub(crate) use self::parts::ABANDONED;
 use self::rights::Rights;
 use crate::entry::{Kind, RemoteEntry, Seen};
@@ -94,6 +96,7 @@ pub(crate) struct Transfers {
     /// Whether the disk was found full.
     pub(crate) is_full: AtomicBool,
     rights: Rights,
+    names: Names,
 }
 
 impl Default for Transfers {
@@ -103,6 +106,7 @@ impl Default for Transfers {
             memory: Semaphore::new(MEMORY),
             is_full: AtomicBool::new(false),
             rights: Rights::default(),
+            names: Names::default(),
         }
     }
 }
@@ -270,6 +274,9 @@ impl Work<'_> {
 
     async fn carry_out(&self, action: &Action) -> Result<Outcome> {
         let path = &action.path;
+        if let Some(reason) = self.unfit_there(path, &action.act).await? {
+            return Ok(Outcome::Failed(reason));
+        }
         match &action.act {
             Act::Upload { local, .. }
                 if action.reason == Reason::EditBeatsDelete
