@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import sync_editors
 import sync_faults
+import sync_histories
 import sync_kills
 import sync_names
 import sync_pains
@@ -55,7 +56,7 @@ class Suite:
 
 def cases(words):
     # Those that take long begin first.
-    rooms = [sync_kills, sync_editors, sync_faults, sync_pains, sync_names, sync_rclone_runs, sync_rclone_checks]
+    rooms = [sync_histories, sync_kills, sync_editors, sync_faults, sync_pains, sync_names, sync_rclone_runs, sync_rclone_checks]
     found = [case for room in rooms for case in room.room.cases]
     assert len({case.__name__ for case in found}) == len(found), "two cases have one name"
     return [case for case in found if not words or any(word in case.__name__ for word in words)]

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from sync_lab import LONG, Room, Skipped
+from sync_lab import DONE, LEFT, LONG, Room, Skipped, eventually
 
 room = Room()
 
@@ -153,6 +153,86 @@ def git_works_in_a_synced_folder(site):
     stop(*watches)
     site.settle(options=["--max-delete", "5000"])
     assert not one.copies() and not other.copies(), one.copies()
+
+
+@room.case
+def a_log_that_grows_while_it_is_sent(site):
+    """Larger than what is sent from memory; each run sends what was there, and the last one all of it."""
+    one, other = site.two()
+    one.folder.mkdir()
+    with open(one.at("log"), "ab", buffering=0) as log:
+        lines = 0
+        for _ in range(6):
+            run = one.start("--profile", "fast")
+            while run.poll() is None:
+                log.write(b"%020d\n" % lines * 20_000)
+                lines += 1
+                time.sleep(0.05)
+            assert run.returncode in (DONE, LEFT), run.returncode
+    os.utime(one.at("log"), (1e9, 1e9))
+    site.settle()
+    assert not one.copies() and len(other.read("log")) == lines * 20_000 * 21
+    return f"{lines * 420_000 >> 20} MiB"
+
+
+@room.case
+def directories_are_renamed_while_runs_go_on(site):
+    one, other = site.two()
+    for number in range(60):
+        one.write(f"tree 0/d{number % 6}/f{number}", f"{number}")
+    one.sync()
+    for turn in range(40 if LONG else 8):
+        run = one.start("--max-delete", "1000")
+        time.sleep(0.01 * (turn % 7))
+        one.rename(f"tree {turn}", f"tree {turn + 1}")
+        assert run.wait() in (DONE, LEFT)
+        if turn % 3 == 2:
+            other.sync("--max-delete", "1000", code=(DONE, LEFT))
+    site.settle(options=["--max-delete", "1000"])
+    assert sorted(int(body) for body in one.files().values()) == list(range(60)), sorted(one.files())
+
+
+@room.case
+def other_tools_write_to_the_bucket_and_a_mount_is_on_it(site):
+    """rclone with its times and links, the AWS command line, and a mount of the same workspace."""
+    one, other = site.two()
+    one.write("from here", "here")
+    one.sync()
+    source = site.work / "source"
+    (source / "d").mkdir(parents=True)
+    (source / "d/by rclone").write_text("by rclone")
+    os.utime(source / "d/by rclone", (1_234_567_890, 1_234_567_890))
+    (source / "link").symlink_to("d/by rclone")
+    rclone = {"PATH": os.environ["PATH"], "HOME": str(site.work), "RCLONE_CONFIG": "/dev/null", "RCLONE_CONFIG_S_TYPE": "s3", "RCLONE_CONFIG_S_PROVIDER": "Other",
+              "RCLONE_CONFIG_S_ENDPOINT": site.lab.endpoint, "RCLONE_CONFIG_S_REGION": "us-east-1", "RCLONE_CONFIG_S_FORCE_PATH_STYLE": "true",
+              "RCLONE_CONFIG_S_ACCESS_KEY_ID": site.lab.facts["access_key"], "RCLONE_CONFIG_S_SECRET_ACCESS_KEY": site.lab.facts["secret_key"]}
+    to = f"s:{site.bucket}/{site.prefix}"
+    subprocess.run(["rclone", "copy", "--links", str(source), to], check=True, env=rclone, timeout=60)
+    one.sync()
+    assert one.read("d/by rclone") == "by rclone" and one.at("d/by rclone").stat().st_mtime == 1_234_567_890
+    assert os.readlink(one.at("link")) == "d/by rclone"
+    subprocess.run(["rclone", "check", "--download", "--links", "--exclude", "/.artifacts/**", str(one.folder), to], check=True, env=rclone, timeout=60)
+    mnt = other.home / "mnt"
+    mnt.mkdir()
+    other.run("mount", "notes", mnt)
+    try:
+        (mnt / "by mount").write_text("by mount")
+        (mnt / "run.sh").write_text("#!/bin/sh\n")
+        (mnt / "run.sh").chmod(0o755)
+        (mnt / "hollow").mkdir()
+        (mnt / "to here").symlink_to("from here")
+        (mnt / "from here").rename(mnt / "d/moved")
+        other.run("flush", mnt)
+        one.sync()
+        assert one.read("by mount") == "by mount" and one.read("d/moved") == "here" and os.readlink(one.at("to here")) == "from here"
+        assert one.at("hollow").is_dir() and os.access(one.at("run.sh"), os.X_OK) and not one.at("from here").exists()
+        one.write("by mount", "changed here")
+        one.delete("d/moved")
+        one.sync()
+        eventually("the mount sees it", lambda: (mnt / "by mount").read_text() == "changed here" and not (mnt / "d/moved").exists(), 90)
+    finally:
+        other.run("unmount", mnt)
+    site.settle(one)
 
 
 @room.case

@@ -173,6 +173,77 @@ def pain_22_what_is_neither_file_nor_link_is_told_and_stays(site):
     bound.close()
 
 
+@room.case
+def pain_22_conflicts_of_the_longest_names_keep_both_versions(site):
+    """A copy's name is cut where it would be too long; where even that has no place, nothing is touched, and told."""
+    one, other = site.two()
+    names = ["n" * 252 + ".md", "é" * 126 + ".md", "x" * 255, "." + "h" * 254]
+    deep = "/".join([*["d" * 200] * 4, "d" * 100])
+    hopeless = f"{deep}/{'e' * (1024 - len(site.prefix) - len(deep) - 5)}.md"
+    for name in [*names, hopeless]:
+        one.write(name, "before")
+    one.sync()
+    other.sync()
+    for name in [*names, hopeless]:
+        one.write(name, f"one {name[:9]}")
+        other.write(name, f"other! {name[:9]}")
+    one.sync()
+    report = other.report()
+    assert "too long" in left_alone(report)[hopeless], left_alone(report)
+    one.sync()
+    bodies = sorted(body.decode() for path, body in one.files().items() if path != hopeless)
+    assert bodies == sorted([f"{who} {name[:9]}" for name in names for who in ("one", "other!")]), bodies
+    assert other.read(hopeless) == f"other! {hopeless[:9]}" and site.get(hopeless).decode() == f"one {hopeless[:9]}"
+    assert all(len(os.path.basename(path).encode()) <= 255 for path in one.files())
+
+
+@room.case
+def pain_22_a_backslash_that_the_store_takes_for_a_slash(site):
+    """SeaweedFS stores `a\\b` as `a/b`, whatever the conditions: such a file is told and stays, and no other is written over."""
+    one, other = site.two()
+    for path in ("a\\b", "a/b", "c\\d", "e/f\\g"):
+        one.write(path, path)
+    for _ in range(2):
+        failed = {each["path"]: each["reason"] for each in one.report(code=LEFT)["result"]["failed"]}
+        assert set(failed) == {"a\\b", "c\\d", "e/f\\g"} and all("backslash" in reason for reason in failed.values()), failed
+        other.sync()
+    assert site.objects() == other.files() == {"a/b": b"a/b"}, site.objects()
+    assert {path: body.decode() for path, body in one.files().items()} == {path: path for path in ("a\\b", "a/b", "c\\d", "e/f\\g")}
+    one.rename("a/b", "h\\i")
+    one.sync(code=LEFT)
+    one.sync(code=LEFT)
+    assert one.read("h\\i") == "a/b"
+    one.rename("h\\i", "plain")
+    for path in ("a\\b", "c\\d", "e/f\\g"):
+        one.rename(path, path.replace("\\", "-"))
+    site.settle()
+
+
+@room.case
+def pain_22_a_file_here_and_a_directory_there(site, ill):
+    """Also on a store that cannot hold both, and where the other came in the moment before."""
+    one, other = site.two()
+    one.write("x", "a file")
+    other.write("x/inner", "below it")
+    one.sync()
+    other.sync(code=(DONE, LEFT))
+    site.settle()
+    assert sorted(one.files().values()) == [b"a file", b"below it"] and one.read("x/inner") == "below it", one.files()
+    one.write("y", "a file too")
+    other.write("y/inner", "below that")
+    ill.once(lambda asked: asked.method == "PUT" and asked.key.endswith("/y"), lambda _: site.put("y/inner", "below that"))
+    one.sync(code=(DONE, LEFT))
+    ill.well()
+    site.settle()
+    one.write("z", "the third")
+    other.write("z/inner", "below the third")
+    ill.once(lambda asked: asked.method == "PUT" and asked.key.endswith("/z/inner"), lambda _: site.put("z", "the third"))
+    other.sync(code=(DONE, LEFT))
+    ill.well()
+    site.settle()
+    assert sorted(one.files().values()) == sorted([b"a file", b"below it", b"a file too", b"below that", b"the third", b"below the third"]), one.files()
+
+
 HOSTILE = ["..", "../escaped", "a/../../escaped", "a/..", "/absolute", "//double", "a//b", "./dot", "a/./b", "ends/", "x" * 256, "d/" + "y" * 300 + "/f",
            "%!odd", ".artifacts/../../escaped", "..\\escaped", "control\x01\x1f", "new\nline", "cr\rhere", "tab\t", "del\x7f", "\u202eevil", "\ufeffbom", "a:b", "C:\\x"]
 

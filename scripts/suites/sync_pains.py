@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 
-from sync_lab import DIFFERS, DONE, LATER, LONG, STOPPED, USAGE, Room, Skipped, acts, eventually, left_alone
+from sync_lab import DIFFERS, LATER, LONG, STOPPED, USAGE, Room, Skipped, acts, eventually, left_alone
 
 room = Room()
 

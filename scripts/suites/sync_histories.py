@@ -1,0 +1,119 @@
+"""Random histories of three machines on the real program, real folders and a real store: users work, then some
+machines sync at one time, some are killed in the middle. At quiet all are alike, and every content that a user wrote,
+and that nobody overwrote or deleted while seeing it, is there.
+"""
+
+import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from sync_lab import DONE, LEFT, LONG, Room, Site
+
+room = Room()
+SEED = int(os.environ.get("SYNC_SEED", "0")) or time.time_ns() % 1_000_000
+# Few, so that users meet; files that are others' directories, and names that a store may order otherwise.
+NAMES = ["a", "b", "c.md", "a/x", "d/a", "d/b", "d/e/a", "d.md", "d-e", "d", "f/y.md"]
+KILLED = -9
+
+
+class History:
+    def __init__(self, site, seed):
+        self.site, self.dice = site, random.Random(seed)
+        self.machines = [site.machine() for _ in range(3)]
+        self.alive, self.written, self.trace = {}, 0, []
+        for machine in self.machines:
+            machine.folder.mkdir()
+
+    def play(self, rounds):
+        for _ in range(rounds):
+            for _ in range(self.dice.randrange(9)):
+                self.user(self.dice.choice(self.machines))
+            self.sync([machine for machine in self.machines if self.dice.random() < 0.7])
+        self.site.settle(options=["--approve-deletes"], rounds=20)
+        live = set(self.machines[0].files().values())
+        lost = {body: origin for body, origin in self.alive.items() if body not in live}
+        assert not lost, f"lost: {lost}"
+
+    def sync(self, machines):
+        """All of them at one time, some of them not to the end."""
+        runs = [(machine, machine.start("--approve-deletes", log=machine.home / ".run.log"), self.dice.random() < 0.25) for machine in machines]
+        for machine, run, is_killed in runs:
+            if is_killed:
+                time.sleep(self.dice.uniform(0, 0.1))
+                run.kill()
+            code = run.wait(120)
+            self.trace.append(f"{machine.name} ends with {code}")
+            assert code in (DONE, LEFT, KILLED), f"{machine.name} ends with {code}: {(machine.home / '.run.log').read_text()[-800:]}"
+
+    def user(self, machine):
+        name, there = self.dice.choice(NAMES), sorted(machine.files())
+        known = self.dice.choice(there) if there else name
+        what = self.dice.randrange(20)
+        try:
+            if what < 7:
+                self.save(machine, name)
+            elif what < 11:
+                self.save(machine, known)
+            elif what < 14 and there:
+                self.let_go(machine, known)
+                machine.delete(known)
+            elif what < 17 and there and known != name:
+                self.let_go(machine, name)
+                machine.rename(known, name)
+            elif what == 17:
+                machine.at(name).mkdir()
+            elif what == 18:
+                machine.at(name).rmdir()
+            else:
+                return
+        except OSError:
+            # A directory is there, or a file is above: then nothing was done.
+            return
+        self.trace.append(f"{machine.name} does {what} to {known}, {name}")
+
+    def save(self, machine, name):
+        at = machine.at(name)
+        if at.is_dir() and not at.is_symlink():
+            return
+        self.written += 1
+        body = f"{self.written:06}"
+        if self.dice.random() < 0.1:
+            at.parent.mkdir(parents=True, exist_ok=True)
+            new = at.with_name(f".{self.written}.tmp")
+            new.symlink_to(body)
+            self.let_go(machine, name)
+            new.replace(at)
+        else:
+            at.parent.mkdir(parents=True, exist_ok=True)
+            self.let_go(machine, name)
+            at.unlink(missing_ok=True)
+            machine.write(name, body, age=self.dice.choice([3600, 7200, 60]))
+        self.alive[body.encode()] = f"{name} by {machine.name}"
+
+    def let_go(self, machine, name):
+        """Somebody sees this, and does not want it any more."""
+        at = machine.at(name)
+        if os.path.lexists(at) and not (at.is_dir() and not at.is_symlink()):
+            body = os.readlink(at).encode() if at.is_symlink() else at.read_bytes()
+            self.alive.pop(body, None)
+
+
+def play(lab, seed, rounds):
+    site = Site(lab, f"history-{seed}")
+    history = History(site, seed)
+    try:
+        history.play(rounds)
+    except Exception as error:
+        raise AssertionError(f"SYNC_SEED={seed}: {error}; {history.trace[-40:]}") from error
+    finally:
+        site.end()
+
+
+@room.case
+def random_histories_of_three_machines_end_alike_and_lose_nothing(site):
+    count, rounds = (150, 12) if LONG else (4, 6)
+    seeds = [SEED + number for number in range(count)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda seed: play(site.lab, seed, rounds), seeds))
+    return f"{count} histories from seed {SEED}"
