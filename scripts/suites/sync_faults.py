@@ -287,6 +287,19 @@ def two_watches_and_a_network_that_is_cut(site, ill):
 
 
 @room.case
+def a_watch_that_starts_without_a_network_waits_for_it(site, ill):
+    machine = nine_files(site)
+    ill.away()
+    machine.write("new", "1")
+    watching = machine.watch()
+    time.sleep(2.5)
+    assert watching.is_running(), watching.said()
+    ill.back()
+    site.watched_alike(lambda: "new" in site.objects())
+    watching.stop()
+
+
+@room.case
 def a_folder_on_a_disk_that_fills_up(site):
     """What does not fit is told; what was there stays whole; with room the next run finishes."""
     one, other = site.two()

@@ -3,8 +3,10 @@ machines sync at one time, some are killed in the middle. At quiet all are alike
 and that nobody overwrote or deleted while seeing it, is there.
 """
 
+import ctypes
 import os
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,6 +33,9 @@ class History:
                 self.user(self.dice.choice(self.machines))
             self.sync([machine for machine in self.machines if self.dice.random() < 0.7])
         self.site.settle(options=["--approve-deletes"], rounds=20)
+        self.nothing_is_lost()
+
+    def nothing_is_lost(self):
         live = set(self.machines[0].files().values())
         lost = {body: origin for body, origin in self.alive.items() if body not in live}
         assert not lost, f"lost: {lost}"
@@ -117,3 +122,131 @@ def random_histories_of_three_machines_end_alike_and_lose_nothing(site):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda seed: play(site.lab, seed, rounds), seeds))
     return f"{count} histories from seed {SEED}"
+
+
+class Watched(History):
+    """The same while watches run on all machines, are killed and started again, and lose the network. Users replace
+    and delete files in one step each, and so know exactly what they let go."""
+
+    def play(self, seconds):
+        # A side that is suddenly empty would stop a watch.
+        self.site.put("kept", "by nobody")
+        for machine in self.machines:
+            machine.sync()
+        self.lock, self.until = threading.Lock(), time.monotonic() + seconds
+        watches = [machine.watch(*self.options()) for machine in self.machines]
+        users = [threading.Thread(target=self.work, args=[machine, random.Random(self.dice.random())]) for machine in self.machines]
+        for user in users:
+            user.start()
+        while time.monotonic() < self.until:
+            time.sleep(self.dice.uniform(0.2, 1.5))
+            what, which = self.dice.randrange(4), self.dice.randrange(3)
+            if what == 0:
+                watches[which].kill()
+                watches[which] = self.machines[which].watch(*self.options())
+            elif what == 1:
+                self.site.store.away()
+                time.sleep(self.dice.uniform(0.1, 1))
+                self.site.store.back()
+        for user in users:
+            user.join()
+        self.site.watched_alike(seconds=120)
+        for watching in watches:
+            watching.stop()
+        self.site.settle(options=["--approve-deletes"])
+        self.nothing_is_lost()
+
+    def options(self):
+        return ["--max-delete", "1000"]
+
+    def work(self, machine, dice):
+        (machine.home / "hands").mkdir()
+        while time.monotonic() < self.until:
+            time.sleep(dice.choice([0, 0.01, 0.1, 0.5]))
+            at, number = machine.at(dice.choice(NAMES)), dice.random()
+            try:
+                if number < 0.7:
+                    self.replace(machine, at)
+                elif number < 0.9:
+                    self.take_away(machine, at)
+                elif number < 0.95:
+                    at.mkdir()
+                else:
+                    at.rmdir()
+            except OSError:
+                # A directory is there, a file is above, or somebody was faster.
+                continue
+
+    def hand(self, machine):
+        with self.lock:
+            self.written += 1
+            return machine.home / "hands" / f"{self.written:06}"
+
+    def replace(self, machine, at):
+        new = self.hand(machine)
+        body = new.name.encode()
+        if at.is_dir() and not at.is_symlink():
+            return
+        at.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(body)
+        with self.lock:
+            # Somebody may see it, and let it go, before the call has returned.
+            self.alive[body] = f"{at.name} by {machine.name}"
+            self.trace.append(f"{machine.name} writes {body} to {at.name}")
+        there = os.path.lexists(at)
+        try:
+            _rename(new, at, EXCHANGE if there else NOREPLACE)
+        except OSError:
+            with self.lock:
+                del self.alive[body]
+            raise
+        if not there:
+            return
+        if new.is_dir() and not new.is_symlink():
+            # A directory was made there in this moment. What is under the name by now may be another's already.
+            _rename(new, at.with_name(f"{at.name} {new.name}"), NOREPLACE)
+            return
+        self.forget(new)
+
+    def take_away(self, machine, at):
+        if at.is_dir() and not at.is_symlink():
+            return
+        old = self.hand(machine)
+        _rename(at, old, NOREPLACE)
+        if old.is_dir() and not old.is_symlink():
+            _rename(old, at, NOREPLACE)
+            return
+        self.forget(old)
+
+    def forget(self, old):
+        body = os.readlink(old).encode() if old.is_symlink() else old.read_bytes()
+        with self.lock:
+            self.alive.pop(body, None)
+            self.trace.append(f"{old.parent.parent.name} lets {body} go")
+
+
+NOREPLACE, EXCHANGE, AT_FDCWD = 1, 2, -100
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _rename(one, other, flags):
+    if _libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), flags) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
+
+
+@room.case
+def histories_under_watches_that_are_killed_and_cut_off_lose_nothing(site):
+    for number in range(20 if LONG else 1):
+        play_watched(site.lab, SEED + number, 40 if LONG else 6)
+    return f"from seed {SEED}"
+
+
+def play_watched(lab, seed, seconds):
+    site = Site(lab, f"watched-{seed}", ill=True)
+    history = Watched(site, seed)
+    try:
+        history.play(seconds)
+    except Exception as error:
+        raise AssertionError(f"{error}; {history.trace[-60:]}") from error
+    finally:
+        site.end()

@@ -169,7 +169,17 @@ class Site:
                 # It went away while it was read.
                 return False
 
-        eventually("all alike", are, seconds)
+        try:
+            eventually("all alike", are, seconds)
+        except AssertionError as late:
+            there, told = self.tree(), []
+            for machine in self.machines:
+                here = machine.tree()
+                differs = sorted(path for path in here.keys() | there.keys() if here.get(path) != there.get(path))
+                watching = machine.watches[-1]
+                state = "runs" if watching.is_running() else f"ended with {watching.child.returncode}"
+                told.append(f"{machine.name} differs at {differs}, its watch {state}: {watching.said()[-400:]}")
+            raise AssertionError(f"{late}: {told}") from late
 
     def must_be_alike(self, *machines):
         there = self.tree()
