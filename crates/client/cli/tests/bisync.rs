@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use support::platform::Platform;
 use support::store::Store;
+use support::terminal::Terminal;
 use support::{Machine, Said};
 
 /// A store, and one machine with a workspace `notes` in it.
@@ -610,6 +611,24 @@ impl Drop for SmallDisk {
         let unmounted = std::process::Command::new("umount").arg(&self.0).status();
         assert!(unmounted.is_ok_and(|how| how.success()) || std::thread::panicking());
     }
+}
+
+/// A bar while bytes move, on a terminal only; it is gone in the end.
+#[test]
+fn a_terminal_shows_how_far_a_run_is() {
+    let mut site = Site::new();
+    site.machine.set("TERM", "xterm");
+    let a = &site.machine;
+    write(a, "f.bin", "");
+    fs::write(dir(a).join("f.bin"), vec![3; 4 << 20]).unwrap();
+    let mut terminal = Terminal::start(a, "bisync notes dir --bwlimit 2M");
+    terminal
+        .shows("4.00 MiB")
+        .shows("0/1 files")
+        .shows("1 done");
+    assert_eq!(terminal.ends(), 0);
+    let said = sync(a, "");
+    assert!(!said.err.contains("MiB"), "{}", said.err);
 }
 
 /// Both directions keep to the rate that was asked for.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+mod composite;
 pub mod entry;
 mod error;
 pub mod folder;

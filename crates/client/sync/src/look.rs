@@ -7,6 +7,7 @@ use bucket::{GetOptions, Key};
 use futures::StreamExt;
 
 use crate::apply::Sides;
+use crate::composite;
 use crate::entry::{Hash, Kind, LocalEntry, RemoteEntry};
 use crate::error::{Access, Result, SyncError};
 use crate::folder::{self, FolderError, Walked};
@@ -388,8 +389,8 @@ async fn compare_all(
     Ok(())
 }
 
-/// Whether two contents of one size are the same: by the ETag where that is an MD5, else byte
-/// for byte.
+/// Whether two contents of one size are the same: by the ETag where that is an MD5, of the whole
+/// or of its parts, else byte for byte.
 async fn compare(
     sides: &Sides,
     path: &TreePath,
@@ -399,6 +400,15 @@ async fn compare(
     let (ours, md5) = hash(sides, path, local).await?;
     if hex::encode(md5) == remote.etag.as_str() {
         return Ok((true, ours));
+    }
+    for length in composite::lengths(&remote.etag, remote.size) {
+        let (of, stat) = (path.clone(), local.stat);
+        let etag = folder::call(&sides.folder, move |folder| {
+            folder.etag_of_parts(&of, &stat, length)
+        });
+        if local.kind == Kind::File && etag.await? == remote.etag {
+            return Ok((true, ours));
+        }
     }
     let Some(key) = sides.keys.entry(remote.kind, path) else {
         return Ok((false, ours));

@@ -258,6 +258,28 @@ async fn what_was_received_before_is_looked_at_before_it_counts() {
     assert!(fs::read(b.at("big")).unwrap() == bytes);
 }
 
+/// What another program sent in parts is known for the same without being fetched.
+#[tokio::test]
+async fn a_large_file_that_both_sides_have_is_not_fetched_to_be_compared() {
+    let bucket = MemoryBucket::new();
+    let (a, b) = (machine(&bucket), machine(&bucket));
+    bucket.set_part_size(5 * MIB as u64);
+    let bytes = content(12, 1);
+    for machine in [&a, &b] {
+        fs::write(machine.at("big"), &bytes).unwrap();
+    }
+    a.sync().await;
+    assert!(bucket.parts_sent() > 1);
+    b.settle().await;
+    assert_eq!((bucket.calls().get, bucket.calls().put), (0, 1));
+    let mut other = bytes;
+    other[7 * MIB] ^= 1;
+    let c = machine(&bucket);
+    fs::write(c.at("big"), other).unwrap();
+    c.settle().await;
+    assert_eq!(c.files().len(), 2, "what differs is a conflict");
+}
+
 #[tokio::test]
 async fn a_sparse_file_stays_sparse() {
     let bucket = MemoryBucket::new();

@@ -8,7 +8,7 @@ pub mod memory;
 
 use std::sync::Arc;
 
-use bucket::Body;
+use bucket::{Body, Etag};
 use bytes::Bytes;
 
 use crate::entry::{Hash, Kind, Stat};
@@ -228,6 +228,12 @@ pub trait Folder: Send + Sync + 'static {
     /// # Errors
     /// [`FolderError::Changed`], and the disk's.
     fn hash(&self, path: &TreePath, kind: Kind, stat: &Stat) -> Result<(Hash, [u8; 16])>;
+
+    /// The ETag that a file which must look so would have as an object of parts of this length.
+    ///
+    /// # Errors
+    /// [`FolderError::Changed`], and the disk's.
+    fn etag_of_parts(&self, path: &TreePath, stat: &Stat, length: u64) -> Result<Etag>;
 
     /// Opens a file that must look so, and hashes it.
     ///

@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bucket::Body;
+use bucket::{Body, Etag};
 use md5::{Digest, Md5};
 use rustix::fs::{AtFlags, RenameFlags, fstat, readlinkat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
 use self::at::{Below, Tree, failed, stat_of};
 use super::{Blocks, Folder, FolderError, Identity, Incoming, Reading, Result, Walked, body_of};
+use crate::composite::Composite;
 use crate::entry::{Hash, Kind, Stat};
 use crate::known::Known;
 use crate::path::TreePath;
@@ -191,6 +192,14 @@ impl Folder for DiskFolder {
         let hashes = hashes(&file, path, stat.size)?;
         check(&file, path, stat)?;
         Ok(hashes)
+    }
+
+    fn etag_of_parts(&self, path: &TreePath, stat: &Stat, length: u64) -> Result<Etag> {
+        let file = self.open_file(path, stat)?;
+        let mut composite = Composite::new(length);
+        each_piece(&file, path, stat.size, |bytes| composite.take(bytes))?;
+        check(&file, path, stat)?;
+        Ok(composite.etag())
     }
 
     fn read(&self, path: &TreePath, kind: Kind, stat: &Stat) -> Result<Reading> {
