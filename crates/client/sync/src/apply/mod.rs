@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use self::names::Names;
 pub(crate) use self::parts::ABANDONED;
 use self::rights::Rights;
-use crate::entry::{Kind, RemoteEntry, Seen};
+use crate::entry::{BaseEntry, Kind, RemoteEntry, Seen};
 use crate::error::{Result, SyncError};
 use crate::folder::{Folder, FolderError};
 use crate::keys::Keys;
@@ -279,7 +279,7 @@ impl Work<'_> {
         }
         match &action.act {
             Act::Upload { local, .. }
-                if action.reason == Reason::EditBeatsDelete
+                if self.may_have_other_kind(action)?
                     && self.has_other_kind(path, local.kind).await? =>
             {
                 Ok(Outcome::Again)
@@ -346,7 +346,10 @@ impl Work<'_> {
         let mut changes = Vec::new();
         for record in records {
             match record {
-                Record::Alike(path, entry) => changes.push((path.clone(), Some(entry.clone()))),
+                Record::Alike(path, entry) if self.is_still_there(path, entry).await? => {
+                    changes.push((path.clone(), Some(entry.clone())));
+                }
+                Record::Alike(path, _) => self.applied.lock().again.push(path.to_string()),
                 Record::LeaveOut(path) => changes.push((path.clone(), None)),
                 Record::Forget(path) if self.is_gone(path).await? => {
                     changes.push((path.clone(), None));
@@ -356,6 +359,23 @@ impl Work<'_> {
             }
         }
         Ok(self.sides.state.record_all(&changes)?)
+    }
+
+    /// Whether an object that a listing had is really there, where one of its name was deleted
+    /// before: an old listing has it still, and to believe it would delete a file that a user
+    /// has made anew.
+    async fn is_still_there(&self, path: &TreePath, entry: &BaseEntry) -> Result<bool> {
+        if self.sides.state.tombstone(path)?.is_none() {
+            return Ok(true);
+        }
+        let Some(key) = self.sides.keys.entry(entry.kind, path) else {
+            return Ok(false);
+        };
+        match self.sides.bucket.head(&key).await {
+            Ok(there) => Ok(there.etag == entry.etag),
+            Err(BucketError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether the bucket has nothing of this name, whatever a listing said: what is forgotten
@@ -392,6 +412,13 @@ impl Work<'_> {
         work: impl FnOnce(&dyn Folder) -> T + Send + 'static,
     ) -> T {
         crate::folder::call(&self.sides.folder, work).await
+    }
+
+    /// Whether a listing that is old may hide a file of ours under a link's name, or a link: one
+    /// that was changed there, or one that we sent and whose answer was lost.
+    fn may_have_other_kind(&self, action: &Action) -> Result<bool> {
+        let beats = action.reason == Reason::EditBeatsDelete;
+        Ok(beats || self.sides.state.was_sending(&action.path)?)
     }
 
     /// Whether the bucket has a link where a file is to be sent, or a file for a link, whatever

@@ -323,6 +323,15 @@ impl State {
         Ok(all)
     }
 
+    /// Whether something was sent to a path whose answer was not seen.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn was_sending(&self, path: &TreePath) -> Result<bool> {
+        let query = "SELECT 1 FROM sending WHERE path = ?1";
+        self.with(|db| db.prepare_cached(query)?.exists([path.as_str()]))
+    }
+
     /// Says that an upload begins.
     ///
     /// # Errors
