@@ -278,8 +278,9 @@ impl Work<'_> {
             return Ok(Outcome::Failed(reason));
         }
         match &action.act {
-            Act::Upload { local, .. }
-                if self.may_have_other_kind(action)?
+            Act::Upload { local, over }
+                if over.as_ref().is_none_or(|over| over.kind == local.kind)
+                    && self.may_have_other_kind(action)?
                     && self.has_other_kind(path, local.kind).await? =>
             {
                 Ok(Outcome::Again)
