@@ -19,7 +19,8 @@ main() {
 
 # A document's blocks run in one shell, in order, in an empty folder and with an empty home. The
 # placeholders that readers replace are set here; a line that begins with "$ " is a command, "> " goes
-# on with it, everything else is what it prints.
+# on with it, everything else is what it prints. A word after "console" names another machine, with a home
+# of its own.
 run_document() {
     here=$work/docs-${1//\//-}
     local bucket
@@ -27,7 +28,8 @@ run_document() {
     mkdir -p "$here/home"
     cd "$here"
     rclone mkdir "store:$bucket"
-    awk '/^```console/ { on = 1; next } /^```/ { on = 0 } on && /^[$>] / { print substr($0, 3) }' \
+    awk '/^```console/ { on = 1; print "machine " ($2 ? $2 : "home"); next }
+        /^```/ { on = 0 } on && /^[$>] / { print substr($0, 3) }' \
         "$repo/$1" >commands
     [ -s commands ]
     # Whose currency the wallets of docs/registry.md have.
@@ -39,10 +41,16 @@ run_document() {
         -e "s#YOUR_ACCESS_KEY_ID#$access_key#g" -e "s#YOUR_SECRET_ACCESS_KEY#$secret_key#g" \
         -e "s#https://rpc\.example\.com --chain-id 8453#$chain --chain-id $(json "$work/anvil.json" chain_id)#g" \
         run
-    sed -i '1i trap '"'"'echo "failed: $BASH_COMMAND" >&2'"'"' ERR' run
+    cat - run >program <<'END'
+trap 'echo "failed: $BASH_COMMAND" >&2' ERR
+machine() {
+    export HOME=$here/$1 XDG_CONFIG_HOME=$here/$1/.config XDG_CACHE_HOME=$here/$1/.cache
+    export XDG_STATE_HOME=$here/$1/.local/state XDG_DATA_HOME=$here/$1/.local/share
+    mkdir -p "$HOME"
+}
+END
     trap 'mountpoint -q "$here/home/work" && fusermount3 -u -z "$here/home/work"' EXIT
-    HOME=$here/home XDG_CONFIG_HOME=$here/home/.config XDG_CACHE_HOME=$here/home/.cache \
-        XDG_STATE_HOME=$here/home/.local/state XDG_DATA_HOME=$here/home/.local/share bash -euo pipefail run </dev/null
+    here=$here bash -euo pipefail program </dev/null
 }
 
 # A port that a page names may be taken here: each becomes a free one.

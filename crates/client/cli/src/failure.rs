@@ -36,6 +36,7 @@ pub(crate) enum Code {
     FuseMissing,
     ClockSkewed,
     VaultFailed,
+    NoServiceManager,
     Usage,
     InvalidValue,
     InputNeeded,
@@ -65,6 +66,7 @@ pub(crate) enum Code {
     IdentityNotFound,
     NotMounted,
     NotAtOrchestrator,
+    NotSynced,
     SecretNotFound,
     RegistryNotFound,
     WorkspaceExists,
@@ -74,6 +76,7 @@ pub(crate) enum Code {
     AlreadyMounted,
     DeletesStopped,
     FolderReplaced,
+    FolderMisplaced,
     KeysElsewhere,
     KeysDiffer,
     Precondition,
@@ -126,7 +129,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
 
 impl Code {
     /// All codes, by exit code.
-    pub(crate) const ALL: [Self; 65] = [
+    pub(crate) const ALL: [Self; 68] = [
         Self::Failed,
         Self::OrchestratorStrange,
         Self::FileMalformed,
@@ -137,6 +140,7 @@ impl Code {
         Self::FuseMissing,
         Self::ClockSkewed,
         Self::VaultFailed,
+        Self::NoServiceManager,
         Self::Usage,
         Self::InvalidValue,
         Self::InputNeeded,
@@ -166,6 +170,7 @@ impl Code {
         Self::IdentityNotFound,
         Self::NotMounted,
         Self::NotAtOrchestrator,
+        Self::NotSynced,
         Self::SecretNotFound,
         Self::RegistryNotFound,
         Self::WorkspaceExists,
@@ -175,6 +180,7 @@ impl Code {
         Self::AlreadyMounted,
         Self::DeletesStopped,
         Self::FolderReplaced,
+        Self::FolderMisplaced,
         Self::KeysElsewhere,
         Self::KeysDiffer,
         Self::Precondition,
@@ -223,6 +229,7 @@ impl Code {
             Self::FuseMissing => ("fuse-missing", 1, "The kernel's FUSE is not available.", "Install it (`apt install fuse3`); give a container `--device /dev/fuse --cap-add SYS_ADMIN`."),
             Self::ClockSkewed => ("clock-skewed", 1, "This machine's clock is too far from the store's: signatures are refused, and times of files are wrong.", "Set the clock: `timedatectl set-ntp true`."),
             Self::VaultFailed => ("vault-failed", 1, "A server of the vault answers in a way that it should not, or an envelope cannot be opened.", "Read the message; the word in brackets is the reason."),
+            Self::NoServiceManager => ("no-service-manager", 1, "This user has no service manager that answers.", "Run `artifacts bisync NAME DIR --watch` under another supervisor."),
             Self::Usage => ("usage", 2, "The command line is wrong.", "Run the command with `--help`."),
             Self::InvalidValue => ("invalid-value", 2, "A value cannot be what it is given for.", "Read the message: it says what is expected."),
             Self::InputNeeded => ("input-needed", 2, "A question would have to be asked, but nobody can answer.", "Give the answer as an option, for example `--yes`."),
@@ -252,6 +259,7 @@ impl Code {
             Self::IdentityNotFound => ("identity-not-found", 5, "No identity of that name is configured.", "See `artifacts auth list`; make it with `artifacts auth user configure`."),
             Self::NotMounted => ("not-mounted", 5, "Nothing of ours is mounted there or under that name.", "See `artifacts status`."),
             Self::NotAtOrchestrator => ("not-at-orchestrator", 5, "The orchestrator knows no such thing, or it is not yours to know of.", "See `artifacts workspace list --remote`; was it granted to you?"),
+            Self::NotSynced => ("not-synced", 5, "The path lies in no folder of this machine that is synced.", "See `artifacts bisync-status`."),
             Self::SecretNotFound => ("secret-not-found", 5, "No such secret is stored, or nothing waits under that code.", "See `artifacts secret list`."),
             Self::RegistryNotFound => ("registry-not-found", 5, "The registry knows no such device of this operator.", "See `artifacts device list`."),
             Self::WorkspaceExists => ("workspace-exists", 6, "There is a workspace already.", "Attach it with `artifacts workspace attach`, or choose another name or prefix."),
@@ -261,6 +269,7 @@ impl Code {
             Self::AlreadyMounted => ("already-mounted", 6, "The workspace or the folder is in use by a mount already.", "Use it there, or unmount it first."),
             Self::DeletesStopped => ("deletes-stopped", 6, "A sync would delete more than it may, or a side that had files is empty.", "See what it is with `--dry-run`; then `--approve-deletes`, or `--restore` to bring the files back."),
             Self::FolderReplaced => ("folder-replaced", 6, "The folder is not the one that was synced before.", "Is a disk not mounted? Otherwise begin anew with `--resync`, which deletes nothing."),
+            Self::FolderMisplaced => ("folder-misplaced", 6, "The folder cannot be synced where it is: in or around another synced folder, in a mounted workspace, or as a copy of a synced folder.", "Read the message: it says which. Choose a folder of its own."),
             Self::KeysElsewhere => ("keys-elsewhere", 6, "The profile's keys come from an identity or from the AWS tools, and cannot be changed here.", "Change the profile in `config.toml`, or choose another with `--profile`."),
             Self::KeysDiffer => ("keys-differ", 6, "Keys would replace, or be hidden by, others.", "Look at both; `--overwrite` replaces those of the new place."),
             Self::Precondition => ("precondition", 6, "Something in the bucket was changed by somebody else meanwhile.", "Look at what is there now and run the command again."),
@@ -404,7 +413,13 @@ impl From<SyncError> for Failure {
                 Some("make room on the folder's disk and run the same command again"),
             ),
             SyncError::Folder(_) => (Code::FileUnusable, None),
-            SyncError::State(S::Locked { .. }) => (Code::Locked, None),
+            SyncError::State(S::Locked { .. }) => (
+                Code::Locked,
+                Some(
+                    "wait for it, or end it: artifacts bisync-status says what it is doing, artifacts \
+                     bisync-service stop NAME ends a service",
+                ),
+            ),
             SyncError::State(S::Newer { .. }) => (
                 Code::FileMalformed,
                 Some("use the newer version of artifacts"),

@@ -5,104 +5,16 @@
 mod mounting;
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
+use support::Machine;
 use support::platform::Platform;
 use support::store::Store;
+use support::synced::*;
 use support::terminal::Terminal;
-use support::{Machine, Said};
-
-/// A store, and one machine with a workspace `notes` in it.
-struct Site {
-    store: Store,
-    machine: Machine,
-}
-
-impl Site {
-    fn new() -> Self {
-        let store = Store::start().with_bucket("bucket");
-        let site = Self {
-            machine: machine(&store),
-            store,
-        };
-        let made = "workspace create notes --bucket bucket --prefix notes/";
-        site.machine.run(made).ok();
-        site
-    }
-
-    /// Another machine of the same workspace.
-    fn other(&self) -> Machine {
-        let other = machine(&self.store);
-        let line = "workspace attach notes --bucket bucket --prefix notes/";
-        other.run(line).ok();
-        other
-    }
-}
-
-fn machine(store: &Store) -> Machine {
-    let mut machine = Machine::new();
-    machine
-        .set_keys(testkit::ACCESS_KEY_ID, testkit::SECRET_ACCESS_KEY)
-        .set("ARTIFACTS_S3_ENDPOINT", &store.server.endpoint());
-    machine
-}
-
-fn dir(machine: &Machine) -> PathBuf {
-    machine.home.path().join("dir")
-}
-
-/// Writes a file that was changed an hour ago: nobody types in it any more.
-fn write(machine: &Machine, path: &str, content: &str) {
-    let at = dir(machine).join(path);
-    fs::create_dir_all(at.parent().expect("a folder")).expect("made");
-    fs::write(&at, content).expect("written");
-    let file = fs::File::options().write(true).open(&at).expect("opened");
-    let before = SystemTime::now() - Duration::from_secs(3_600);
-    file.set_modified(before).expect("set");
-}
-
-fn sync(machine: &Machine, options: &str) -> Said {
-    machine.run(&format!("bisync notes dir {options}"))
-}
-
-fn plan(machine: &Machine, options: &str) -> Value {
-    let said = sync(machine, &format!("--format json {options}"));
-    serde_json::from_str(&said.ok()).expect("JSON")
-}
-
-/// Every file below a folder, with its content.
-fn everything(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder).expect("listed") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let name = path
-                    .strip_prefix(root)
-                    .expect("below")
-                    .display()
-                    .to_string();
-                all.insert(name, fs::read(&path).expect("read"));
-            }
-        }
-    }
-    all
-}
-
-/// The files of a synced folder without ours.
-fn files(machine: &Machine) -> BTreeMap<String, String> {
-    let all = everything(&dir(machine)).into_iter();
-    all.filter(|(name, _)| !name.starts_with(".artifacts/"))
-        .map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes).into_owned()))
-        .collect()
-}
 
 #[test]
 fn two_machines_keep_the_same_folder() {
@@ -287,33 +199,35 @@ fn the_last_pass_is_undone_and_the_status_tells_of_trouble() {
     sync(&b, "").ok();
     sync(a, "").ok();
     assert_eq!(files(a)["f"], "1");
-    let status = |machine: &Machine| -> Value {
-        let said = machine.run("bisync status notes dir --format json").ok();
-        serde_json::from_str(&said).expect("JSON")
-    };
     let well = status(a);
     assert_eq!(
-        (&well["files"], &well["trouble"]),
-        (&Value::from(2), &Value::Null)
+        (&well["files"], &well["last_error"], &well["state"]),
+        (&Value::from(2), &Value::Null, &Value::from("idle"))
     );
     assert!(
-        well["alike"]
+        well["last_success"]
             .as_str()
             .is_some_and(|at| at.starts_with("20")),
         "{well}"
     );
-    assert_eq!(well["passes"][0]["outcome"], "done");
+    assert_eq!(a.run("bisync-status").code, 0);
     fs::remove_file(dir(a).join("f")).expect("removed");
     fs::remove_file(dir(a).join("g")).expect("removed");
     assert_eq!(sync(a, "").code, 6);
+    assert_eq!(sync(a, "").code, 6);
     let ill = status(a);
-    let trouble = ill["trouble"]["message"].as_str().expect("a message");
+    assert_eq!(ill["last_error"]["code"], "deletes-stopped");
+    let trouble = ill["last_error"]["message"].as_str().expect("a message");
     assert!(trouble.contains("the folder is empty"), "{trouble}");
-    assert_eq!(ill["alike"], well["alike"]);
+    assert_eq!(ill["failures_in_a_row"], 2);
+    assert_eq!(ill["last_success"], well["last_success"]);
+    assert_eq!(a.run("bisync-status notes").code, 6, "as the last run");
+    sync(a, "--restore").ok();
+    assert_eq!(status(a)["last_error"], Value::Null);
 }
 
 #[test]
-fn rules_leave_out_say_why_and_prune() {
+fn rules_leave_out_and_prune() {
     let site = Site::new();
     let a = &site.machine;
     write(a, "x.tmp", "1");
@@ -322,14 +236,6 @@ fn rules_leave_out_say_why_and_prune() {
     write(a, ".artifactsignore", "*.tmp\n");
     let said = sync(a, "").ok();
     assert!(said.contains("bisync prune"), "{said}");
-    let said = a.run("bisync why notes dir x.tmp").ok();
-    assert_eq!(
-        said,
-        "x.tmp is left out: .artifactsignore says *.tmp of x.tmp\n"
-    );
-    let said = a.run("bisync why notes dir note.md").ok();
-    assert_eq!(said, "note.md is synced: no rule speaks of it\n");
-    assert_eq!(a.run("bisync why notes dir ../out").code, 2);
     assert_eq!(a.run("bisync prune notes dir").code, 2, "it asks");
     assert_eq!(
         a.run("bisync prune notes dir --yes").ok(),
@@ -339,35 +245,6 @@ fn rules_leave_out_say_why_and_prune() {
     let b = site.other();
     sync(&b, "").ok();
     assert_eq!(files(&b).len(), 2, "{:?}", files(&b));
-}
-
-/// A machine that watches, ended with its signal when dropped.
-struct Watching(std::process::Child);
-
-impl Watching {
-    fn on(machine: &Machine) -> Self {
-        let line = "bisync notes dir --watch --interval 1s";
-        Self(machine.artifacts(line).spawn().expect("started"))
-    }
-
-    fn stop(mut self) -> i32 {
-        let pid = self.0.id().to_string();
-        let told = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
-            .status();
-        assert!(told.expect("kill").success());
-        self.0.wait().expect("ended").code().unwrap_or(-1)
-    }
-}
-
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..200 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("{what}: not in 20 s");
 }
 
 #[test]

@@ -139,6 +139,19 @@ impl StorageKeys {
         Self { place, ..self }
     }
 
+    /// The same chain without its first link: what a program finds that has none of this one's
+    /// variables.
+    ///
+    /// # Errors
+    /// None in practice: an environment without variables is well formed.
+    pub fn without_environment(self) -> Result<Self> {
+        let environment = Arc::new(Environment::from_lookup(|_| None)?);
+        Ok(Self {
+            environment,
+            ..self
+        })
+    }
+
     /// The second link.
     pub fn place(&self) -> &Place {
         &self.place

@@ -40,6 +40,9 @@ pub enum Access {
     /// Its marker is another's.
     #[error("the folder belongs to another sync: its marker names workspace {0}")]
     Other(String),
+    /// Its marker is that of another sync of the same workspace.
+    #[error("the folder belongs to another sync of this workspace by now")]
+    OtherPair,
     /// Its root is another directory than before.
     #[error("the folder is another directory than the one that was synced before")]
     Replaced,
@@ -52,6 +55,10 @@ impl Access {
             Self::NoMarker | Self::Replaced => {
                 "is a disk not mounted? Mount it; if the folder is right as it is, begin anew with \
                  --resync, which deletes nothing"
+            }
+            Self::OtherPair => {
+                "two machines that share a disk sync it from one of them; if this one shall, begin \
+                 anew with --resync, which deletes nothing"
             }
             Self::Other(_) => "choose another folder: one folder is kept like one workspace",
         }

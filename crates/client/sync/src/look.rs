@@ -10,13 +10,16 @@ use crate::apply::Sides;
 use crate::composite;
 use crate::entry::{Hash, Kind, LocalEntry, RemoteEntry};
 use crate::error::{Access, Result, SyncError};
-use crate::folder::{self, FolderError, Walked};
-use crate::ignored::Rules;
+use crate::folder::disk::other_case;
+use crate::folder::{self, FolderError, Walked, text_of_rules};
+use crate::folds;
+use crate::ignored::{self, Rules, Sieve};
 use crate::keys::{self, Keys};
 use crate::known::Known;
 use crate::marker::Marker;
 use crate::path::TreePath;
-use crate::plan::{Base, Local, Picture, Plan, Refusal, plan};
+use crate::plan::{Act, Base, Local, Picture, Plan, Refusal, plan};
+use crate::record::Seen;
 use crate::remote;
 use crate::settings::Settings;
 use crate::settle::{Found, settle};
@@ -27,6 +30,9 @@ const AT_ONCE: usize = 4;
 /// Objects that are asked for their times at one time.
 const HEADS_AT_ONCE: usize = 16;
 
+/// The largest file of rules.
+const MOST_RULES: u64 = 8 << 20;
+
 /// How often a plan's questions are answered: each answer may raise one more.
 const ROUNDS: usize = 8;
 
@@ -35,6 +41,51 @@ const ROUNDS: usize = 8;
 /// # Errors
 /// [`SyncError`]; a stop is part of the plan.
 pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)> {
+    let (mut plan, picture) = planned(sides, settings).await?;
+    plan.seen = seen(&picture, &plan);
+    Ok((plan, picture))
+}
+
+/// What there is to say about both sides beside the plan, as they are after it.
+fn seen(picture: &Picture, plan: &Plan) -> Seen {
+    let (here, there) = (&picture.local.entries, &picture.remote.entries);
+    let only_there = there.keys().filter(|path| !here.contains_key(*path));
+    let mut seen = Seen {
+        ignored_here: picture.left_out,
+        ignored_there: picture.left_there.len() as u64,
+        ignored_bytes: picture.left_there.values().map(|object| object.size).sum(),
+        left_alone: plan.refused.len() as u64,
+        ..Seen::default()
+    };
+    for path in here.keys().chain(only_there) {
+        seen.count(path.name(), true);
+    }
+    for path in picture.settled.paths() {
+        seen.count(path.rsplit('/').next().unwrap_or(path), true);
+    }
+    for action in &plan.actions {
+        match &action.act {
+            Act::DeleteRemote { .. } | Act::DeleteLocal { .. } => {
+                seen.count(action.path.name(), false)
+            }
+            Act::KeepTheirs { copy, .. }
+            | Act::KeepOurs {
+                copy: Some(copy), ..
+            } => seen.count(copy.name(), true),
+            Act::SetLocalAside { copy, .. } | Act::SetRemoteAside { copy, .. } => {
+                seen.count(action.path.name(), false);
+                seen.count(copy.name(), true);
+            }
+            Act::MoveLocal { from, .. } | Act::MoveRemote { from, .. } => {
+                seen.count(from.name(), false)
+            }
+            _ => {}
+        }
+    }
+    seen
+}
+
+async fn planned(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)> {
     check_access(sides, settings)?;
     let known = Arc::new(sides.state.known()?);
     let mut picture = Picture {
@@ -49,9 +100,10 @@ pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)>
     };
     let walk = async {
         let (known, step) = (Arc::clone(&known), settings.time_step);
+        let given = Rules::given(&settings.filters);
         let walked = folder::call(&sides.folder, move |folder| {
             let at = folder.now();
-            folder.walk(&known, step).map(|walked| (walked, at))
+            folder.walk(&known, step, &given).map(|walked| (walked, at))
         });
         walked.await.map_err(SyncError::from)
     };
@@ -62,11 +114,16 @@ pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)>
     let ((walked, at), listed) = futures::try_join!(walk, list)?;
     picture.remote = listed.remote;
     picture.refused = listed.refused;
-    let (here, files) = take_walk(&mut picture, walked, at, &sides.keys);
-    let rules = rules(sides, &mut picture, files).await?;
+    let mut rules = walked.rules.clone();
+    let (here, ignored) = take_walk(&mut picture, walked, at, &sides.keys);
+    rules_there(sides, &mut picture, &known, &here, &mut rules).await?;
     let there = listed.as_stored;
-    settle(&mut picture, Found { known, here, there }, &rules);
-    leave_out(&mut picture, &rules);
+    let found = Found { known, here, there };
+    if folds_case(sides, &picture, &found).await? {
+        folds::part(&mut picture, &found);
+    }
+    settle(&mut picture, found, &rules);
+    leave_out(&mut picture, &rules, ignored);
     for _ in 0..ROUNDS {
         let plan = plan(&picture, settings);
         if plan.questions.is_empty() {
@@ -82,6 +139,28 @@ pub async fn look(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)>
     Ok((plan(&picture, settings), picture))
 }
 
+/// Whether the folder takes names for one that differ only by case.
+async fn folds_case(sides: &Sides, picture: &Picture, found: &Found) -> Result<bool> {
+    let here = &picture.local.entries;
+    let known = found
+        .here
+        .iter()
+        .map(|number| found.known.path(*number as usize));
+    // One that is there in other letters too, the two maybe links to one file, proves nothing.
+    let is_alone = |path: &&str| {
+        let other = other_case(path);
+        let is_new = TreePath::parse(&other).is_ok_and(|other| here.contains_key(&other));
+        other != *path && !is_new && found.known.find(&other, 0).is_err()
+    };
+    let mut names = here.keys().map(TreePath::as_str).chain(known);
+    let sample = names.find(|path| !path.contains('/') && is_alone(path));
+    let sample = sample.map(str::to_owned);
+    let asked = folder::call(&sides.folder, move |folder| {
+        folder.folds_case(sample.as_deref())
+    });
+    Ok(asked.await?)
+}
+
 /// Refuses a folder that is not the one that was synced.
 fn check_access(sides: &Sides, settings: &Settings) -> Result<()> {
     let identity = sides.folder.identity()?;
@@ -90,6 +169,9 @@ fn check_access(sides: &Sides, settings: &Settings) -> Result<()> {
     match marker {
         Some(marker) if marker.workspace != info.workspace => {
             return Err(Access::Other(marker.workspace.to_string()).into());
+        }
+        Some(marker) if marker.pair != info.pair && info.root.is_some() => {
+            return Err(Access::OtherPair.into());
         }
         None if info.root.is_some() => return Err(Access::NoMarker.into()),
         _ => {}
@@ -101,7 +183,7 @@ fn check_access(sides: &Sides, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Takes what a walk found; gives back what looks as it was known, and the files of rules.
+/// Takes what a walk found; gives back what looks as it was known, and what a rule leaves out.
 fn take_walk(
     picture: &mut Picture,
     walked: Walked,
@@ -110,13 +192,15 @@ fn take_walk(
 ) -> (Vec<u32>, Vec<TreePath>) {
     let Walked {
         as_seen,
-        rules,
         entries,
         directories,
         unknown,
         skipped,
+        ignored,
+        wrong,
+        ..
     } = walked;
-    let skipped = skipped.into_iter();
+    let skipped = skipped.into_iter().chain(wrong);
     picture
         .refused
         .extend(skipped.map(|(name, reason)| Refusal { name, reason }));
@@ -144,53 +228,71 @@ fn take_walk(
         local.entries.insert(path, LocalEntry { kind, stat, hash });
     }
     picture.local = local;
-    (as_seen, rules)
+    (as_seen, ignored)
 }
 
-/// The rules that count in a folder, and what is wrong with them.
-///
-/// # Errors
-/// The folder's.
-pub async fn rules_of(sides: &Sides) -> Result<(Rules, Vec<Refusal>)> {
-    let walk = |folder: &dyn folder::Folder| folder.walk(&Known::default(), 0);
-    let walked = folder::call(&sides.folder, walk).await?;
-    let mut picture = Picture::default();
-    let rules = rules(sides, &mut picture, walked.rules).await?;
-    Ok((rules, picture.refused))
-}
-
-/// The rules of the folder. Files that lie below something left out do not count, as in git,
-/// because nothing below can come back.
-async fn rules(sides: &Sides, picture: &mut Picture, files: Vec<TreePath>) -> Result<Rules> {
-    let mut rules = Rules::default();
-    for file in files {
-        let of = file.clone();
-        let bytes = folder::call(&sides.folder, move |folder| folder.read_small(&of)).await?;
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some(text) = text else {
-            // Without its rules, what they leave out would be sent.
-            return Err(FolderError::Io {
-                action: "read",
-                path: file.to_string(),
-                reason: "it is not a text of rules in UTF-8, or was changed this moment".to_owned(),
-            }
-            .into());
-        };
-        let wrong = rules.add(&file, &text).into_iter();
+/// Files of rules that the bucket has and the folder will have after this pass. They count from
+/// now on: else what they leave out would be sent before they are here. `here` are the known
+/// files that look as they did.
+async fn rules_there(
+    sides: &Sides,
+    picture: &mut Picture,
+    known: &Known,
+    here: &[u32],
+    rules: &mut Rules,
+) -> Result<()> {
+    let is_coming = |path: &TreePath, there: &RemoteEntry| {
+        let is_rules = path.name() == ignored::NAME && there.kind == Kind::File;
+        // What is new or changed here stays, or is a conflict.
+        let is_ours = picture.local.entries.contains_key(path);
+        let as_it_was = known.find(path.as_str(), 0).ok().map(|number| {
+            let number = u32::try_from(number);
+            number.is_ok_and(|number| here.binary_search(&number).is_ok())
+        });
+        is_rules && !is_ours && as_it_was != Some(false) && !rules.leaves_out(path, false)
+    };
+    let coming = picture.remote.entries.iter();
+    let coming = coming.filter(|(path, there)| is_coming(path, there));
+    let coming: Vec<_> = coming
+        .map(|(path, there)| (path.clone(), there.clone()))
+        .collect();
+    for (path, there) in &coming {
+        let bytes = read_small_object(sides, path, there).await?;
+        let text = text_of_rules(path, bytes)?;
+        let wrong = rules.add(path, &text).into_iter();
         picture.refused.extend(wrong.map(|reason| Refusal {
-            name: file.to_string(),
+            name: path.to_string(),
             reason,
         }));
     }
-    Ok(rules)
+    Ok(())
 }
 
-/// Takes what the rules leave out from both sides.
-pub(crate) fn leave_out(picture: &mut Picture, rules: &Rules) {
-    if rules.is_empty() {
-        return;
+/// The bytes of an object; `None` where it is too large to be a file of rules.
+async fn read_small_object(
+    sides: &Sides,
+    path: &TreePath,
+    there: &RemoteEntry,
+) -> Result<Option<Vec<u8>>> {
+    let key = sides.keys.entry(there.kind, path);
+    let Some(key) = key.filter(|_| there.size <= MOST_RULES) else {
+        return Ok(None);
+    };
+    let options = GetOptions {
+        range: None,
+        if_match: Some(there.etag.clone()),
+    };
+    let mut body = sides.bucket.get(&key, options).await?.body;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await {
+        bytes.extend_from_slice(&chunk?);
     }
-    let out = |path: &TreePath, is_directory| rules.leaves_out(path, is_directory);
+    Ok(Some(bytes))
+}
+
+/// Takes what the rules leave out from both sides. `here` was never looked at; more of it was
+/// where a rule is new.
+pub(crate) fn leave_out(picture: &mut Picture, rules: &Rules, mut here: Vec<TreePath>) {
     let Picture {
         base,
         local,
@@ -202,8 +304,23 @@ pub(crate) fn leave_out(picture: &mut Picture, rules: &Rules) {
         refused,
         ..
     } = picture;
-    for path in remote.entries.keys() {
-        if base.entries.contains_key(path) && out(path, false) {
+    if !rules.is_empty() {
+        let mut sieve = Sieve::new(rules);
+        let mut keep = |path: &TreePath, is_directory| {
+            let out = sieve.leaves_out(path, is_directory);
+            if out {
+                here.push(path.clone());
+            }
+            !out
+        };
+        local.entries.retain(|path, _| keep(path, false));
+        local.directories.retain(|path| keep(path, true));
+        let known = base.entries.keys();
+        ignored.extend(known.filter(|path| sieve.leaves_out(path, false)).cloned());
+        for path in ignored
+            .iter()
+            .filter(|path| remote.entries.contains_key(*path))
+        {
             refused.push(Refusal {
                 name: path.to_string(),
                 reason:
@@ -211,34 +328,24 @@ pub(crate) fn leave_out(picture: &mut Picture, rules: &Rules) {
                         .to_owned(),
             });
         }
+        remote.entries.retain(|path, entry| {
+            let gone = sieve.leaves_out(path, false);
+            if gone {
+                left_there.insert(path.clone(), entry.clone());
+            }
+            !gone
+        });
+        remote
+            .markers
+            .retain(|path, _| !sieve.leaves_out(path, true));
+        remote
+            .shadowed
+            .retain(|path, _| !sieve.leaves_out(path, false));
+        base.directories
+            .retain(|path| !sieve.leaves_out(path, true));
     }
-    local.entries.retain(|path, _| {
-        let gone = out(path, false);
-        if gone {
-            *left_out += 1;
-            kept.extend(path.ancestors());
-        }
-        !gone
-    });
-    local.directories.retain(|path| {
-        let gone = out(path, true);
-        if gone {
-            kept.extend(path.ancestors());
-        }
-        !gone
-    });
-    remote.entries.retain(|path, entry| {
-        let gone = out(path, false);
-        if gone {
-            left_there.insert(path.clone(), entry.clone());
-        }
-        !gone
-    });
-    remote.markers.retain(|path, _| !out(path, true));
-    remote.shadowed.retain(|path, _| !out(path, false));
-    let known = base.entries.keys().filter(|path| out(path, false));
-    ignored.extend(known.cloned());
-    base.directories.retain(|path| !out(path, true));
+    *left_out = here.len() as u64;
+    kept.extend(here.iter().flat_map(TreePath::ancestors));
 }
 
 /// Why the bucket cannot hold a file of this name.

@@ -1,31 +1,93 @@
 //! Where the state of a pair lies on this machine, and who may use it.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::record::Record;
 use crate::state::{State, StateError, beside};
+
+/// Where they lie, below a workspace's state folder.
+const PLACE: &str = "sync";
 
 /// The files of one pair of folder and workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairFiles {
     database: PathBuf,
     lock: PathBuf,
+    record: PathBuf,
+}
+
+/// The process that syncs a pair, named so that no later one can be taken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its number.
+    pub pid: u32,
+    /// When it began, in the system's ticks since its boot.
+    pub start: u64,
+    /// In which boot.
+    pub boot: String,
 }
 
 impl PairFiles {
     /// Those of a folder (by its real path) and a workspace, below the workspace's state folder.
     pub fn of(state: &Path, folder: &Path) -> Self {
-        let name = blake3::hash(folder.as_os_str().as_encoded_bytes());
-        let name = hex::encode(&name.as_bytes()[..8]);
-        let place = state.join("sync");
+        Self::named(state, &name_of(folder))
+    }
+
+    /// Those that a new pair of this folder gets: a folder that was at this path before and is
+    /// elsewhere now keeps its own.
+    pub(crate) fn free(state: &Path, folder: &Path) -> Self {
+        let name = name_of(folder);
+        let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
+        let mut all = names.map(|name| Self::named(state, &name));
+        let is_free = |files: &Self| files.record().is_none_or(|r| r.folder == folder);
+        all.find(|files| is_free(files))
+            .unwrap_or_else(|| Self::of(state, folder))
+    }
+
+    fn named(state: &Path, name: &str) -> Self {
+        let place = state.join(PLACE);
         Self {
             database: place.join(format!("{name}.db")),
             lock: place.join(format!("{name}.lock")),
+            record: place.join(format!("{name}.json")),
         }
+    }
+
+    /// Those of every pair of a workspace, below the workspace's state folder.
+    pub(crate) fn all(state: &Path) -> Vec<Self> {
+        let entries = std::fs::read_dir(state.join(PLACE)).into_iter().flatten();
+        let names = entries.flatten().filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some(Self::named(state, name.strip_suffix(".json")?))
+        });
+        names.collect()
+    }
+
+    /// What is known of the pair; `None` where it was never synced.
+    pub fn record(&self) -> Option<Record> {
+        Record::read(&self.record)
+    }
+
+    /// Replaces what is known of the pair; `lasting` where it has to outlive a power cut.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn tell(&self, record: &Record, lasting: bool) -> Result<(), StateError> {
+        let place = self.record.parent().unwrap_or(Path::new("."));
+        let written =
+            std::fs::create_dir_all(place).and_then(|()| record.write(&self.record, lasting));
+        written.map_err(|error| unusable(&self.record, &error))
+    }
+
+    /// The process that has the pair, or had it last; whether it still runs, the caller knows.
+    pub fn holder(&self) -> Option<Holder> {
+        read_holder(&mut File::open(&self.lock).ok()?)
     }
 
     /// Whether this pair was ever synced here.
@@ -37,8 +99,8 @@ impl PairFiles {
     ///
     /// # Errors
     /// [`StateError`], [`StateError::Locked`] where another process has it.
-    pub fn open(&self, workspace: Uuid) -> Result<(State, Lock), StateError> {
-        let lock = Lock::take(&self.lock)?;
+    pub fn open(&self, workspace: Uuid, own: &Holder) -> Result<(State, Lock), StateError> {
+        let lock = Lock::take(&self.lock, own)?;
         Ok((State::open(&self.database, workspace)?, lock))
     }
 
@@ -47,8 +109,8 @@ impl PairFiles {
     ///
     /// # Errors
     /// As [`PairFiles::open`].
-    pub fn open_anew(&self, workspace: Uuid) -> Result<(State, Lock), StateError> {
-        let lock = Lock::take(&self.lock)?;
+    pub fn open_anew(&self, workspace: Uuid, own: &Holder) -> Result<(State, Lock), StateError> {
+        let lock = Lock::take(&self.lock, own)?;
         let opened = State::open(&self.database, workspace);
         match opened.and_then(|state| state.forget_everything().map(|()| state)) {
             Err(StateError::Damaged { .. }) => {
@@ -97,8 +159,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    fn take(path: &Path) -> Result<Self, StateError> {
-        let failed = |error: std::io::Error| unusable(path, &error);
+    fn take(path: &Path, own: &Holder) -> Result<Self, StateError> {
+        let failed = |error: io::Error| unusable(path, &error);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -108,24 +170,36 @@ impl Lock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let _ = file.take(32).read_to_string(&mut holder);
-                let holder = holder.trim().to_owned();
+                let holder = read_holder(&mut file).map_or(0, |holder| holder.pid);
                 return Err(StateError::Locked { holder });
             }
             Err(error) => return Err(failed(error.into())),
         }
-        // Only to be shown to whoever has to wait.
+        // For whoever has to wait, or asks how the pair is. The lock is the kernel's: it goes
+        // with its owner, and the next one takes the file over.
+        let text = serde_json::to_string(own).map_err(|error| failed(error.into()))?;
         let told = file
             .set_len(0)
             .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
+            .and_then(|()| writeln!(file, "{text}"));
         told.map_err(failed)?;
         Ok(Self { _file: file })
     }
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> StateError {
+fn read_holder(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.take(1024).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The name of a pair's files: no path is too long or too odd for it.
+fn name_of(folder: &Path) -> String {
+    let name = blake3::hash(folder.as_os_str().as_encoded_bytes());
+    hex::encode(&name.as_bytes()[..8])
+}
+
+fn unusable(path: &Path, error: &io::Error) -> StateError {
     StateError::Unusable {
         path: path.display().to_string(),
         reason: error.to_string(),
@@ -146,35 +220,46 @@ mod tests {
         );
         drop(files.look(Uuid::nil()).unwrap());
         assert!(!state.path().join("sync").exists(), "looking makes nothing");
-        let held = files.open(Uuid::nil()).unwrap();
-        let refused = files.open(Uuid::nil()).map(drop);
-        let holder = std::process::id().to_string();
-        assert_eq!(refused, Err(StateError::Locked { holder }));
+        let own = |pid| Holder {
+            pid,
+            start: 7,
+            boot: "b".into(),
+        };
+        let held = files.open(Uuid::nil(), &own(41)).unwrap();
+        let refused = files.open(Uuid::nil(), &own(42)).map(drop);
+        assert_eq!(refused, Err(StateError::Locked { holder: 41 }));
         drop(files.look(Uuid::nil()).unwrap());
+        assert_eq!(files.holder(), Some(own(41)));
         drop(held);
-        assert!(files.exist() && files.open(Uuid::nil()).is_ok());
+        assert!(files.exist() && files.open(Uuid::nil(), &own(42)).is_ok());
+        assert_eq!(files.holder(), Some(own(42)), "the last one");
     }
     #[test]
     fn a_new_beginning_keeps_a_damaged_state_beside_the_new_one() {
         let state = tempfile::tempdir().unwrap();
         let files = PairFiles::of(state.path(), Path::new("/home/u/notes"));
-        let first = files.open(Uuid::nil()).unwrap();
+        let own = Holder {
+            pid: 1,
+            start: 1,
+            boot: "b".into(),
+        };
+        let first = files.open(Uuid::nil(), &own).unwrap();
         first.0.set_root(7).unwrap();
         drop(first);
         let garbage = b"SQLite format 3\0 and then nothing of the kind".repeat(40);
         for n in 1..3 {
             std::fs::write(&files.database, &garbage).unwrap();
-            let refused = files.open(Uuid::nil()).map(drop);
+            let refused = files.open(Uuid::nil(), &own).map(drop);
             assert!(
                 matches!(refused, Err(StateError::Damaged { .. })),
                 "{refused:?}"
             );
-            let (anew, lock) = files.open_anew(Uuid::nil()).unwrap();
+            let (anew, lock) = files.open_anew(Uuid::nil(), &own).unwrap();
             assert_eq!(anew.info().unwrap().root, None);
             drop((anew, lock));
             let kept = beside(&files.database, &format!(".damaged-{n}"));
             assert_eq!(std::fs::read(kept).unwrap(), garbage);
         }
-        assert!(files.open(Uuid::nil()).is_ok());
+        assert!(files.open(Uuid::nil(), &own).is_ok());
     }
 }

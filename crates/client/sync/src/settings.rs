@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use model::Profile;
 
+use crate::ignored::Filter;
 use crate::progress::Progress;
 
 const MIB8: u64 = 8 << 20;
@@ -172,6 +173,8 @@ pub struct Settings {
     pub block: u64,
     /// Told how far transfers are.
     pub progress: Progress,
+    /// What is left out beside what `.artifactsignore` says.
+    pub filters: Vec<Filter>,
 }
 
 impl Settings {
@@ -197,6 +200,7 @@ impl Settings {
             large: MIB8,
             block: MIB8,
             progress: Progress::default(),
+            filters: Vec::new(),
         }
     }
 }

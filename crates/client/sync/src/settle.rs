@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::entry::{LocalEntry, RemoteEntry};
-use crate::ignored::Rules;
+use crate::ignored::{Rules, Sieve};
 use crate::known::Known;
 use crate::path::TreePath;
 use crate::plan::{Picture, Settled};
@@ -67,9 +67,9 @@ fn settled(picture: &Picture, known: &Known, marks: &[Mark], rules: &Rules) -> V
         return is;
     }
     if !rules.is_empty() {
-        let mut rules = rules.in_order();
+        let mut rules = Sieve::new(rules);
         for (number, is) in is.iter_mut().enumerate() {
-            *is = *is && !rules.leaves_out(known.path(number));
+            *is = *is && !rules.leaves_out_text(known.path(number), false);
         }
     }
     let own = |is: &mut [bool], path: &str| {
@@ -352,7 +352,7 @@ mod tests {
                     false => vec![false; marks.len()],
                 };
                 place(&mut picture, found.known, &marks, is);
-                crate::look::leave_out(&mut picture, &rules);
+                crate::look::leave_out(&mut picture, &rules, Vec::new());
                 for _ in 0..3 {
                     let questions = plan(&picture, &settings).questions;
                     answer(&mut picture, questions);

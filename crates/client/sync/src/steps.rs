@@ -1,6 +1,7 @@
 //! The numbered steps of a pass: the places between two effects where it may be cut off.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
@@ -27,6 +28,38 @@ pub struct GoOn;
 impl Steps for GoOn {
     async fn reached(&self, _: &'static str) -> Result<(), Halted> {
         Ok(())
+    }
+}
+
+/// Ends the pass at the next step, once it was asked to.
+pub struct Until {
+    inner: Arc<dyn Steps>,
+    asked: AtomicBool,
+}
+
+impl Until {
+    /// Around other steps.
+    pub fn new(inner: Arc<dyn Steps>) -> Self {
+        Self {
+            inner,
+            asked: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks it to end.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Steps for Until {
+    async fn reached(&self, step: &'static str) -> Result<(), Halted> {
+        self.inner.reached(step).await?;
+        match self.asked.load(Ordering::Relaxed) {
+            true => Err(Halted(step)),
+            false => Ok(()),
+        }
     }
 }
 

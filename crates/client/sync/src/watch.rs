@@ -8,11 +8,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use model::entry_name::HIDDEN;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::ignored::{self, Chain, Rules};
+use crate::path::TreePath;
 
 /// Programs save in several steps: so long has to be quiet before a pass begins …
 const QUIET: Duration = Duration::from_millis(150);
@@ -52,27 +54,59 @@ impl Watch {
         })
     }
 
-    /// Watches every directory that is there now. Says whether that was possible.
-    pub fn cover(&self) -> bool {
+    /// Watches every directory that is there now and that no rule leaves out: neither these nor
+    /// those of the files in the folder. Says whether that was possible.
+    pub fn cover(&self, given: &Rules) -> bool {
         let mut all = true;
-        let mut open = vec![self.root.clone()];
-        while let Some(directory) = open.pop() {
-            match inotify::add_watch(self.queue.get_ref(), &directory, CHANGES) {
+        let mut open = vec![(None, Chain::of(given))];
+        while let Some((directory, chain)) = open.pop() {
+            let at = self.at(directory.as_ref());
+            match inotify::add_watch(self.queue.get_ref(), &at, CHANGES) {
                 // Gone since its parent was read, or replaced by a link.
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(_) => all = false,
             }
-            let Ok(entries) = std::fs::read_dir(&directory) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let ours = directory == self.root && entry.file_name() == HIDDEN;
-                if !ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    open.push(entry.path());
-                }
-            }
+            let chain = self.enter(directory.as_ref(), chain);
+            let below = self.directories(directory.as_ref());
+            let below = below.filter(|path| !chain.leaves_out(path.as_str(), true));
+            open.extend(below.map(|path| (Some(path), chain.clone())));
         }
         all
+    }
+
+    fn at(&self, directory: Option<&TreePath>) -> PathBuf {
+        let below = directory.map(|path| self.root.join(path.as_str()));
+        below.unwrap_or_else(|| self.root.clone())
+    }
+
+    /// The rules that count in a directory. A file of rules that cannot be read ends the next
+    /// pass, which says so.
+    fn enter(&self, directory: Option<&TreePath>, chain: Chain) -> Chain {
+        let file = match directory {
+            Some(directory) => directory.child(ignored::NAME),
+            None => TreePath::parse(ignored::NAME),
+        };
+        let at = self.at(directory).join(ignored::NAME);
+        let is_file = at.symlink_metadata().is_ok_and(|there| there.is_file());
+        let text = is_file.then(|| std::fs::read_to_string(&at));
+        match (file, text) {
+            (Ok(file), Some(Ok(text))) => chain.enter(&file, &text, &mut Rules::default()).0,
+            _ => chain,
+        }
+    }
+
+    fn directories(&self, directory: Option<&TreePath>) -> impl Iterator<Item = TreePath> {
+        let entries = std::fs::read_dir(self.at(directory));
+        let entries = entries.into_iter().flatten().flatten();
+        entries.filter_map(move |entry| {
+            let name = entry.file_name();
+            let path = match directory {
+                Some(directory) => directory.child(name.to_str()?),
+                None => TreePath::parse(name.to_str()?),
+            };
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            path.ok().filter(|_| is_directory)
+        })
     }
 
     /// Returns when something has changed, and then nothing for a moment.
@@ -137,6 +171,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::ignored::Filter;
 
     async fn woken(watch: &Watch) -> bool {
         let patience = Duration::from_secs(5);
@@ -150,7 +185,7 @@ mod tests {
         fs::create_dir_all(root.join("d/e")).unwrap();
         fs::create_dir_all(root.join(".artifacts/tmp")).unwrap();
         let watch = Watch::new(root).unwrap();
-        assert!(watch.cover());
+        assert!(watch.cover(&Rules::default()));
         fs::write(root.join(".artifacts/tmp/x"), "ours").unwrap();
         let short = Duration::from_millis(400);
         assert!(timeout(short, watch.changed()).await.is_err());
@@ -160,12 +195,30 @@ mod tests {
         assert!(woken(&watch).await);
         fs::create_dir(root.join("new")).unwrap();
         assert!(woken(&watch).await);
-        assert!(watch.cover());
+        assert!(watch.cover(&Rules::default()));
         fs::write(root.join("new/f"), "1").unwrap();
         assert!(woken(&watch).await);
         fs::write(root.join("new/f"), "2").unwrap();
         sleep(Duration::from_millis(50)).await;
         watch.forget().unwrap();
         assert!(timeout(short, watch.changed()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_rules_leave_out_is_not_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("a/node_modules/x")).unwrap();
+        fs::create_dir_all(root.join("out/d")).unwrap();
+        fs::write(root.join("a/.artifactsignore"), "node_modules/\n").unwrap();
+        let watch = Watch::new(root).unwrap();
+        let given = Rules::given(&[Filter::exclude("/out").unwrap()]);
+        assert!(watch.cover(&given));
+        fs::write(root.join("a/node_modules/x/y"), "1").unwrap();
+        fs::write(root.join("out/d/y"), "1").unwrap();
+        let short = Duration::from_millis(400);
+        assert!(timeout(short, watch.changed()).await.is_err());
+        fs::write(root.join("a/y"), "1").unwrap();
+        assert!(woken(&watch).await);
     }
 }

@@ -1,20 +1,25 @@
 //! `artifacts conflicts`: what was kept because two machines changed one file.
 //!
-//! Works on the bucket by the copies' names, so it needs no mount and finds the copies of
-//! every machine.
+//! By a workspace's name it works on the bucket, by the copies' names, so it needs no mount and
+//! finds the copies of every machine. By a synced folder it works on the files in it, without
+//! a network; the next pass carries that to the bucket.
 
+mod difference;
+mod here;
 mod resolve;
 
 use std::process::ExitCode;
 
-use bucket::{Bucket, Key, ListRequest, ObjectMeta};
+use bucket::{Bucket, GetOptions, Key, ListRequest, ObjectMeta};
 use clap::{Args, Subcommand, ValueEnum};
+use futures::TryStreamExt;
 use model::{WorkspaceName, conflict};
 use mount::units;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use self::here::Here;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::key_choice::KeyChoice;
@@ -24,19 +29,20 @@ use crate::workspace::{self, Opened};
 /// What can be done about conflicts.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List the conflict copies of a workspace, each beside its original.
+    /// List the conflict copies of a workspace or a synced folder, each beside its original.
     List(List),
-    /// Show one conflict copy and its original.
+    /// Show one conflict copy and its original, and how two texts differ.
     Show(Show),
-    /// Settle a conflict.
+    /// Settle a conflict. In a synced folder, what goes is kept in its trash for 30 days.
     Resolve(Resolve),
 }
 
 /// Which workspace.
 #[derive(Args)]
 pub(crate) struct List {
-    /// The workspace's name on this machine.
-    name: WorkspaceName,
+    /// The workspace's name on this machine, or a synced folder.
+    #[arg(value_name = "NAME|DIR")]
+    what: String,
     #[command(flatten)]
     keys: KeyChoice,
 }
@@ -44,9 +50,10 @@ pub(crate) struct List {
 /// Which copy.
 #[derive(Args)]
 pub(crate) struct Show {
-    /// The workspace's name on this machine.
-    name: WorkspaceName,
-    /// The conflict copy, as `list` shows it.
+    /// The workspace's name on this machine, or a synced folder.
+    #[arg(value_name = "NAME|DIR")]
+    what: String,
+    /// The conflict copy, as `list` shows it; or its original, where that has one copy.
     copy: String,
     #[command(flatten)]
     keys: KeyChoice,
@@ -55,9 +62,10 @@ pub(crate) struct Show {
 /// Which copy, and what becomes of it.
 #[derive(Args)]
 pub(crate) struct Resolve {
-    /// The workspace's name on this machine.
-    name: WorkspaceName,
-    /// The conflict copy, as `list` shows it.
+    /// The workspace's name on this machine, or a synced folder.
+    #[arg(value_name = "NAME|DIR")]
+    what: String,
+    /// The conflict copy, as `list` shows it; or its original, where that has one copy.
     copy: String,
     /// mine: the copy takes the original's place; theirs: the copy goes; both: the copy
     /// gets a plain name.
@@ -98,7 +106,9 @@ struct Version {
     path: String,
     size: u64,
     modified: String,
-    etag: String,
+    /// In the bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
 }
 
 pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode> {
@@ -110,10 +120,45 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where conflicts are looked for.
+enum Target {
+    /// In the bucket.
+    Workspace(Box<Opened>),
+    /// In a synced folder.
+    Folder(Here),
+}
+
+impl Target {
+    fn of(what: &str, keys: &KeyChoice, context: &Context) -> Result<Self> {
+        let name = what.parse::<WorkspaceName>().ok();
+        let open = |name: &WorkspaceName| -> Result<Self> {
+            let opened = workspace::open(context, name, &keys.settled(context)?)?;
+            Ok(Self::Workspace(Box::new(opened)))
+        };
+        let workspaces = context.workspaces()?;
+        if let Some(name) = name.as_ref().filter(|name| workspaces.load(name).is_ok()) {
+            return open(name);
+        }
+        match (Here::of(what, context)?, name) {
+            (Some(here), _) => Ok(Self::Folder(here)),
+            (None, Some(name)) => open(&name),
+            (None, None) => {
+                let text = format!("{what} is no workspace, and no synced folder of this machine");
+                Err(Failure::new(Code::NotSynced, text)
+                    .with_hint("see artifacts workspace list and artifacts bisync-status"))
+            }
+        }
+    }
+}
+
 fn list(args: &List, context: &Context) -> Result<()> {
-    let opened = workspace::open(context, &args.name, &args.keys.settled(context)?)?;
-    let pairs = context.block_on(all(&opened))?;
-    let views: Vec<View> = pairs.iter().map(|pair| pair.view(&opened)).collect();
+    let views: Vec<View> = match Target::of(&args.what, &args.keys, context)? {
+        Target::Workspace(opened) => {
+            let pairs = context.block_on(all(&opened))?;
+            pairs.iter().map(|pair| pair.view(&opened)).collect()
+        }
+        Target::Folder(here) => here.all()?.iter().map(here::Pair::view).collect(),
+    };
     if views.is_empty() {
         context.output.note("no conflicts");
     }
@@ -121,10 +166,20 @@ fn list(args: &List, context: &Context) -> Result<()> {
 }
 
 fn show(args: &Show, context: &Context) -> Result<()> {
-    let opened = workspace::open(context, &args.name, &args.keys.settled(context)?)?;
-    let pair = context.block_on(one(&opened, &args.copy))?;
-    let view = pair.view(&opened);
-    context.output.data(&view, || {
+    let (view, difference) = match Target::of(&args.what, &args.keys, context)? {
+        Target::Workspace(opened) => context.block_on(async {
+            let pair = one(&opened, &args.copy).await?;
+            let difference = pair.difference(&opened).await?;
+            Ok((pair.view(&opened), difference))
+        })?,
+        Target::Folder(here) => {
+            let pair = here.one(&args.copy)?;
+            (pair.view(), here.difference(&pair)?)
+        }
+    };
+    let mut data = serde_json::to_value(&view).unwrap_or_default();
+    data["difference"] = difference.clone().into();
+    context.output.data(&data, || {
         let mut rows = vec![("mine", describe(&view.copy))];
         rows.push((
             "theirs",
@@ -132,26 +187,38 @@ fn show(args: &Show, context: &Context) -> Result<()> {
                 .as_ref()
                 .map_or_else(|| format!("{} (removed)", view.original), describe),
         ));
-        pairs(&rows)
+        let difference = difference.map_or(String::new(), |text| format!("\n{text}"));
+        pairs(&rows) + &difference
     })
 }
 
 fn resolve(args: &Resolve, context: &Context) -> Result<()> {
-    let opened = workspace::open(context, &args.name, &args.keys.settled(context)?)?;
-    let kept = context.block_on(async {
-        let pair = one(&opened, &args.copy).await?;
-        resolve::resolve(
-            opened.bucket.as_ref(),
-            &pair,
-            args.keep,
-            opened.capabilities,
-        )
-        .await
-    })?;
-    let kept: Vec<String> = kept.iter().map(|key| path(&opened, key)).collect();
+    let (copy, kept) = match Target::of(&args.what, &args.keys, context)? {
+        Target::Workspace(opened) => {
+            let (copy, kept) = context.block_on(async {
+                let pair = one(&opened, &args.copy).await?;
+                let kept = resolve::resolve(
+                    opened.bucket.as_ref(),
+                    &pair,
+                    args.keep,
+                    opened.capabilities,
+                );
+                Ok((path(&opened, &pair.copy.key), kept.await?))
+            })?;
+            (copy, kept.iter().map(|key| path(&opened, key)).collect())
+        }
+        Target::Folder(here) => {
+            let pair = here.one(&args.copy)?;
+            let kept: Vec<String> = here.resolve(&pair, args.keep)?;
+            context
+                .output
+                .note("the next run of artifacts bisync carries this to the bucket");
+            (pair.view().copy.path, kept)
+        }
+    };
     context.output.data(
-        &serde_json::json!({ "resolved": args.copy, "kept": kept }),
-        || format!("resolved {}: kept {}\n", args.copy, kept.join(" and ")),
+        &serde_json::json!({ "resolved": copy, "kept": kept }),
+        || format!("resolved {copy}: kept {}\n", kept.join(" and ")),
     )
 }
 
@@ -199,15 +266,17 @@ async fn every_object(bucket: &dyn Bucket, prefix: &str) -> Result<Vec<ObjectMet
 
 async fn one(opened: &Opened, copy: &str) -> Result<Pair> {
     let text = opened.config.prefix.join(copy);
-    let not_one = || {
-        Failure::new(
-            Code::NotInBucket,
-            format!("{copy} is no conflict copy in {}", opened.name),
-        )
-        .with_hint(format!("artifacts conflicts list {}", opened.name))
-    };
+    let not_one = || not_one(copy, opened.name.as_str());
     let key = Key::new(text).map_err(|_| not_one())?;
-    let original = original_of(&key).ok_or_else(not_one)?;
+    let Some(original) = original_of(&key) else {
+        let mut copies = all(opened).await?;
+        copies.retain(|pair| pair.original == key);
+        return match copies.len() {
+            0 => Err(not_one()),
+            1 => Ok(copies.remove(0)),
+            _ => Err(several(copy, opened.name.as_str())),
+        };
+    };
     let bucket = opened.bucket.as_ref();
     let copy = found(bucket.head(&key).await)?.ok_or_else(not_one)?;
     let theirs = found(bucket.head(&original).await)?;
@@ -216,6 +285,17 @@ async fn one(opened: &Opened, copy: &str) -> Result<Pair> {
         original,
         theirs,
     })
+}
+
+fn not_one(copy: &str, what: &str) -> Failure {
+    let text = format!("{copy} is no conflict copy in {what}, and no file that has one");
+    Failure::new(Code::NotInBucket, text).with_hint(format!("artifacts conflicts list {what}"))
+}
+
+fn several(original: &str, what: &str) -> Failure {
+    let text = format!("{original} has several conflict copies");
+    Failure::new(Code::Usage, text)
+        .with_hint(format!("name one of them: artifacts conflicts list {what}"))
 }
 
 fn found(result: bucket::Result<ObjectMeta>) -> Result<Option<ObjectMeta>> {
@@ -238,6 +318,31 @@ fn original_of(key: &Key) -> Option<Key> {
 }
 
 impl Pair {
+    /// How the two texts differ; `None` where one is none, is large, or was removed.
+    async fn difference(&self, opened: &Opened) -> Result<Option<String>> {
+        let Some(theirs) = &self.theirs else {
+            return Ok(None);
+        };
+        let both = [theirs, &self.copy];
+        if both.iter().any(|object| object.size > difference::LIMIT) {
+            return Ok(None);
+        }
+        let mut bodies = Vec::new();
+        for object in both {
+            let options = GetOptions {
+                if_match: Some(object.etag.clone()),
+                ..GetOptions::default()
+            };
+            let body = opened.bucket.get(&object.key, options).await?.body;
+            bodies.push(body.try_collect::<Vec<_>>().await?.concat());
+        }
+        let names = both.map(|object| path(opened, &object.key));
+        Ok(difference::of(
+            [&names[0], &names[1]],
+            [&bodies[0], &bodies[1]],
+        ))
+    }
+
     fn view(&self, opened: &Opened) -> View {
         View {
             copy: version(opened, &self.copy),
@@ -251,13 +356,17 @@ fn version(opened: &Opened, object: &ObjectMeta) -> Version {
     Version {
         path: path(opened, &object.key),
         size: object.size,
-        modified: OffsetDateTime::from_unix_timestamp_nanos(object.last_modified)
-            .ok()
-            .and_then(|time| time.replace_nanosecond(0).ok())
-            .and_then(|time| time.format(&Rfc3339).ok())
-            .unwrap_or_default(),
-        etag: object.etag.as_str().to_owned(),
+        modified: time(object.last_modified),
+        etag: Some(object.etag.as_str().to_owned()),
     }
+}
+
+fn time(nanos: i128) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(nanos)
+        .ok()
+        .and_then(|time| time.replace_nanosecond(0).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
 }
 
 fn path(opened: &Opened, key: &Key) -> String {
@@ -286,12 +395,13 @@ fn overview(views: &[View]) -> String {
 }
 
 fn describe(version: &Version) -> String {
+    let etag = version.etag.as_ref();
     format!(
-        "{}  {}  changed {}  etag {}",
+        "{}  {}  changed {}{}",
         printable(&version.path),
         units::bytes(version.size),
         version.modified,
-        version.etag
+        etag.map_or(String::new(), |etag| format!("  etag {etag}"))
     )
 }
 

@@ -95,6 +95,15 @@ pub(crate) enum Command {
     Exec(exec::Exec),
     /// Keep a real folder and a workspace alike, in both directions.
     Bisync(bisync::Bisync),
+    /// Show how every synced folder on this machine is; ends with 0 where all are well, else as
+    /// the last run of the worst ended.
+    BisyncStatus(bisync::standing::Status),
+    /// Keep a folder synced without a terminal, by the user's service manager.
+    #[command(subcommand)]
+    BisyncService(bisync::service::Command),
+    /// What rules leave out of synced folders.
+    #[command(subcommand)]
+    Ignore(bisync::ignore::Command),
     /// List and settle files that two machines changed at one time.
     #[command(subcommand)]
     Conflicts(conflicts::Command),
@@ -147,6 +156,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode> {
         Command::Status(command) => status::run(&command, context),
         Command::Exec(command) => exec::run(&command, context),
         Command::Bisync(command) => bisync::run(&command, context),
+        Command::BisyncStatus(command) => bisync::standing::run(&command, context),
+        Command::BisyncService(command) => bisync::service::run(&command, context),
+        Command::Ignore(command) => bisync::ignore::run(&command, context).map(done),
         Command::Conflicts(command) => conflicts::run(&command, context),
         Command::Env(command) => env::run(&command, context).map(done),
         Command::CredentialProcess(command) => credential_process::run(&command, context).map(done),

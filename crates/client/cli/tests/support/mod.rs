@@ -4,6 +4,7 @@
 
 pub(crate) mod platform;
 pub(crate) mod store;
+pub(crate) mod synced;
 pub(crate) mod terminal;
 
 use std::fs;

@@ -12,13 +12,15 @@ use md5::{Digest, Md5};
 use parking_lot::Mutex;
 
 use super::{
-    About, Blocks, Folder, FolderError, Identity, Incoming, Reading, Ready, Result, Walked, body_of,
+    About, Blocks, Folder, FolderError, Identity, Incoming, Reading, Ready, Result, Walked,
+    body_of, text_of_rules,
 };
 use crate::composite::Composite;
 use crate::entry::{Hash, Kind, Stat};
-use crate::ignored;
+use crate::ignored::{self, Rules, Sieve};
 use crate::known::Known;
 use crate::path::TreePath;
+use crate::plan::folded;
 
 /// A folder in memory. Clones share the content.
 #[derive(Clone, Default)]
@@ -53,6 +55,7 @@ struct Disk {
     clock: i64,
     inodes: u64,
     gone: bool,
+    folds: bool,
 }
 
 impl MemoryFolder {
@@ -146,6 +149,11 @@ impl MemoryFolder {
         self.disk.lock().gone = gone;
     }
 
+    /// Takes names for one from now on that differ only by case.
+    pub fn fold_case(&self) {
+        self.disk.lock().folds = true;
+    }
+
     /// All files and links.
     pub fn files(&self) -> BTreeMap<TreePath, (Kind, Bytes)> {
         let disk = self.disk.lock();
@@ -206,6 +214,13 @@ impl Disk {
         !full && self.directories.remove(path)
     }
 
+    /// Whether the folder has this name in other letters.
+    fn is_folded(&self, path: &TreePath) -> bool {
+        let all = self.nodes.keys().chain(&self.directories);
+        let mut others = all.filter(|other| *other != path);
+        self.folds && others.any(|other| folded(other.as_str()) == folded(path.as_str()))
+    }
+
     fn bin(&mut self, pass: &str, path: &TreePath, node: Node) {
         self.trash.push(Trashed {
             pass: pass.to_owned(),
@@ -259,7 +274,9 @@ impl Ready for Receiving {
                 let node = disk.as_planned(path, stat)?.clone();
                 disk.bin(trash, path, node);
             }
-            None if disk.nodes.contains_key(path) => return Err(changed(path)),
+            None if disk.nodes.contains_key(path) || disk.is_folded(path) => {
+                return Err(changed(path));
+            }
             None => {}
         }
         if disk.directories.contains(path) || !disk.make_directories(path) {
@@ -342,25 +359,50 @@ impl Folder for MemoryFolder {
         })
     }
 
+    fn folds_case(&self, _: Option<&str>) -> Result<bool> {
+        Ok(self.disk.lock().folds)
+    }
+
     fn mark(&self, marker: &str) -> Result<()> {
         self.disk.lock().marker = Some(marker.to_owned());
         Ok(())
     }
 
-    fn walk(&self, known: &Known, step: i64) -> Result<Walked> {
+    fn walk(&self, known: &Known, step: i64, given: &Rules) -> Result<Walked> {
         let disk = self.disk.lock();
         let mut walked = Walked {
-            directories: disk.directories.iter().cloned().collect(),
+            rules: given.clone(),
             ..Walked::default()
         };
+        let is_rules =
+            |path: &TreePath, node: &Node| path.name() == ignored::NAME && node.kind == Kind::File;
+        // Those below something that is left out say nothing: nothing comes back there.
+        for (path, node) in disk
+            .nodes
+            .iter()
+            .filter(|(path, node)| is_rules(path, node))
+        {
+            let text = text_of_rules(path, Some(node.content.to_vec()))?;
+            let wrong = walked.rules.add(path, &text).into_iter();
+            walked.wrong.extend(wrong.map(|w| (path.to_string(), w)));
+        }
+        let rules = walked.rules.clone();
+        let mut sieve = Sieve::new(&rules);
         let mut near = 0;
         for (path, node) in &disk.nodes {
-            if node.kind == Kind::File && path.name() == ignored::NAME {
-                walked.rules.push(path.clone());
+            if sieve.leaves_out(path, false) {
+                walked.ignored.push(path.clone());
+                continue;
             }
             match known.as_seen(path.as_str(), node.kind, &node.stat, step, &mut near) {
                 Some(number) => walked.as_seen.push(number),
                 None => walked.entries.push((path.clone(), node.kind, node.stat)),
+            }
+        }
+        for path in &disk.directories {
+            match sieve.leaves_out(path, true) {
+                true => walked.ignored.push(path.clone()),
+                false => walked.directories.push(path.clone()),
             }
         }
         Ok(walked)

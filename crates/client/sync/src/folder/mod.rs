@@ -12,6 +12,7 @@ use bucket::{Body, Etag};
 use bytes::Bytes;
 
 use crate::entry::{Hash, Kind, Stat};
+use crate::ignored::Rules;
 use crate::known::Known;
 use crate::path::TreePath;
 
@@ -82,14 +83,19 @@ pub struct Walked {
     pub as_seen: Vec<u32>,
     /// All other files and links, in byte order of their paths.
     pub entries: Vec<(TreePath, Kind, Stat)>,
-    /// Files of rules, in byte order.
-    pub rules: Vec<TreePath>,
     /// Directories, in byte order.
     pub directories: Vec<TreePath>,
     /// Directories whose content is not known: nothing at or below them may be changed.
     pub unknown: Vec<(TreePath, String)>,
     /// What is there and cannot be synced, with the reason.
     pub skipped: Vec<(String, String)>,
+    /// Files and directories that a rule leaves out; what lies below such a directory was not
+    /// looked at.
+    pub ignored: Vec<TreePath>,
+    /// All rules that count: those of the walk, and those of the files that were found.
+    pub rules: Rules,
+    /// Lines of theirs that are no rule.
+    pub wrong: Vec<(String, String)>,
 }
 
 /// What tells one folder from another.
@@ -203,19 +209,27 @@ pub trait Folder: Send + Sync + 'static {
     /// [`FolderError::NoFolder`] where it is not there.
     fn identity(&self) -> Result<Identity>;
 
+    /// Whether it takes names for one that differ only by case. `sample` is a name that is in
+    /// its root, if there is one.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn folds_case(&self, sample: Option<&str>) -> Result<bool>;
+
     /// Writes the marker.
     ///
     /// # Errors
     /// The disk's.
     fn mark(&self, marker: &str) -> Result<()>;
 
-    /// Lists everything; what looks as it was known to look only by its number. `step` is the
-    /// longest step in which the file system stamps times.
+    /// Lists everything that no rule leaves out, by these rules and by those of the files that
+    /// it finds; what looks as it was known to look only by its number. `step` is the longest
+    /// step in which the file system stamps times.
     ///
     /// # Errors
-    /// Where the root cannot be read. A directory below it that cannot is
-    /// [`Walked::unknown`].
-    fn walk(&self, known: &Known, step: i64) -> Result<Walked>;
+    /// Where the root cannot be read, or a file of rules: without it, what it leaves out would
+    /// be sent. A directory below the root that cannot be read is [`Walked::unknown`].
+    fn walk(&self, known: &Known, step: i64, given: &Rules) -> Result<Walked>;
 
     /// How a file or link looks now; `None` where there is none.
     ///
@@ -313,6 +327,16 @@ pub trait Folder: Send + Sync + 'static {
     /// # Errors
     /// The disk's.
     fn clean_received(&self, is_left: &dyn Fn(&str) -> bool) -> Result<()>;
+}
+
+/// A file of rules as text.
+pub(crate) fn text_of_rules(path: &TreePath, bytes: Option<Vec<u8>>) -> Result<String> {
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| FolderError::Io {
+        action: "read",
+        path: path.to_string(),
+        reason: "it is not a text of rules in UTF-8, or was changed this moment".to_owned(),
+    })
 }
 
 /// Bytes as a body.

@@ -66,7 +66,9 @@ pub(super) fn apply(
 }
 
 fn stop(picture: &Picture, settings: &Settings, decisions: &Decisions) -> Option<Stop> {
-    let known = (picture.base.entries.len() + picture.settled.len()) as u64;
+    // What a rule leaves out by now is neither there nor gone.
+    let known = picture.base.entries.len() + picture.settled.len();
+    let known = known.saturating_sub(picture.ignored.len()) as u64;
     let empty =
         |here, count: usize| (known > 0 && count == 0).then_some(Stop::SideEmpty { here, known });
     let both = picture.local.entries.is_empty() && picture.remote.entries.is_empty();

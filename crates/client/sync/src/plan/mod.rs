@@ -23,6 +23,7 @@ use std::collections::BTreeSet;
 
 pub use action::{Act, Action, Reason, Record};
 pub use limits::Stop;
+pub(crate) use names::folded;
 pub use picture::{Answers, Base, Local, Picture, Remote, Sending};
 pub use settled::Settled;
 
@@ -48,6 +49,8 @@ pub struct Plan {
     pub warnings: Vec<Refusal>,
     /// Why nothing may be changed.
     pub stop: Option<Stop>,
+    /// What the look at both sides found beside that.
+    pub seen: crate::record::Seen,
 }
 
 /// What a plan needs to know.

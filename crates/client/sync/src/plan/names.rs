@@ -142,7 +142,7 @@ fn refusal(path: &TreePath, reason: String) -> Refusal {
 }
 
 /// A name as macOS and Windows compare it.
-pub(super) fn folded(text: &str) -> String {
+pub(crate) fn folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }

@@ -38,7 +38,7 @@ impl Settled {
     }
 
     /// Their paths, in byte order.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         let numbers = self.is.iter().enumerate().filter(|(_, is)| **is);
         numbers.map(|(number, _)| self.known.path(number))
     }

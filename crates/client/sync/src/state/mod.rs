@@ -81,8 +81,8 @@ pub enum StateError {
     /// Another process syncs this pair.
     #[error("process {holder} is syncing this folder")]
     Locked {
-        /// Its number.
-        holder: String,
+        /// Its number; 0 where that is not known.
+        holder: u32,
     },
     /// What is in it is not what this program wrote.
     #[error("the sync state {path} is damaged: {reason}")]

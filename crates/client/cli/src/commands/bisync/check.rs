@@ -8,10 +8,10 @@ use sync::look;
 use sync::settings::{Deletes, Settings};
 
 use super::Check;
-use super::pair::Pair;
+use super::pair::{Pair, of_state};
 use super::screen::{Screen, Shown};
 use crate::context::Context;
-use crate::failure::{Code, Failure, Result};
+use crate::failure::{Code, Result};
 use crate::process::host_name;
 
 pub(super) fn run(check: &Check, context: &Context) -> Result<ExitCode> {
@@ -19,10 +19,8 @@ pub(super) fn run(check: &Check, context: &Context) -> Result<ExitCode> {
     let mut settings = Settings::of(Profile::Balanced, host_name());
     // A comparison deletes nothing, so it has no limit to stop at.
     settings.deletes = Deletes::Approve;
-    let (state, copy) = pair
-        .files
-        .look(pair.opened.config.id)
-        .map_err(|error| Failure::from(sync::SyncError::from(error)))?;
+    settings.filters = pair.filters().to_vec();
+    let (state, copy) = pair.files.look(pair.opened.config.id).map_err(of_state)?;
     let sides = pair.sides(Arc::new(state))?;
     let plan = context.block_on(async {
         pair.opened.check_marker().await?;

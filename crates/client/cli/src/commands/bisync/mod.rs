@@ -2,13 +2,16 @@
 
 mod bandwidth;
 mod check;
+mod filters;
+pub(crate) mod ignore;
 mod live;
 mod pair;
 mod pass;
 mod progress;
-mod rules;
+mod prune;
 mod screen;
-mod status;
+pub(crate) mod service;
+pub(crate) mod standing;
 mod undo;
 mod watch;
 
@@ -47,10 +50,6 @@ pub(crate) enum Command {
     Undo(Undo),
     /// Put objects that a rule leaves out into the bucket's trash; the folder's files stay.
     Prune(Prune),
-    /// Say which rule leaves a path out, or takes it in again.
-    Why(Why),
-    /// Show when both sides were last alike, what has gone wrong since, and the last passes.
-    Status(Status),
 }
 
 /// Which keys are used.
@@ -131,6 +130,8 @@ pub(crate) struct Run {
     /// Insist that the folder is the very directory that was synced before.
     #[arg(long)]
     check_access: bool,
+    #[command(flatten)]
+    filters: filters::Given,
 }
 
 /// A comparison.
@@ -175,35 +176,6 @@ pub(crate) struct Prune {
     keys: Keys,
 }
 
-/// Which path of which folder.
-#[derive(Args)]
-pub(crate) struct Why {
-    /// The workspace's name.
-    #[arg(value_name = "NAME")]
-    name: WorkspaceName,
-    /// The folder.
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    /// The path below the folder.
-    #[arg(value_name = "PATH")]
-    path: String,
-    #[command(flatten)]
-    keys: Keys,
-}
-
-/// Which pair.
-#[derive(Args)]
-pub(crate) struct Status {
-    /// The workspace's name.
-    #[arg(value_name = "NAME")]
-    name: WorkspaceName,
-    /// The folder.
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    #[command(flatten)]
-    keys: Keys,
-}
-
 impl Run {
     /// The workspace and the folder, which the parser requires where there is no subcommand.
     fn which(&self) -> Result<(&WorkspaceName, &Path)> {
@@ -214,7 +186,7 @@ impl Run {
         })
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self, pair: &pair::Pair) -> Settings {
         let mut settings = Settings::of(self.profile, host_name());
         settings.limit = self.max_delete.unwrap_or(settings.limit);
         settings.resolve = self.conflict_resolve.unwrap_or(settings.resolve);
@@ -224,6 +196,7 @@ impl Run {
             (_, true) => Deletes::Restore,
             _ => Deletes::Ask,
         };
+        settings.filters = self.filters.or(pair.filters()).to_vec();
         settings
     }
 }
@@ -232,9 +205,7 @@ pub(crate) fn run(bisync: &Bisync, context: &Context) -> Result<ExitCode> {
     match &bisync.command {
         Some(Command::Check(check)) => check::run(check, context),
         Some(Command::Undo(args)) => undo::run(args, context),
-        Some(Command::Prune(args)) => rules::prune(args, context),
-        Some(Command::Why(args)) => rules::why(args, context),
-        Some(Command::Status(args)) => status::run(args, context),
+        Some(Command::Prune(args)) => prune::run(args, context),
         None => pass::run(&bisync.run, context),
     }
 }

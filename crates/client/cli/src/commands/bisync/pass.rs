@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sync::apply::Sides;
+use sync::ignored::Filter;
 use sync::plan::{Act, Plan};
 use sync::settings::{Deletes, Settings};
 use sync::state::{State, StateError};
@@ -11,12 +12,12 @@ use sync::{SyncError, look};
 
 use super::Run;
 use super::live::Live;
-use super::pair::Pair;
+use super::pair::{Held, Pair, of_state};
 use super::progress::Bar;
 use super::screen::{Screen, Shown};
-use super::watch;
+use super::{standing, watch};
 use crate::context::Context;
-use crate::failure::{Code, Failure, Result};
+use crate::failure::Result;
 use crate::input;
 
 /// So many names are listed in a question.
@@ -24,12 +25,13 @@ const LISTED: usize = 20;
 
 pub(super) fn run(args: &Run, context: &Context) -> Result<ExitCode> {
     let (name, folder) = args.which()?;
-    let mut pair = Pair::of(name, folder, &args.keys, context)?;
+    let mut pair = Pair::find(name, folder, &args.keys, args.resync, context)?;
     pair.limit(args.bwlimit);
     if !args.dry_run {
         pair.find_orchestrator(context);
     }
-    let settings = args.settings();
+    let settings = args.settings(&pair);
+    announce(&pair, &settings, context);
     let screen = Screen {
         context,
         pair: &pair,
@@ -43,13 +45,38 @@ pub(super) fn run(args: &Run, context: &Context) -> Result<ExitCode> {
     }
 }
 
+/// Says what is not as it was at the last run.
+fn announce(pair: &Pair, settings: &Settings, context: &Context) {
+    if let Some(before) = &pair.moved_from {
+        let (before, folder) = (before.display(), pair.folder.display());
+        context.output.note(&format!(
+            "{folder} was {before} before, and goes on as it was"
+        ));
+    }
+    let shown = |filters: &[Filter]| match filters {
+        [] => "none".to_owned(),
+        some => some
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    if settings.filters != pair.filters() {
+        let (now, before) = (shown(&settings.filters), shown(pair.filters()));
+        context.output.note(&format!(
+            "filters: {now} (until now: {before}). What they leave out from now on stays where \
+             it is; what they take in is compared as on a first run."
+        ));
+    }
+}
+
 /// Looks at copies and writes nothing.
 fn preview(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Result<ExitCode> {
     let id = pair.opened.config.id;
     let (state, copy) = match args.resync {
-        true => (State::in_memory(id).map_err(failure)?, None),
+        true => (State::in_memory(id).map_err(of_state)?, None),
         false => {
-            let (state, copy) = pair.files.look(id).map_err(failure)?;
+            let (state, copy) = pair.files.look(id).map_err(of_state)?;
             (state, Some(copy))
         }
     };
@@ -75,28 +102,25 @@ fn really(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Resu
         approve_resync(args, pair, settings, context)?;
     }
     pair.prepare(context)?;
-    let id = pair.opened.config.id;
-    let opened = match args.resync {
-        true => pair.files.open_anew(id),
-        false => pair.files.open(id),
+    let held = match args.resync {
+        true => pair.hold_anew(&settings.filters)?,
+        false => pair.hold(Some(&settings.filters))?,
     };
-    let (state, lock) = opened.map_err(failure)?;
-    let state = Arc::new(state);
-    let answer = match args.watch {
-        true => watch::run(args.interval.0, pair, &state, settings, screen),
-        false => once(pair, &state, settings, screen),
-    };
-    drop(lock);
-    answer
+    match args.watch {
+        true => watch::run(args.interval.0, pair, held, settings, screen),
+        false => once(pair, held, settings, screen),
+    }
 }
 
-fn once(pair: &Pair, state: &Arc<State>, settings: &Settings, screen: &Screen) -> Result<ExitCode> {
-    let sides = pair.sides(Arc::clone(state))?;
+fn once(pair: &Pair, mut held: Held, settings: &Settings, screen: &Screen) -> Result<ExitCode> {
+    let sides = pair.sides(Arc::clone(&held.state))?;
     let mut first: Option<Shown> = None;
     let mut shown = Ok(());
+    let mut seen = None;
     let answer = screen.context.block_on(async {
         pair.opened.check_marker().await?;
         let mut show = |plan: &Plan| {
+            seen = Some(plan.seen);
             if first.is_none() {
                 first = Some(Shown::of(plan));
                 shown = screen.show(plan);
@@ -114,15 +138,14 @@ fn once(pair: &Pair, state: &Arc<State>, settings: &Settings, screen: &Screen) -
         Ok(applied)
     });
     shown?;
+    let ended = standing::end(&mut held.record.standing, seen, &answer);
+    held.tell()?;
     let applied = answer?;
     screen.result(&first.unwrap_or_default(), Some(&applied))?;
-    if applied.is_whole() {
-        return Ok(ExitCode::SUCCESS);
+    match ended {
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => Err(failure),
     }
-    let (failed, again) = (applied.failed.len(), applied.again.len());
-    let text = format!("{failed} files failed, {again} changed all the while");
-    Err(Failure::new(Code::LeftUndone, text)
-        .with_hint("run the same command again; what failed is listed above with its reason"))
 }
 
 /// Shows what a new beginning would bring back, and asks.
@@ -136,7 +159,7 @@ fn approve_resync(args: &Run, pair: &Pair, settings: &Settings, context: &Contex
             context.block_on(async { Ok(brought_back(&sides, settings).await) })?
         }
         Err(StateError::Damaged { .. }) => None,
-        Err(error) => return Err(failure(error)),
+        Err(error) => return Err(of_state(error)),
     };
     let question = match back {
         None => "This begins anew. What was deleted on one side only comes back.".to_owned(),
@@ -172,8 +195,4 @@ async fn brought_back(sides: &Sides, settings: &Settings) -> Option<Vec<String>>
         )
     });
     Some(deleted.map(|action| action.path.to_string()).collect())
-}
-
-fn failure(error: StateError) -> Failure {
-    SyncError::from(error).into()
 }

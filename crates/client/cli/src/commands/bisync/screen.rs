@@ -45,6 +45,8 @@ struct Counts {
     directories: u64,
     times: u64,
     left_alone: u64,
+    ignored_here: u64,
+    ignored_in_bucket: Amount,
 }
 
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -113,6 +115,11 @@ impl Counts {
     fn of(plan: &Plan) -> Self {
         let mut counts = Self {
             left_alone: plan.refused.len() as u64,
+            ignored_here: plan.seen.ignored_here,
+            ignored_in_bucket: Amount {
+                files: plan.seen.ignored_there,
+                bytes: plan.seen.ignored_bytes,
+            },
             ..Self::default()
         };
         for action in &plan.actions {
@@ -157,6 +164,8 @@ impl Counts {
             ("directories", self.directories.to_string()),
             ("times", self.times.to_string()),
             ("left alone", self.left_alone.to_string()),
+            ("ignored here", self.ignored_here.to_string()),
+            ("ignored in bucket", amount(self.ignored_in_bucket)),
         ])
     }
 }

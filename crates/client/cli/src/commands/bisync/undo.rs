@@ -16,8 +16,8 @@ pub(super) fn run(args: &Undo, context: &Context) -> Result<ExitCode> {
     if !pair.files.exist() {
         return Err(nothing());
     }
-    let (state, lock) = pair.files.open(pair.opened.config.id).map_err(failure)?;
-    let sides = pair.sides(Arc::new(state))?;
+    let held = pair.hold(None)?;
+    let sides = pair.sides(Arc::clone(&held.state))?;
     let (pass, taken) = undo::last(&sides)
         .map_err(Failure::from)?
         .ok_or_else(nothing)?;
@@ -25,7 +25,7 @@ pub(super) fn run(args: &Undo, context: &Context) -> Result<ExitCode> {
         pair.opened.check_marker().await?;
         Ok(undo::undo(&sides, &pass, &taken).await?)
     })?;
-    drop(lock);
+    drop(held);
     let left = undone.left.iter();
     let left = left.map(|(path, reason)| json!({ "path": path, "reason": reason }));
     let data = json!({
@@ -57,9 +57,5 @@ fn nothing() -> Failure {
         Code::Failed,
         "no pass of the last 30 days has taken anything away",
     )
-    .with_hint("see what was done with: artifacts bisync status NAME DIR")
-}
-
-fn failure(error: sync::state::StateError) -> Failure {
-    sync::SyncError::from(error).into()
+    .with_hint("see what was done with: artifacts bisync-status NAME")
 }

@@ -5,118 +5,274 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync::apply::Applied;
+use sync::ignored::Rules;
 use sync::progress::Progress;
+use sync::record::Seen;
 use sync::settings::Settings;
-use sync::state::State;
+use sync::steps::Until;
 use sync::watch::Watch;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::pair::Pair;
+use super::pair::{Held, Pair};
 use super::progress::Bar;
 use super::screen::Screen;
+use super::standing;
 use crate::failure::{Code, Failure, Result};
 
-/// After a failure that may pass the pauses grow from here …
+/// After a failure the pauses grow from here …
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// … to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// So long a run that was told to end may take to its next step; then it is cut off.
+const LAST_STEP: Duration = Duration::from_secs(10);
 
-/// Runs until a signal, or a failure that does not pass by itself.
+/// Runs until a signal, or a failure that only another command line mends.
 pub(super) fn run(
     interval: Duration,
     pair: &Pair,
-    state: &Arc<State>,
+    held: Held,
     settings: &Settings,
     screen: &Screen,
 ) -> Result<ExitCode> {
     screen.context.block_on(async {
-        let mut stop = Stop::new()?;
-        let watch = Watch::new(&pair.folder).map_err(|error| failed(&error))?;
-        let heard = Arc::new(Notify::new());
+        let mut watching = Watching {
+            pair,
+            settings,
+            screen,
+            interval,
+            watch: Watch::new(&pair.folder).map_err(|error| failed(&error))?,
+            heard: Arc::new(Notify::new()),
+            stop: Stop::new()?,
+            pause: FIRST_PAUSE,
+        };
         let live = pair.live.as_ref();
-        let _telling = live.map(|live| (live.tell(), live.hear(Arc::clone(&heard))));
-        let mut pause = FIRST_PAUSE;
-        let note = |text: &str| screen.context.output.note(text);
-        note(&format!(
+        let heard = Arc::clone(&watching.heard);
+        let _telling = live.map(|live| (live.tell(), live.hear(heard)));
+        watching.note(&format!(
             "{} is kept like workspace {}; end with Ctrl-C",
             pair.folder.display(),
             pair.opened.name
         ));
-        loop {
-            if !watch.cover() {
-                note("not every directory can be watched: changes there are seen at the interval");
-            }
-            let answer = tokio::select! {
-                answer = one(pair, state, settings, screen) => answer,
-                // A run may be cut off anywhere: the next one goes on.
-                () = stop.asked() => return Ok(ExitCode::SUCCESS),
-            };
-            let wait = match answer {
-                Ok(applied) => {
-                    tell(&applied, &note);
-                    pause = FIRST_PAUSE;
-                    if applied.is_whole() {
-                        interval
-                    } else {
-                        interval.min(LONGEST_PAUSE)
-                    }
-                }
-                // New keys of the same source may come, as from whoever renews a session.
-                Err(failure)
-                    if failure.code.is_temporary() || failure.code == Code::KeysExpired =>
-                {
-                    screen.context.output.failure(&failure);
-                    let wait = pause;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    // Changes here do not bring the store back.
-                    tokio::select! {
-                        () = sleep(wait) => continue,
-                        () = stop.asked() => return Ok(ExitCode::SUCCESS),
-                    }
-                }
-                Err(failure) => return Err(failure),
-            };
-            tokio::select! {
-                changed = watch.changed() => changed.map_err(|error| failed(&error))?,
-                () = heard.notified() => {}
-                () = sleep(wait) => {}
-                () = stop.asked() => return Ok(ExitCode::SUCCESS),
-            }
-        }
+        watching.repeat(held).await
     })
 }
 
-/// The folder is opened anew each time: a disk may have been mounted over it, or taken off.
-async fn one(
-    pair: &Pair,
-    state: &Arc<State>,
-    settings: &Settings,
-    screen: &Screen<'_>,
-) -> Result<Applied> {
-    let settings = Settings {
-        progress: Progress::default(),
-        ..settings.clone()
-    };
-    let _bar = Bar::show(&settings.progress, screen.context);
-    let sides = pair.sides(Arc::clone(state))?;
-    pair.opened.check_marker().await?;
-    let applied = sync::run(&sides, &settings, &mut |_| ()).await?;
-    sync::clean(&sides).await?;
-    Ok(applied)
+/// A watch at work.
+struct Watching<'a> {
+    pair: &'a Pair,
+    settings: &'a Settings,
+    screen: &'a Screen<'a>,
+    interval: Duration,
+    watch: Watch,
+    heard: Arc<Notify>,
+    stop: Stop,
+    pause: Duration,
 }
 
-fn tell(applied: &Applied, note: &dyn Fn(&str)) {
-    if applied.done > 0 {
-        note(&format!(
-            "{} done, {} bytes moved",
-            applied.done, applied.bytes
-        ));
+/// How a run ended.
+enum Ended {
+    /// By itself.
+    Run(Result<Applied>, Option<Seen>),
+    /// Because it was told to.
+    Stopped,
+}
+
+impl Watching<'_> {
+    async fn repeat(&mut self, held: Held) -> Result<ExitCode> {
+        let mut have = Ok(held);
+        loop {
+            // As long as there is trouble the pair is nobody's: what mends it is another command.
+            let wait = match have {
+                Ok(mut held) => {
+                    let wait = match self.once(&held).await {
+                        Ended::Stopped => return self.leave(held),
+                        Ended::Run(answer, seen) => self.judge(&mut held, answer, seen)?,
+                    };
+                    held.record.standing.next = Some(standing::now() + nanos(wait.time));
+                    held.tell()?;
+                    if !wait.release {
+                        if self.waited(&wait).await? {
+                            return self.leave(held);
+                        }
+                        have = Ok(held);
+                        continue;
+                    }
+                    wait
+                }
+                Err(failure) => self.back_off(&failure)?,
+            };
+            if self.waited(&wait).await? {
+                return self.end_without_pair();
+            }
+            have = self.pair.hold(None);
+        }
     }
-    for (path, reason) in &applied.failed {
-        note(&format!("failed: {path}: {reason}"));
+
+    /// One run, from which it comes back early if it is told to end. The folder is opened anew
+    /// each time: a disk may have been mounted over it, or taken off.
+    async fn once(&mut self, held: &Held) -> Ended {
+        if !self.watch.cover(&Rules::given(&self.settings.filters)) {
+            self.note("not every directory can be watched: changes there are seen at the interval");
+        }
+        let mut sides = match self.pair.sides(Arc::clone(&held.state)) {
+            Ok(sides) => sides,
+            Err(failure) => return Ended::Run(Err(failure), None),
+        };
+        let until = Arc::new(Until::new(Arc::clone(&sides.steps)));
+        sides.steps = until.clone();
+        let settings = Settings {
+            progress: Progress::default(),
+            ..self.settings.clone()
+        };
+        let _bar = Bar::show(&settings.progress, self.screen.context);
+        let mut seen = None;
+        let answer = {
+            let mut show = |plan: &sync::plan::Plan| seen = Some(plan.seen);
+            let work = async {
+                self.pair.opened.check_marker().await?;
+                let applied = sync::run(&sides, &settings, &mut show).await?;
+                sync::clean(&sides).await?;
+                Ok(applied)
+            };
+            let mut work = std::pin::pin!(work);
+            tokio::select! {
+                answer = &mut work => Some(answer),
+                () = self.stop.asked() => {
+                    until.ask();
+                    // Cut off anywhere, the next run goes on; at a step it leaves less behind.
+                    let _ = timeout(LAST_STEP, work).await;
+                    None
+                }
+            }
+        };
+        match answer {
+            Some(answer) => Ended::Run(answer, seen),
+            None => Ended::Stopped,
+        }
     }
+
+    /// Writes down how a run ended; says how long to wait.
+    fn judge(
+        &mut self,
+        held: &mut Held,
+        answer: Result<Applied>,
+        seen: Option<Seen>,
+    ) -> Result<Wait> {
+        standing::end(&mut held.record.standing, seen, &answer);
+        match answer {
+            Ok(applied) => {
+                self.tell(&applied);
+                self.pause = FIRST_PAUSE;
+                let time = match applied.is_whole() {
+                    true => self.interval,
+                    false => self.interval.min(LONGEST_PAUSE),
+                };
+                Ok(Wait {
+                    time,
+                    release: false,
+                    wakes: true,
+                })
+            }
+            Err(failure) => {
+                let wait = self.back_off(&failure);
+                if wait.is_err() {
+                    held.tell()?;
+                }
+                wait
+            }
+        }
+    }
+
+    /// Tells of a failure. A watch ends by one only where waiting cannot help.
+    fn back_off(&mut self, failure: &Failure) -> Result<Wait> {
+        if is_for_good(failure.code) {
+            return Err(failure.clone());
+        }
+        self.screen.context.output.failure(failure);
+        let time = self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(Wait {
+            time,
+            release: true,
+            // Changes here may mend what a user was asked about; they bring no store back.
+            wakes: !failure.code.is_temporary(),
+        })
+    }
+
+    /// Waits. Says whether it was told to end.
+    async fn waited(&mut self, wait: &Wait) -> Result<bool> {
+        let Self {
+            watch, heard, stop, ..
+        } = self;
+        tokio::select! {
+            changed = watch.changed(), if wait.wakes => changed.map_err(|error| failed(&error))?,
+            () = heard.notified(), if wait.wakes => {}
+            () = sleep(wait.time) => {}
+            () = stop.asked() => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    /// Ends with the pair in hand.
+    fn leave(&self, mut held: Held) -> Result<ExitCode> {
+        held.record.standing.next = None;
+        held.tell()?;
+        drop(held);
+        self.note("ended");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Ends in a pause, with the pair nobody's.
+    fn end_without_pair(&self) -> Result<ExitCode> {
+        match self.pair.hold(None) {
+            Ok(held) => self.leave(held),
+            // Another command has it, and writes down how it is.
+            Err(_) => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn tell(&self, applied: &Applied) {
+        if applied.done > 0 {
+            let (done, bytes) = (applied.done, applied.bytes);
+            self.note(&format!("{done} done, {bytes} bytes moved"));
+        }
+        for (path, reason) in &applied.failed {
+            self.note(&format!("failed: {path}: {reason}"));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.screen.context.output.note(text);
+    }
+}
+
+/// What comes before the next run.
+struct Wait {
+    time: Duration,
+    /// Whether others may have the pair meanwhile.
+    release: bool,
+    /// Whether a change, here or there, ends it early.
+    wakes: bool,
+}
+
+/// Whether a failure needs another command line, workspace or program.
+fn is_for_good(code: Code) -> bool {
+    let gone = matches!(
+        code,
+        Code::WorkspaceNotFound
+            | Code::WorkspaceChanged
+            | Code::NotInBucket
+            | Code::BucketNotFound
+            | Code::FileMalformed
+            | Code::FolderMisplaced
+    );
+    gone || code.exit() == Code::Usage.exit()
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// The signals that end a watch.

@@ -17,7 +17,7 @@ use super::{Keep, Pair};
 use crate::failure::{Code, Failure, Result};
 
 /// Plain names that are tried before giving up.
-const NAMES: usize = 100;
+pub(super) const NAMES: usize = 100;
 
 /// Settles the conflict; gives the keys that are left.
 pub(super) async fn resolve(
@@ -120,7 +120,7 @@ async fn write_to_free_name(bucket: &dyn Bucket, original: &Key, body: &Fetched)
     .with_hint("rename one of the versions in the mounted folder"))
 }
 
-fn numbered(key: &str, number: usize) -> String {
+pub(super) fn numbered(key: &str, number: usize) -> String {
     let name = key.rfind('/').map_or(0, |at| at + 1);
     match key[name..].rfind('.') {
         Some(dot) if dot > 0 => {

@@ -87,6 +87,20 @@ impl Tree {
         }
     }
 
+    /// Whether two names in the root are of one file or directory.
+    pub(super) fn is_same(&self, one: &str, other: &str) -> Result<bool> {
+        let look = |name: &str| match statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some((stat.st_dev, stat.st_ino))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(of_system("look at", name, error)),
+        };
+        if one == other {
+            return Ok(false);
+        }
+        let (one, other) = (look(one)?, look(other)?);
+        Ok(one.is_some() && one == other)
+    }
+
     /// Opens a directory by its path below the root; empty for the root itself.
     pub(super) fn directory(&self, path: &str) -> std::result::Result<OwnedFd, Errno> {
         let path = if path.is_empty() { "." } else { path };

@@ -18,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bucket::{Body, Etag};
 use md5::{Digest, Md5};
+use model::entry_name::HIDDEN;
 use rustix::fs::{AtFlags, RenameFlags, fstat, readlinkat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
@@ -25,11 +26,13 @@ use self::at::{Below, Tree, failed, stat_of};
 use super::{Blocks, Folder, FolderError, Identity, Incoming, Reading, Result, Walked, body_of};
 use crate::composite::Composite;
 use crate::entry::{Hash, Kind, Stat};
+use crate::ignored::Rules;
 use crate::known::Known;
 use crate::path::TreePath;
+use crate::plan::folded;
 
 /// The marker, below `.artifacts`.
-const MARKER: &str = "folder.json";
+pub(crate) const MARKER: &str = "folder.json";
 /// Where files are received.
 const TMP: &str = "tmp";
 /// Where what was replaced or deleted lies.
@@ -58,7 +61,7 @@ impl DiskFolder {
 
     /// Where files of a pass lie that it deleted or replaced.
     pub fn trash(root: &Path, pass: &str) -> PathBuf {
-        root.join(model::entry_name::HIDDEN).join(TRASH).join(pass)
+        root.join(HIDDEN).join(TRASH).join(pass)
     }
 
     /// Opens a file for reading that must look so.
@@ -79,6 +82,34 @@ impl DiskFolder {
             Some((Kind::Link, now)) if now == *stat => Ok(target.into_bytes()),
             _ => Err(changed(path)),
         }
+    }
+
+    /// Whether a new name is the file's own, to a folder that does not tell cases apart.
+    fn is_other_case(&self, from: &TreePath, stat: &Stat, to: &TreePath) -> Result<bool> {
+        if from == to || folded(from.as_str()) != folded(to.as_str()) {
+            return Ok(false);
+        }
+        Ok(self
+            .stat(to)?
+            .is_some_and(|(_, there)| there.ino == stat.ino))
+    }
+
+    /// Gives a file its own name in other letters, by way of a third: to such a folder the two
+    /// are one, and a rename from one to the other does nothing.
+    fn change_case(
+        &self,
+        from: &TreePath,
+        stat: &Stat,
+        to: &TreePath,
+        place: &Below,
+    ) -> Result<Option<Stat>> {
+        let between = format!("{:.200}.renaming", to.name());
+        self.set_aside(from, stat, place, &between)?;
+        renameat_with(place, &between, place, to.name(), RenameFlags::NOREPLACE)
+            .map_err(|error| failed("rename", to, error))?;
+        place.sync();
+        let now = self.stat(to)?;
+        Ok(now.map(|(_, now)| now).filter(|now| now.is_renamed(stat)))
     }
 
     /// Moves a file out of the tree, to where `place` says; puts it back where it is another
@@ -103,6 +134,15 @@ impl DiskFolder {
         let _ = renameat_with(place, name, &parent, path.name(), RenameFlags::NOREPLACE);
         Err(changed(path))
     }
+}
+
+/// A name with its letters in the other case.
+pub(crate) fn other_case(name: &str) -> String {
+    let swapped = name.chars().map(|letter| match letter {
+        'a'..='z' => letter.to_ascii_uppercase(),
+        letter => letter.to_ascii_lowercase(),
+    });
+    swapped.collect()
 }
 
 fn changed(path: &TreePath) -> FolderError {
@@ -171,12 +211,20 @@ impl Folder for DiskFolder {
         Ok(Identity { ino, marker })
     }
 
+    fn folds_case(&self, sample: Option<&str>) -> Result<bool> {
+        let ours = self.tree.directory(HIDDEN).is_ok().then_some(HIDDEN);
+        match ours.or(sample) {
+            Some(name) => self.tree.is_same(name, &other_case(name)),
+            None => Ok(false),
+        }
+    }
+
     fn mark(&self, marker: &str) -> Result<()> {
         self.tree.write_hidden(MARKER, marker.as_bytes())
     }
 
-    fn walk(&self, known: &Known, step: i64) -> Result<Walked> {
-        walk::walk(&self.tree, known, step)
+    fn walk(&self, known: &Known, step: i64, given: &Rules) -> Result<Walked> {
+        walk::walk(&self.tree, known, step, given)
     }
 
     fn stat(&self, path: &TreePath) -> Result<Option<(Kind, Stat)>> {
@@ -302,6 +350,9 @@ impl Folder for DiskFolder {
 
     fn rename(&self, from: &TreePath, stat: &Stat, to: &TreePath) -> Result<Option<Stat>> {
         let place = self.tree.make_parent(to)?;
+        if self.is_other_case(from, stat, to)? {
+            return self.change_case(from, stat, to, &place);
+        }
         match self.set_aside(from, stat, &place, to.name()) {
             Err(FolderError::Io { .. }) if self.tree.stat(to)?.is_some() => {
                 return Err(changed(to));

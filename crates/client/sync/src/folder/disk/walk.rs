@@ -1,17 +1,19 @@
 //! The walk: all directories, side by side, by descriptors. A file that looks as it was known
 //! to look costs one `stat` and no memory.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use model::entry_name::HIDDEN;
-use rustix::fs::{AtFlags, Dir, FileType, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
-use super::super::{Result, Walked};
-use super::at::{Tree, kind_of, stat_of};
-use crate::entry::Kind;
-use crate::ignored;
+use super::super::{FolderError, Result, Walked, text_of_rules};
+use super::SMALL;
+use super::at::{Tree, failed, io, kind_of, stat_of};
+use crate::ignored::{self, Chain, Rules};
 use crate::known::Known;
 use crate::path::{PathError, TreePath};
 
@@ -19,27 +21,27 @@ use crate::path::{PathError, TreePath};
 const THREADS: usize = 4;
 
 /// Lists the folder.
-pub(super) fn walk(tree: &Tree, known: &Known, step: i64) -> Result<Walked> {
+pub(super) fn walk(tree: &Tree, known: &Known, step: i64, given: &Rules) -> Result<Walked> {
     // The root has to be readable: else nothing is known at all.
     tree.directory("").map_err(|error| tree.no_folder(error))?;
     let queue = Queue::default();
-    queue.add(None);
+    queue.add(None, Chain::of(given));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut walked = std::thread::scope(|scope| {
+    let (mut walked, unruly) = std::thread::scope(|scope| {
         let work = || {
             let mut walk = Walk::new(tree, known, step, &queue);
-            while let Some(directory) = queue.take() {
-                walk.read(directory);
+            while let Some((directory, chain)) = queue.take() {
+                walk.read(directory, chain);
                 queue.done();
             }
-            walk.found
+            (walk.found, walk.unruly)
         };
         let helpers: Vec<_> = (1..threads.min(THREADS))
             .map(|_| scope.spawn(work))
             .collect();
-        let mut all = work();
+        let (mut all, mut unruly) = work();
         for helper in helpers {
-            let found = helper
+            let (found, more) = helper
                 .join()
                 .unwrap_or_else(|p| std::panic::resume_unwind(p));
             all.as_seen.extend(found.as_seen);
@@ -48,22 +50,34 @@ pub(super) fn walk(tree: &Tree, known: &Known, step: i64) -> Result<Walked> {
             all.directories.extend(found.directories);
             all.unknown.extend(found.unknown);
             all.skipped.extend(found.skipped);
+            all.ignored.extend(found.ignored);
+            all.wrong.extend(found.wrong);
+            unruly.extend(more);
         }
-        all
+        (all, unruly)
     });
+    if let Some(error) = unruly.into_iter().next() {
+        return Err(error);
+    }
+    let found = std::mem::replace(&mut walked.rules, given.clone());
+    walked.rules.extend(found);
     if let Some((_, reason)) = walked.skipped.iter().find(|(name, _)| name.is_empty()) {
         return Err(tree.unreadable(reason));
     }
     walked.as_seen.sort_unstable();
     walked.entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    walked.rules.sort_unstable();
     walked.directories.sort_unstable();
     walked.unknown.sort_unstable();
     walked.skipped.sort_unstable();
+    walked.ignored.sort_unstable();
+    walked.wrong.sort_unstable();
     Ok(walked)
 }
 
-/// Directories that wait to be read; `None` is the root.
+/// A directory, `None` for the root, and the rules that count in it but for its own.
+type Waits = (Option<TreePath>, Chain);
+
+/// Directories that wait to be read.
 #[derive(Default)]
 struct Queue {
     state: Mutex<Waiting>,
@@ -72,22 +86,21 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    directories: Vec<Option<TreePath>>,
+    directories: Vec<Waits>,
     /// Directories that are being read, or wait.
     open: usize,
 }
 
 impl Queue {
-    fn add(&self, directory: Option<TreePath>) {
+    fn add(&self, directory: Option<TreePath>, chain: Chain) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.directories.push(directory);
+        state.directories.push((directory, chain));
         state.open += 1;
         self.changed.notify_one();
     }
 
     /// The next directory; `None` when all is read.
-    #[allow(clippy::option_option, reason = "the root has no path")]
-    fn take(&self) -> Option<Option<TreePath>> {
+    fn take(&self) -> Option<Waits> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(next) = state.directories.pop() {
@@ -119,6 +132,8 @@ struct Walk<'a> {
     step: i64,
     queue: &'a Queue,
     found: Walked,
+    /// Files of rules that cannot be read.
+    unruly: Vec<FolderError>,
     /// The path of the entry that is looked at.
     text: String,
     /// The names of the directory that is read, one after the other, and where they end.
@@ -136,6 +151,7 @@ impl<'a> Walk<'a> {
             step,
             queue,
             found: Walked::default(),
+            unruly: Vec::new(),
             text: String::new(),
             names: String::new(),
             ends: Vec::new(),
@@ -143,8 +159,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn read(&mut self, directory: Option<TreePath>) {
-        match self.entries(directory.as_ref()) {
+    fn read(&mut self, directory: Option<TreePath>, chain: Chain) {
+        match self.entries(directory.as_ref(), chain) {
             // It was removed since its parent was read.
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => {
@@ -160,7 +176,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn entries(&mut self, directory: Option<&TreePath>) -> std::result::Result<(), Errno> {
+    fn entries(
+        &mut self,
+        directory: Option<&TreePath>,
+        chain: Chain,
+    ) -> std::result::Result<(), Errno> {
         let fd = self
             .tree
             .directory(directory.map_or("", TreePath::as_str))?;
@@ -173,12 +193,23 @@ impl<'a> Walk<'a> {
             from = *end;
         }
         order.sort_unstable_by_key(|(name, _)| *name);
+        // The rules of a directory count for its own entries.
+        let own = order.binary_search_by_key(&ignored::NAME, |(name, _)| *name);
+        let chain = match own {
+            Ok(at) => own_rules(&fd, directory, order[at].1, chain, &mut self.found)
+                .unwrap_or_else(|error| {
+                    self.unruly.push(error);
+                    Chain::default()
+                }),
+            Err(_) => chain,
+        };
         let mut one = One {
             fd: &fd,
             directory,
             known: self.known,
             step: self.step,
             queue: self.queue,
+            chain: &chain,
             found: &mut self.found,
             text: &mut self.text,
             near: &mut self.near,
@@ -230,6 +261,7 @@ struct One<'a> {
     known: &'a Known,
     step: i64,
     queue: &'a Queue,
+    chain: &'a Chain,
     found: &'a mut Walked,
     text: &'a mut String,
     near: &'a mut usize,
@@ -237,6 +269,16 @@ struct One<'a> {
 
 impl One<'_> {
     fn look(&mut self, name: &str, kind: FileType) -> std::result::Result<(), Errno> {
+        self.text.clear();
+        if let Some(directory) = self.directory {
+            self.text.push_str(directory.as_str());
+            self.text.push('/');
+        }
+        self.text.push_str(name);
+        // What is left out is not looked at, unless that is what tells what it is.
+        if kind != FileType::Unknown && self.is_out(name, kind == FileType::Directory) {
+            return Ok(());
+        }
         if kind == FileType::Directory {
             self.add_directory(name);
             return Ok(());
@@ -246,7 +288,12 @@ impl One<'_> {
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error),
         };
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let is_news = kind == FileType::Unknown || is_directory;
+        if is_news && self.is_out(name, is_directory) {
+            return Ok(());
+        }
+        if is_directory {
             self.add_directory(name);
             return Ok(());
         }
@@ -257,36 +304,31 @@ impl One<'_> {
             }
             return Ok(());
         };
-        self.text.clear();
-        if let Some(directory) = self.directory {
-            self.text.push_str(directory.as_str());
-            self.text.push('/');
-        }
-        self.text.push_str(name);
         let stat = stat_of(&stat);
         let known = self
             .known
             .as_seen(self.text, kind, &stat, self.step, self.near);
-        self.found.as_seen.extend(known);
-        let is_rule = kind == Kind::File && name == ignored::NAME;
-        if known.is_some() && !is_rule {
-            return Ok(());
-        }
-        if let Some(path) = self.path(name) {
-            if is_rule {
-                self.found.rules.push(path.clone());
-            }
-            if known.is_none() {
-                self.found.entries.push((path, kind, stat));
-            }
+        if let Some(number) = known {
+            self.found.as_seen.push(number);
+        } else if let Some(path) = self.path(name) {
+            self.found.entries.push((path, kind, stat));
         }
         Ok(())
+    }
+
+    /// Whether a rule leaves the entry out; then that is noted.
+    fn is_out(&mut self, name: &str, is_directory: bool) -> bool {
+        let out = self.chain.leaves_out(self.text, is_directory);
+        if out && let Some(path) = self.path(name) {
+            self.found.ignored.push(path);
+        }
+        out
     }
 
     fn add_directory(&mut self, name: &str) {
         if let Some(path) = self.path(name) {
             self.found.directories.push(path.clone());
-            self.queue.add(Some(path));
+            self.queue.add(Some(path), self.chain.clone());
         }
     }
 
@@ -303,6 +345,48 @@ impl One<'_> {
         })
         .ok()
     }
+}
+
+/// What counts in a directory that has a file of rules; what counted before where that is none
+/// after all, but a link or a directory.
+fn own_rules(
+    fd: &OwnedFd,
+    directory: Option<&TreePath>,
+    kind: FileType,
+    chain: Chain,
+    found: &mut Walked,
+) -> Result<Chain> {
+    let path = match directory {
+        Some(directory) => directory.child(ignored::NAME),
+        None => TreePath::parse(ignored::NAME),
+    };
+    let Ok(file) = path else {
+        return Ok(chain);
+    };
+    let kind = match kind {
+        FileType::Unknown => statat(fd, ignored::NAME, AtFlags::SYMLINK_NOFOLLOW)
+            .map(|stat| FileType::from_raw_mode(stat.st_mode))
+            .map_err(|error| failed("look at", &file, error))?,
+        kind => kind,
+    };
+    if kind != FileType::RegularFile {
+        return Ok(chain);
+    }
+    let text = read_rules(fd, &file)?;
+    let (own, wrong) = chain.enter(&file, &text, &mut found.rules);
+    let wrong = wrong.into_iter().map(|wrong| (file.to_string(), wrong));
+    found.wrong.extend(wrong);
+    Ok(own)
+}
+
+fn read_rules(fd: &OwnedFd, file: &TreePath) -> Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let opened = openat(fd, ignored::NAME, flags, Mode::empty());
+    let opened = opened.map_err(|error| failed("open", file, error))?;
+    let mut bytes = Vec::new();
+    let read = File::from(opened).take(SMALL + 1).read_to_end(&mut bytes);
+    read.map_err(|error| io("read", file.as_str(), &error))?;
+    text_of_rules(file, (bytes.len() as u64 <= SMALL).then_some(bytes))
 }
 
 fn unnamed(directory: Option<&TreePath>, name: &str, error: PathError) -> (String, String) {
