@@ -117,6 +117,63 @@ async fn what_was_replaced_or_deleted_lies_in_the_trash() {
     assert_eq!(a.state.taken(last.id).unwrap().len(), 3);
 }
 
+/// > What a pass replaced or deleted can be brought back for 30 days, as long as nobody has put anything else in its place.
+#[tokio::test]
+async fn what_no_trash_can_hold_is_not_taken_away() {
+    let bucket = MemoryBucket::new();
+    let mut a = Machine::on(&bucket);
+    // A key of 1,024 bytes is the longest, and that in the trash is longer.
+    let long = format!("{}/f", ["d".repeat(245).as_str(); 4].join("/"));
+    a.write(&long, "long");
+    a.write("replaced", "old");
+    a.write("deleted", "old");
+    a.settle().await;
+    fs::remove_file(a.at(&long)).unwrap();
+    let applied = a.try_sync().await.unwrap();
+    let told = &applied.failed[0];
+    assert!(
+        told.1.contains("too long for the bucket's trash"),
+        "{told:?}"
+    );
+    assert_eq!(a.objects()[&long], "long");
+    a.write(&long, "long");
+    a.settle().await;
+    // No room for a trash here: the new version does not come.
+    let trash = a.at(".artifacts/trash");
+    let _ = fs::remove_dir_all(&trash);
+    fs::write(&trash, "in the way").unwrap();
+    put(&bucket, "replaced", "new");
+    a.try_sync().await.unwrap();
+    assert_eq!(a.read("replaced"), "old");
+    fs::remove_file(&trash).unwrap();
+    a.settle().await;
+    assert_eq!(a.read("replaced"), "new");
+    // Nor where the store makes no copies.
+    a.capabilities.copy = false;
+    fs::remove_file(a.at("deleted")).unwrap();
+    let applied = a.try_sync().await.unwrap();
+    assert!(applied.failed[0].1.contains("no copies"), "{applied:?}");
+    assert_eq!(a.objects()["deleted"], "old");
+}
+
+/// A file that can never be carried must not keep directories elsewhere from being known.
+#[tokio::test]
+async fn an_empty_directory_goes_although_something_else_fails_for_ever() {
+    let bucket = MemoryBucket::new();
+    let (a, b) = (Machine::on(&bucket), Machine::on(&bucket));
+    put(&bucket, "nowhere.rclonelink", "");
+    fs::create_dir(a.at("empty")).unwrap();
+    for machine in [&a, &b, &a] {
+        machine.try_sync().await.unwrap();
+    }
+    assert!(b.at("empty").is_dir());
+    fs::remove_dir(a.at("empty")).unwrap();
+    for machine in [&a, &b, &a] {
+        machine.try_sync().await.unwrap();
+    }
+    assert!(!b.at("empty").exists() && !a.at("empty").exists());
+}
+
 /// Pain 20: what a rule leaves out is neither sent, fetched nor deleted, on either side.
 /// > What a rule of `.artifactsignore` leaves out is neither sent, fetched nor deleted.
 #[tokio::test]

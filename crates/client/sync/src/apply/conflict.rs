@@ -52,7 +52,9 @@ impl Work<'_> {
         remote: &RemoteEntry,
     ) -> Result<Outcome> {
         let Some(copy) = copy else {
-            self.trash_remote(path, remote).await?;
+            if let Some(failed) = self.trash_remote(path, remote).await? {
+                return Ok(failed);
+            }
             self.step("conflict: theirs is in the trash").await?;
             return self.upload(path, local, Some(remote)).await;
         };

@@ -11,7 +11,7 @@ mod rights;
 mod times;
 mod transfer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -392,17 +392,22 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Directories are known only once everything that makes them so was done.
+    /// A directory is known only once everything in it was done.
     fn record_directories(&self, records: &[Record]) -> Result<()> {
         let applied = self.applied.lock();
-        if !applied.failed.is_empty() || !applied.again.is_empty() {
-            return Ok(());
+        let failed = applied.failed.iter().map(|(path, _)| path);
+        let left = failed.chain(&applied.again).map(String::as_str);
+        let mut waiting: HashSet<&str> = HashSet::new();
+        for path in left {
+            waiting.insert(path);
+            waiting.extend(path.match_indices('/').map(|(at, _)| &path[..at]));
         }
         let directories = records.iter().filter_map(|record| match record {
             Record::Directory(path) => Some((path.clone(), true)),
             Record::ForgetDirectory(path) => Some((path.clone(), false)),
             Record::Alike(..) | Record::Forget(_) | Record::LeaveOut(_) => None,
         });
+        let directories = directories.filter(|(path, _)| !waiting.contains(path.as_str()));
         let directories: Vec<_> = directories.collect();
         Ok(self.sides.state.record_directories(&directories)?)
     }

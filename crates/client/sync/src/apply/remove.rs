@@ -24,7 +24,9 @@ impl Work<'_> {
         if self.local(move |folder| folder.stat(&of)).await?.is_some() {
             return Ok(Outcome::Again);
         }
-        self.trash_remote(path, remote).await?;
+        if let Some(failed) = self.trash_remote(path, remote).await? {
+            return Ok(failed);
+        }
         self.step("delete in bucket: in the trash").await?;
         // Whatever becomes of the answer: should the file be here again by then, it is the
         // user's, and not deleted elsewhere.
@@ -44,22 +46,36 @@ impl Work<'_> {
         let Some(key) = self.sides.keys.entry(remote.kind, path) else {
             return Ok(too_long(path));
         };
-        self.trash_remote(path, remote).await?;
+        if let Some(failed) = self.trash_remote(path, remote).await? {
+            return Ok(failed);
+        }
         match self.delete(&key, &remote.etag).await? {
             true => Ok(Outcome::Done),
             false => Ok(Outcome::Again),
         }
     }
 
-    /// Copies an object into the bucket's trash.
-    pub(crate) async fn trash_remote(&self, path: &TreePath, remote: &RemoteEntry) -> Result<()> {
+    /// Copies an object into the bucket's trash. Gives what becomes of the action where that
+    /// cannot be: what could not be brought back is not taken away.
+    pub(crate) async fn trash_remote(
+        &self,
+        path: &TreePath,
+        remote: &RemoteEntry,
+    ) -> Result<Option<Outcome>> {
         let keys = &self.sides.keys;
         let place = format!("trash/{}/{path}", self.pass.name);
-        let (Some(from), Some(to)) = (keys.entry(remote.kind, path), keys.hidden(&place)) else {
-            return Ok(());
+        let Some(from) = keys.entry(remote.kind, path) else {
+            return Ok(Some(too_long(path)));
+        };
+        let Some(to) = keys.hidden(&place) else {
+            return Ok(Some(no_trash(
+                "its path is too long for the bucket's trash",
+            )));
         };
         if !self.sides.capabilities.copy {
-            return Ok(());
+            return Ok(Some(no_trash(
+                "the store makes no copies for the bucket's trash",
+            )));
         }
         self.take(path, remote.kind, false)?;
         let options = CopyOptions {
@@ -67,7 +83,7 @@ impl Work<'_> {
             ..CopyOptions::default()
         };
         match self.sides.bucket.copy(&from, &to, options).await {
-            Ok(_) | Err(BucketError::NotFound { .. }) => Ok(()),
+            Ok(_) | Err(BucketError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -177,4 +193,10 @@ impl Work<'_> {
         self.step("marker deleted").await?;
         Ok(if gone { Outcome::Done } else { Outcome::Again })
     }
+}
+
+fn no_trash(why: &str) -> Outcome {
+    Outcome::Failed(format!(
+        "{why}, so it stays in the bucket until it is deleted there by other means"
+    ))
 }

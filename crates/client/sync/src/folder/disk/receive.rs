@@ -125,7 +125,9 @@ impl Temporary {
     }
 
     /// Onto a file that looks so: the two change places in one step, so that the name always
-    /// leads to one of them, and what was there is in our hands whatever it was.
+    /// leads to one of them, and what was there is in our hands whatever it was. Ours waits for
+    /// that in the trash, under the name that the old one shall have there: whatever ends this
+    /// program, the old one lies where it can be brought back from.
     fn exchange(&self, to: &Below, path: &TreePath, over: &Stat, trash: &str) -> Result<()> {
         let there = statat(to, path.name(), AtFlags::SYMLINK_NOFOLLOW);
         let there = match there {
@@ -137,28 +139,35 @@ impl Temporary {
             let mode = replacing(there.st_mode & 0o7777, self.mode);
             let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode));
         }
-        let swap = || {
-            let flags = RenameFlags::EXCHANGE;
-            renameat_with(&self.place, &self.name, to, path.name(), flags)
+        let (bin, name) = self.folder.tree.trash(trash, path)?;
+        let failed_to = |action, error| failed(action, path, error);
+        let flags = RenameFlags::NOREPLACE;
+        renameat_with(&self.place, &self.name, &bin, &name, flags)
+            .map_err(|error| failed_to("make ready", error))?;
+        let back = || {
+            renameat_with(&bin, &name, &self.place, &self.name, flags)
+                .map_err(|error| failed_to("put back", error))
         };
+        let swap = || renameat_with(&bin, &name, to, path.name(), RenameFlags::EXCHANGE);
         match swap() {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::NOSYS) => {
+                back()?;
                 self.folder.discard(path, over, trash)?;
                 return self.place_new(to, path);
             }
-            Err(error) => return Err(failed("replace", path, error)),
+            Err(error) => {
+                back()?;
+                return Err(failed_to("replace", error));
+            }
         }
-        let old = statat(&self.place, &self.name, AtFlags::SYMLINK_NOFOLLOW);
-        let as_planned = old.is_ok_and(|old| stat_of(&old).is_renamed(over));
-        if !as_planned {
-            swap().map_err(|error| failed("put back", path, error))?;
-            return Err(changed(path));
+        let old = statat(&bin, &name, AtFlags::SYMLINK_NOFOLLOW);
+        if old.is_ok_and(|old| stat_of(&old).is_renamed(over)) {
+            return Ok(());
         }
-        let (bin, name) = self.folder.tree.trash(trash, path)?;
-        let flags = RenameFlags::NOREPLACE;
-        renameat_with(&self.place, &self.name, &bin, &name, flags)
-            .map_err(|error| failed("move to the trash", path, error))
+        swap().map_err(|error| failed_to("put back", error))?;
+        back()?;
+        Err(changed(path))
     }
 }
 
