@@ -104,7 +104,6 @@ async fn a_store_without_conditions_is_looked_at_before_each_write() {
             delete_if_match: false,
             copy: true,
             copy_if_absent: false,
-            copy_if_match: false,
             versions: false,
         };
     }

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Body, Bucket, Condition, CopyOptions, Error, Etag, GetOptions, Key, Metadata, PutOptions,
-    PutOutcome, Result,
+    Body, Bucket, Condition, CopyOptions, Error, Etag, GetOptions, Key, PutOptions, PutOutcome,
+    Result,
 };
 
 /// Where scratch objects go inside a workspace: among what Artifacts hides.
@@ -36,9 +36,6 @@ pub struct Capabilities {
     /// `If-None-Match: *` on CopyObject.
     #[serde(default)]
     pub copy_if_absent: bool,
-    /// `If-Match` on CopyObject, of an object onto itself.
-    #[serde(default)]
-    pub copy_if_match: bool,
     /// ListObjectVersions.
     pub versions: bool,
 }
@@ -107,7 +104,6 @@ impl<'b> Scratch<'b> {
             futures::try_join!(self.put_if_absent(), self.put_if_match(&written.etag))?;
         let copy = self.copy().await?;
         let copy_if_absent = copy && self.copy_if_absent().await?;
-        let copy_if_match = copy && self.copy_if_match().await?;
         let delete_if_match = self.delete_if_match().await?;
         Ok(Capabilities {
             writable: true,
@@ -116,7 +112,6 @@ impl<'b> Scratch<'b> {
             delete_if_match,
             copy,
             copy_if_absent,
-            copy_if_match,
             versions,
         })
     }
@@ -165,28 +160,6 @@ impl<'b> Scratch<'b> {
             ..CopyOptions::default()
         };
         refused(self.bucket.copy(&self.first, &self.copied, options).await)
-    }
-
-    /// Of an object onto itself, which needs new metadata to be a copy at all.
-    async fn copy_if_match(&self) -> Result<bool> {
-        let onto_itself = |etag| {
-            let options = CopyOptions {
-                condition: Condition::Matches(etag),
-                metadata: Some(Metadata::from([("probe".to_owned(), "1".to_owned())])),
-                ..CopyOptions::default()
-            };
-            self.bucket.copy(&self.copied, &self.copied, options)
-        };
-        if !refused(onto_itself(wrong_etag()).await)? {
-            return Ok(false);
-        }
-        let there = match self.bucket.head(&self.copied).await {
-            Ok(there) if there.metadata.is_empty() => there,
-            // The wrong one had its effect all the same.
-            Ok(_) | Err(Error::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        Ok(!refused(onto_itself(there.etag).await)?)
     }
 
     /// A refusal alone is no proof: the object must still be there, and must go when the
@@ -243,7 +216,6 @@ fn read_only(versions: bool) -> Capabilities {
         delete_if_match: false,
         copy: false,
         copy_if_absent: false,
-        copy_if_match: false,
         versions,
     }
 }
@@ -292,7 +264,6 @@ mod tests {
             delete_if_match: true,
             copy: true,
             copy_if_absent: true,
-            copy_if_match: true,
             versions: false,
         };
         assert_eq!(found, all);

@@ -186,7 +186,6 @@ async fn probed(server: &SeaweedFs) {
         delete_if_match: true,
         copy: true,
         copy_if_absent: true,
-        copy_if_match: true,
         versions: true,
     };
     assert_eq!(found, wanted);

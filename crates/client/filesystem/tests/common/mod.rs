@@ -48,7 +48,6 @@ pub fn all() -> Capabilities {
         delete_if_match: true,
         copy: true,
         copy_if_absent: true,
-        copy_if_match: true,
         versions: false,
     }
 }

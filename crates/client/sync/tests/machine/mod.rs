@@ -31,7 +31,6 @@ pub(crate) const ALL: Capabilities = Capabilities {
     delete_if_match: true,
     copy: true,
     copy_if_absent: true,
-    copy_if_match: true,
     versions: false,
 };
 

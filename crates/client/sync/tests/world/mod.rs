@@ -140,7 +140,6 @@ impl World {
                 delete_if_match: true,
                 copy: true,
                 copy_if_absent: true,
-                copy_if_match: true,
                 versions: false,
             },
             folder: Arc::new(client.folder.clone()),

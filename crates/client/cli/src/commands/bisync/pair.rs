@@ -203,7 +203,6 @@ const NOTHING: Capabilities = Capabilities {
     delete_if_match: false,
     copy: true,
     copy_if_absent: false,
-    copy_if_match: false,
     versions: false,
 };
 

@@ -253,7 +253,6 @@ const NOTHING: Capabilities = Capabilities {
     delete_if_match: false,
     copy: false,
     copy_if_absent: false,
-    copy_if_match: false,
     versions: false,
 };
 
