@@ -24,8 +24,15 @@ class History:
         self.site, self.dice = site, random.Random(seed)
         self.machines = [site.machine() for _ in range(3)]
         self.alive, self.written, self.trace = {}, 0, []
+        # One of three histories has a machine whose conflicts end in the trash.
+        self.profiles = [self.dice.choice(["safe", "balanced"]) for _ in self.machines]
+        if self.dice.randrange(3) == 0:
+            self.profiles[self.dice.randrange(3)] = "fast"
         for machine in self.machines:
             machine.folder.mkdir()
+
+    def options(self, machine):
+        return ["--approve-deletes", "--profile", self.profiles[self.machines.index(machine)]]
 
     def play(self, rounds):
         for _ in range(rounds):
@@ -36,13 +43,16 @@ class History:
         self.nothing_is_lost()
 
     def nothing_is_lost(self):
-        live = set(self.machines[0].files().values())
-        lost = {body: origin for body, origin in self.alive.items() if body not in live}
-        assert not lost, f"lost: {lost}"
+        kept = set(self.machines[0].files().values())
+        if "fast" in self.profiles:
+            for place in (*self.machines, self.site):
+                kept |= set(place.trash().values())
+        lost = {body: origin for body, origin in self.alive.items() if body not in kept}
+        assert not lost, f"lost with {self.profiles}: {lost}"
 
     def sync(self, machines):
         """All of them at one time, some of them not to the end."""
-        runs = [(machine, machine.start("--approve-deletes", log=machine.home / ".run.log"), self.dice.random() < 0.25) for machine in machines]
+        runs = [(machine, machine.start(*self.options(machine), log=machine.home / ".run.log"), self.dice.random() < 0.25) for machine in machines]
         for machine, run, is_killed in runs:
             if is_killed:
                 time.sleep(self.dice.uniform(0, 0.1))
@@ -134,7 +144,7 @@ class Watched(History):
         for machine in self.machines:
             machine.sync()
         self.lock, self.until = threading.Lock(), time.monotonic() + seconds
-        watches = [machine.watch(*self.options()) for machine in self.machines]
+        watches = [machine.watch(*self.options(machine)) for machine in self.machines]
         users = [threading.Thread(target=self.work, args=[machine, random.Random(self.dice.random())]) for machine in self.machines]
         for user in users:
             user.start()
@@ -143,7 +153,7 @@ class Watched(History):
             what, which = self.dice.randrange(4), self.dice.randrange(3)
             if what == 0:
                 watches[which].kill()
-                watches[which] = self.machines[which].watch(*self.options())
+                watches[which] = self.machines[which].watch(*self.options(self.machines[which]))
             elif what == 1:
                 self.site.store.away()
                 time.sleep(self.dice.uniform(0.1, 1))
@@ -156,8 +166,8 @@ class Watched(History):
         self.site.settle(options=["--approve-deletes"])
         self.nothing_is_lost()
 
-    def options(self):
-        return ["--max-delete", "1000"]
+    def options(self, machine):
+        return ["--max-delete", "1000", "--profile", self.profiles[self.machines.index(machine)]]
 
     def work(self, machine, dice):
         (machine.home / "hands").mkdir()

@@ -303,7 +303,7 @@ class Machine:
         bin_, found = self.folder / OURS / "trash", {}
         for at in sorted(bin_.rglob("*")):
             if not _is_directory(at):
-                found["/".join(at.relative_to(bin_).parts[1:])] = at.read_bytes()
+                found["/".join(at.relative_to(bin_).parts[1:])] = os.readlink(at).encode() if at.is_symlink() else at.read_bytes()
         return found
 
     def half_received(self):
