@@ -46,7 +46,7 @@ class History:
         kept = set(self.machines[0].files().values())
         if "fast" in self.profiles:
             for place in (*self.machines, self.site):
-                kept |= set(place.trash().values())
+                kept |= {body for _, body in place.trashed()}
         lost = {body: origin for body, origin in self.alive.items() if body not in kept}
         assert not lost, f"lost with {self.profiles}: {lost}"
 

@@ -133,8 +133,12 @@ class Site:
             return dict(zip(shown, pool.map(self.get, shown)))
 
     def trash(self):
-        """What lies in the bucket's trash, by the name that it had."""
-        return {key.split("/", 3)[3]: self.get(key) for key in self.keys(f"{OURS}/trash/")}
+        """What lies in the bucket's trash, by the name that it had; the latest of a name."""
+        return dict(self.trashed())
+
+    def trashed(self):
+        """All of it, pass by pass."""
+        return [(key.split("/", 3)[3], self.get(key)) for key in self.keys(f"{OURS}/trash/")]
 
     def tree(self):
         """As `Machine.tree`, of the bucket."""
@@ -299,12 +303,14 @@ class Machine:
         return sorted(path for path in self.files() if ".conflict-" in path and path.startswith(of))
 
     def trash(self):
-        """What lies in the folder's trash, by the name that it had."""
-        bin_, found = self.folder / OURS / "trash", {}
-        for at in sorted(bin_.rglob("*")):
-            if not _is_directory(at):
-                found["/".join(at.relative_to(bin_).parts[1:])] = os.readlink(at).encode() if at.is_symlink() else at.read_bytes()
-        return found
+        """What lies in the folder's trash, by the name that it had; the latest of a name."""
+        return dict(self.trashed())
+
+    def trashed(self):
+        """All of it, pass by pass."""
+        bin_ = self.folder / OURS / "trash"
+        files = [at for at in sorted(bin_.rglob("*")) if not _is_directory(at)]
+        return [("/".join(at.relative_to(bin_).parts[1:]), os.readlink(at).encode() if at.is_symlink() else at.read_bytes()) for at in files]
 
     def half_received(self):
         bin_ = self.folder / OURS / "tmp"
