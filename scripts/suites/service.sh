@@ -12,9 +12,7 @@ fi
 main() {
     begin_suite
     trap trap_manager EXIT INT TERM
-    local reason
-    reason=$(missing)
-    if [ -n "$reason" ]; then
+    if ! start_manager >"$work/manager.log" 2>&1; then
         skip "a service of systemd: $reason"
         end_suite
         return
@@ -38,25 +36,26 @@ main() {
     end_suite
 }
 
-# Why there can be no manager here; empty where there can.
-missing() {
-    [ -x "$manager" ] && have systemctl || { echo "systemd is not installed" && return; }
-    [ "${IN_NAMESPACE:-}" = 1 ] || { echo "a manager of its own needs root and a mount namespace" && return; }
-    start_manager >"$work/manager.log" 2>&1 || echo "systemd --user does not start: $(tail -n 1 "$work/manager.log")"
-}
-
-# A user manager in this namespace, in a control group of its own.
+# A user manager in this namespace, in a control group of its own. Where there can be none, reason
+# says why.
 start_manager() {
+    reason="systemd is not installed"
+    [ -x "$manager" ] && have systemctl || return
+    reason="a manager of its own needs root and a mount namespace"
+    [ "${IN_NAMESPACE:-}" = 1 ] || return
     mkdir -m 700 "$work/run" "$work/home"
     mount -t tmpfs none /run
     mkdir -p /run/systemd/system
     umount -R /sys/fs/cgroup 2>/dev/null || true
-    mount -t cgroup2 none /sys/fs/cgroup
-    mkdir "/sys/fs/cgroup/artifacts-$$"
-    as_user bash -c 'echo $$ >"$1" && exec "$2" --user --unit=basic.target' _ \
+    reason="there is no cgroup2"
+    mount -t cgroup2 none /sys/fs/cgroup && mkdir "/sys/fs/cgroup/artifacts-$$" || return
+    as_user bash -c 'echo $$ >"$1" && exec "$2" --user --log-target=console --unit=basic.target' _ \
         "/sys/fs/cgroup/artifacts-$$/cgroup.procs" "$manager" </dev/null &
     echo $! >"$work/manager.pid"
-    eventually as_user systemctl --user show --property=Version
+    if ! eventually as_user systemctl --user show --property=Version; then
+        reason="systemd --user does not start: $(tail -n 1 "$work/manager.log")"
+        return 1
+    fi
 }
 
 as_user() { env HOME="$work/home" XDG_RUNTIME_DIR="$work/run" "$@"; }

@@ -81,8 +81,8 @@ def pain_17_a_preview_leaves_no_state_behind(site):
     for options in (("--dry-run",), ("--dry-run", "--resync"), ("--dry-run", "--profile", "safe")):
         machine.sync(*options)
     machine.run("bisync", "check", "notes", machine.folder, code=DIFFERS)
-    machine.run("bisync", "status", "notes", machine.folder)
-    machine.run("bisync", "why", "notes", machine.folder, "f")
+    machine.run("bisync-status", "notes")
+    machine.run("ignore", "why", f"{machine.folder}/f")
     assert (machine.fingerprint(), site.keys()) == before, "after it"
     report = machine.report()
     assert acts(report) == [("delete here", "g"), ("upload", "f")], report["plan"]
@@ -188,13 +188,13 @@ def pain_20_every_command_means_the_same_by_a_rule(site):
     out = set(asked.stdout.rstrip("\0").split("\0"))
     assert 5 < len(out) < len(paths) - 3, out
     taken = {".artifactsignore", "nested/.artifactsignore", *paths} - out
-    for path in paths:
-        said = one.run("bisync", "why", "notes", one.folder, path).out
-        assert ("is left out" in said) == (path in out), said
     shown = {act["path"] for act in one.plan()["plan"]["actions"] if act["action"] == "upload"}
     assert shown == taken, shown ^ taken
     one.sync()
     assert set(site.objects()) == taken
+    for path in paths:
+        said = one.run("ignore", "why", f"{one.folder}/{path}").out
+        assert ("is left out" in said) == (path in out), said
     one.run("bisync", "check", "notes", one.folder)
     other.sync()
     assert set(other.files()) == taken
@@ -313,11 +313,11 @@ def pain_23_a_watch_waits_longer_each_time_and_its_trouble_is_shown(site, ill):
     runs, tries = watching.said().count("error:"), ill.count(lambda asked: asked.is_list)
     assert 1 <= runs <= 4 and tries <= 6 * runs + 6, f"{tries} tries in {runs} runs"
     assert watching.is_running(), watching.said()
-    status = json.loads(machine.run("bisync", "status", "notes", machine.folder, "--format", "json").out)
-    assert status["trouble"] and status["alike"], status
+    status = lambda: json.loads(machine.run("bisync-status", "notes", "--format", "json", code=None).out)[0]
+    assert status()["last_error"] and status()["last_success"], status()
     ill.well()
     eventually("its recovery", lambda: "g" in site.objects())
-    eventually("no trouble any more", lambda: not json.loads(machine.run("bisync", "status", "notes", machine.folder, "--format", "json").out)["trouble"])
+    eventually("no trouble any more", lambda: not status()["last_error"])
     watching.stop()
     return f"{tries} tries in {runs} runs in {seconds} s"
 

@@ -8,7 +8,8 @@ use super::manager::Unit;
 
 /// What the unit says beside what it runs. Failures are tried again after pauses that grow from
 /// five seconds to five minutes where systemd can (since 254), else after five seconds; wrong
-/// usage (2) is not. User units can have no namespaces of their own, so this is what is left.
+/// usage (2) is not. User units can have no namespaces of their own, so this is what is left;
+/// without RestrictSUIDSGID, which would take openat2 away.
 const REST: &str = "\
 Restart=on-failure
 RestartSec=5s
@@ -22,7 +23,6 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 
 [Install]
@@ -111,7 +111,6 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 
 [Install]
