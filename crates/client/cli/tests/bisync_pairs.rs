@@ -17,6 +17,7 @@ fn copy(machine: &Machine, from: &str, to: &str) {
     assert!(status.expect("cp").success());
 }
 
+/// > A folder that was moved goes on as it was.
 #[test]
 fn a_folder_that_was_moved_goes_on_as_it_was() {
     let site = Site::new();
@@ -52,6 +53,7 @@ fn a_folder_that_was_moved_goes_on_as_it_was() {
     assert_eq!(all.as_array().map(Vec::len), Some(2), "{all}");
 }
 
+/// > A copy of a synced folder, a folder in or around another synced one, and a folder of two workspaces are refused.
 #[test]
 fn a_copy_of_a_synced_folder_is_refused_and_may_begin_anew() {
     let site = Site::new();
@@ -75,6 +77,7 @@ fn a_copy_of_a_synced_folder_is_refused_and_may_begin_anew() {
     a.run("bisync notes third --resync --yes").ok();
 }
 
+/// > A copy of a synced folder, a folder in or around another synced one, and a folder of two workspaces are refused.
 #[test]
 fn folders_in_each_other_and_of_two_workspaces_are_refused() {
     let site = Site::new();

@@ -69,7 +69,8 @@ fn why_names_the_file_the_line_and_the_pattern() {
 }
 
 /// Filters of the command line count above all files, and are remembered by every command
-/// until others are given. A change of them deletes nothing and needs no new beginning.
+/// until others are given.
+/// > A change of rules or filters deletes nothing on either side.
 #[test]
 fn filters_are_remembered_and_a_change_of_them_is_told() {
     let site = Site::new();
