@@ -9,7 +9,7 @@ use std::fs;
 use serde_json::Value;
 use support::synced::*;
 
-/// > `artifacts ignore why PATH`
+/// What decides, as an editor opens it.
 #[test]
 fn why_names_the_file_the_line_and_the_pattern() {
     let site = Site::new();

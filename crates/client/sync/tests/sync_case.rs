@@ -81,7 +81,7 @@ fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// > A name never overwrites another file's
+/// > A name never overwrites another file's, nothing outside of the folder is read or written, and what one side cannot hold is told and left where it is.
 #[tokio::test]
 async fn of_two_names_that_the_folder_takes_for_one_the_second_is_told_of_and_left() {
     let bucket = MemoryBucket::new();
