@@ -201,6 +201,8 @@ async fn a_lost_answer_of_the_last_call_is_no_conflict_and_sends_nothing_again()
         (calls.put, calls.get)
     );
     assert_eq!(a.objects().len(), 1);
+    let left = a.state.uploads().unwrap();
+    assert!(left.is_empty(), "nothing is left to be given up");
 }
 
 #[tokio::test]

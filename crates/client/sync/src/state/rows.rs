@@ -23,6 +23,13 @@ pub(super) fn write(db: &Connection, path: &TreePath, entry: &BaseEntry) -> rusq
             entry.seen.map(|seen| seen.at),
             entry.modified,
         ])?;
+    if entry.etag.as_str().contains('-') {
+        // It was put together, although the answer was lost.
+        let whole = "DELETE FROM uploads WHERE path = ?1 AND path IN
+                     (SELECT path FROM sending WHERE path = ?1 AND etag = ?2)";
+        db.prepare_cached(whole)?
+            .execute(params![path.as_str(), entry.etag.as_str()])?;
+    }
     for query in [
         "DELETE FROM sending WHERE path = ?1",
         "DELETE FROM tombstones WHERE path = ?1",
