@@ -230,6 +230,14 @@ class Machine:
     def plan(self, *options):
         return self.report("--dry-run", *options)
 
+    def status(self):
+        """The folder's, as `bisync-status` tells it."""
+        standing, = json.loads(self.run("bisync-status", self.folder, "--format", "json", code=None).out)
+        return standing
+
+    def why(self, path):
+        return self.run("ignore", "why", self.at(path)).out
+
     def moves(self, *options):
         """Runs; whether there was anything to do."""
         report = self.report(*options)

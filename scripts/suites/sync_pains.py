@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 
-from sync_lab import DIFFERS, LATER, LONG, STOPPED, USAGE, Room, Skipped, acts, eventually, left_alone
+from sync_lab import DIFFERS, DONE, LATER, LONG, STOPPED, USAGE, Room, Skipped, acts, eventually, left_alone
 
 room = Room()
 
@@ -34,7 +34,8 @@ def pain_15_delete_limit_is_a_count_and_a_share_before_the_first_change(site):
         machine.sync(*options, code=STOPPED).names("40 in the bucket, of 200", "the limit is")
     machine.sync(code=STOPPED).names("25 files or 50 %")
     watching = machine.watch()
-    assert watching.ended() == STOPPED and "40 in the bucket" in watching.said(), watching.said()
+    eventually("the stop", lambda: "40 in the bucket, of 200" in watching.said())
+    watching.stop()
     assert len(site.objects()) == 200, "a run changed something before it stopped"
     machine.sync("--max-delete", "40")
     assert len(site.objects()) == 161
@@ -59,8 +60,14 @@ def pain_16_after_a_stop_deletions_are_approved_or_taken_back_and_resync_asks(si
     said.names("50 deleted files come back", "f00", "f19", "and 30 more", "--yes")
     assert len(machine.files()) == 10 and len(site.objects()) == 60, "it did not wait for the answer"
     machine.sync(code=STOPPED)
-    machine.sync("--approve-deletes")
+    # A watch waits for what somebody says by another command.
+    watching = machine.watch()
+    eventually("the stop", lambda: "50 in the bucket, of 60" in watching.said())
+    eventually("the approval", lambda: machine.sync("--approve-deletes", code=(DONE, LATER)).code == DONE)
     assert len(machine.files()) == len(site.objects()) == 10
+    machine.write("after it", "1")
+    site.watched_alike(lambda: "after it" in site.objects())
+    watching.stop()
     site.settle()
 
 
@@ -81,8 +88,7 @@ def pain_17_a_preview_leaves_no_state_behind(site):
     for options in (("--dry-run",), ("--dry-run", "--resync"), ("--dry-run", "--profile", "safe")):
         machine.sync(*options)
     machine.run("bisync", "check", "notes", machine.folder, code=DIFFERS)
-    machine.run("bisync-status", "notes")
-    machine.run("ignore", "why", f"{machine.folder}/f")
+    assert machine.status()["healthy"] and "is synced" in machine.why("f")
     assert (machine.fingerprint(), site.keys()) == before, "after it"
     report = machine.report()
     assert acts(report) == [("delete here", "g"), ("upload", "f")], report["plan"]
@@ -135,7 +141,8 @@ def pain_18_a_disk_that_is_not_mounted(site):
         for _ in range(2):
             machine.sync(code=STOPPED).names("marker", "is a disk not mounted?")
         watching = machine.watch()
-        assert watching.ended() == STOPPED, watching.said()
+        eventually("the refusal", lambda: "is a disk not mounted?" in watching.said())
+        watching.stop()
         assert site.objects() == {"f": b"1", "g": b"2"}
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(machine.folder)], check=True)
         machine.sync(code=STOPPED).names("marker")
@@ -193,7 +200,7 @@ def pain_20_every_command_means_the_same_by_a_rule(site):
     one.sync()
     assert set(site.objects()) == taken
     for path in paths:
-        said = one.run("ignore", "why", f"{one.folder}/{path}").out
+        said = one.why(path)
         assert ("is left out" in said) == (path in out), said
     one.run("bisync", "check", "notes", one.folder)
     other.sync()
@@ -313,11 +320,11 @@ def pain_23_a_watch_waits_longer_each_time_and_its_trouble_is_shown(site, ill):
     runs, tries = watching.said().count("error:"), ill.count(lambda asked: asked.is_list)
     assert 1 <= runs <= 4 and tries <= 6 * runs + 6, f"{tries} tries in {runs} runs"
     assert watching.is_running(), watching.said()
-    status = lambda: json.loads(machine.run("bisync-status", "notes", "--format", "json", code=None).out)[0]
-    assert status()["last_error"] and status()["last_success"], status()
+    status = machine.status()
+    assert not status["healthy"] and status["last_error"]["code"] == "store-busy" and status["last_success"], status
     ill.well()
     eventually("its recovery", lambda: "g" in site.objects())
-    eventually("no trouble any more", lambda: not status()["last_error"])
+    eventually("no trouble any more", lambda: machine.status()["healthy"])
     watching.stop()
     return f"{tries} tries in {runs} runs in {seconds} s"
 

@@ -144,7 +144,7 @@ def rclone_extended_char_paths(site):
     machine.write(".artifactsignore", "測試_ignored *\n")
     machine.write("測試_ignored ěáñ", "")
     machine.sync()
-    machine.run("ignore", "why", f"{machine.folder}/測試_ignored ěáñ").names("is left out")
+    assert "is left out" in machine.why("測試_ignored ěáñ")
     assert "測試_ignored ěáñ" not in site.objects()
     machine.at(".artifacts/folder.json").unlink()
     machine.sync(code=STOPPED).names("marker")
