@@ -302,3 +302,37 @@ async fn what_a_rule_leaves_out_is_pruned_from_the_bucket_on_demand_and_can_come
     sync::undo::undo(&sides, &last, &taken).await.unwrap();
     assert_eq!(a.objects()["x.tmp"], "2");
 }
+
+/// What lies in the folder may come from anybody: a link in the place of a directory of ours.
+#[tokio::test]
+async fn nothing_is_cleaned_or_written_through_a_link_in_the_place_of_ours() {
+    for name in ["tmp", "trash"] {
+        let bucket = MemoryBucket::new();
+        let a = Machine::on(&bucket);
+        let outside = tempfile::tempdir().unwrap();
+        let (precious, old) = (outside.path().join("precious"), "00000000000000000001-1-x");
+        fs::write(&precious, "1").unwrap();
+        fs::write(outside.path().join(old), "2").unwrap();
+        fs::create_dir(a.at(".artifacts")).unwrap();
+        symlink(outside.path(), a.at(".artifacts").join(name)).unwrap();
+        a.write("f", "1");
+        let _ = a.try_sync().await;
+        let _ = sync::clean(&a.sides(Arc::new(GoOn))).await;
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_marker_is_written_through_no_link() {
+    let bucket = MemoryBucket::new();
+    let a = Machine::on(&bucket);
+    let outside = tempfile::tempdir().unwrap();
+    let precious = outside.path().join("precious");
+    fs::write(&precious, "1").unwrap();
+    fs::create_dir(a.at(".artifacts")).unwrap();
+    for name in ["folder.json", "folder.json.new"] {
+        symlink(&precious, a.at(".artifacts").join(name)).unwrap();
+    }
+    let _ = a.try_sync().await;
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "1");
+}

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use model::entry_name::HIDDEN;
@@ -10,6 +10,7 @@ use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, fsync, mkdirat, openat2, renameat, statat,
 };
 use rustix::io::Errno;
+use uuid::Uuid;
 
 use super::super::{FolderError, Result};
 use super::flush::Flush;
@@ -194,7 +195,10 @@ impl Tree {
         for n in 0.. {
             let name = match n {
                 0 => path.name().to_owned(),
-                n => format!(".{n}.{:.200}", path.name()),
+                n => format!(
+                    ".{n}.{}",
+                    &path.name()[..path.name().floor_char_boundary(200)]
+                ),
             };
             match statat(&place, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(_) => {}
@@ -236,22 +240,29 @@ impl Tree {
     }
 
     pub(super) fn write_hidden(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let place = self.hidden("")?;
-        let new = format!("{name}.new");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&place, &new, flags, Mode::from_raw_mode(0o600));
+        let (place, tmp) = (self.hidden("")?, self.tmp()?);
+        // A name that nobody can have put a link under.
+        let new = Uuid::new_v4().to_string();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&tmp, &new, flags, Mode::from_raw_mode(0o600));
         let mut file = File::from(fd.map_err(|error| of_system("make", &new, error))?);
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         written.map_err(|error| io("write", &new, &error))?;
-        renameat(&place, &new, &place, name).map_err(|error| of_system("rename", &new, error))?;
+        renameat(&tmp, &new, &place, name).map_err(|error| of_system("rename", &new, error))?;
         place.sync();
         Ok(())
     }
 
     /// Removes what lies in a directory of ours, as far as the function picks it.
     pub(super) fn clean(&self, below: &str, is_old: &dyn Fn(&str) -> bool) -> Result<()> {
-        let place = self.path.join(HIDDEN).join(below);
-        let Ok(entries) = std::fs::read_dir(&place) else {
+        let place = match self.directory(&format!("{HIDDEN}/{below}")) {
+            Ok(place) => place,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(of_system("clean", below, error)),
+        };
+        // By the descriptor: no link leads out of the folder, and std removes none but the link.
+        let open = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let Ok(entries) = std::fs::read_dir(&open) else {
             return Ok(());
         };
         for entry in entries.flatten() {

@@ -21,6 +21,7 @@ use md5::{Digest, Md5};
 use model::entry_name::HIDDEN;
 use rustix::fs::{AtFlags, RenameFlags, fstat, readlinkat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
+use uuid::Uuid;
 
 use self::at::{Below, Tree, failed, stat_of};
 use super::{Blocks, Folder, FolderError, Identity, Incoming, Reading, Result, Walked, body_of};
@@ -275,7 +276,10 @@ impl Folder for DiskFolder {
             });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or(0));
-        file.read_to_end(&mut bytes)
+        // One byte more than expected is enough to see that it grows.
+        (&mut file)
+            .take(stat.size + 1)
+            .read_to_end(&mut bytes)
             .map_err(|error| FolderError::Io {
                 action: "read",
                 path: path.to_string(),
@@ -385,7 +389,11 @@ impl Folder for DiskFolder {
     }
 
     fn clean_received(&self, is_left: &dyn Fn(&str) -> bool) -> Result<()> {
-        let goes = |name: &str| blocks::name_of(name).is_none_or(is_left);
+        // What has another name than ours was not put there by us.
+        let goes = |name: &str| match blocks::name_of(name) {
+            Some(name) => is_left(name),
+            None => Uuid::try_parse(name).is_ok(),
+        };
         self.tree.clean(TMP, &goes)
     }
 }

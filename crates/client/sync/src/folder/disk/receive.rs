@@ -43,6 +43,10 @@ impl Drop for Temporary {
 }
 
 pub(super) fn begin(folder: DiskFolder, path: &TreePath) -> Result<Box<dyn Incoming>> {
+    Ok(begin_temporary(folder, path)?)
+}
+
+fn begin_temporary(folder: DiskFolder, path: &TreePath) -> Result<Box<Temporary>> {
     let place = folder.tree.tmp()?;
     let name = Uuid::new_v4().to_string();
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -136,38 +140,82 @@ impl Temporary {
             Err(error) => return Err(failed("look at", path, error)),
         };
         if kind_of(&there) == Some(Kind::File) {
-            let mode = replacing(there.st_mode & 0o7777, self.mode);
+            // Whose bytes they were may run as another user; these are others.
+            let mode = replacing(there.st_mode & 0o777, self.mode);
             let _ = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode));
         }
-        let (bin, name) = self.folder.tree.trash(trash, path)?;
-        let failed_to = |action, error| failed(action, path, error);
-        let flags = RenameFlags::NOREPLACE;
-        renameat_with(&self.place, &self.name, &bin, &name, flags)
-            .map_err(|error| failed_to("make ready", error))?;
-        let back = || {
-            renameat_with(&bin, &name, &self.place, &self.name, flags)
-                .map_err(|error| failed_to("put back", error))
-        };
-        let swap = || renameat_with(&bin, &name, to, path.name(), RenameFlags::EXCHANGE);
-        match swap() {
+        let waiting = self.wait_in_trash(path, trash)?;
+        match waiting.swap(to, path.name()) {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::NOSYS) => {
-                back()?;
+                waiting
+                    .back(self)
+                    .map_err(|error| failed("put back", path, error))?;
                 self.folder.discard(path, over, trash)?;
                 return self.place_new(to, path);
             }
             Err(error) => {
-                back()?;
-                return Err(failed_to("replace", error));
+                waiting
+                    .back(self)
+                    .map_err(|error| failed("put back", path, error))?;
+                return Err(failed("replace", path, error));
             }
         }
-        let old = statat(&bin, &name, AtFlags::SYMLINK_NOFOLLOW);
+        let old = waiting.held();
         if old.is_ok_and(|old| stat_of(&old).is_renamed(over)) {
             return Ok(());
         }
-        swap().map_err(|error| failed_to("put back", error))?;
-        back()?;
+        let given = waiting.give_back(self, to, path.name());
+        given.map_err(|error| failed("put back", path, error))?;
         Err(changed(path))
+    }
+
+    /// Moves the new version to where the old one shall lie.
+    fn wait_in_trash(&self, path: &TreePath, trash: &str) -> Result<Waiting> {
+        let ours = statat(&self.place, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failed("look at", path, error))?;
+        let (bin, name) = self.folder.tree.trash(trash, path)?;
+        let flags = RenameFlags::NOREPLACE;
+        renameat_with(&self.place, &self.name, &bin, &name, flags)
+            .map_err(|error| failed("make ready", path, error))?;
+        let ino = ours.st_ino;
+        Ok(Waiting { bin, name, ino })
+    }
+}
+
+/// A new version in the trash, where the exchange puts the old one in its place.
+struct Waiting {
+    bin: Below,
+    name: String,
+    /// The new version's inode.
+    ino: u64,
+}
+
+impl Waiting {
+    fn swap(&self, to: &Below, name: &str) -> std::result::Result<(), Errno> {
+        renameat_with(&self.bin, &self.name, to, name, RenameFlags::EXCHANGE)
+    }
+
+    fn held(&self) -> std::result::Result<rustix::fs::Stat, Errno> {
+        statat(&self.bin, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Takes the new version out of the trash again.
+    fn back(&self, to: &Temporary) -> std::result::Result<(), Errno> {
+        let flags = RenameFlags::NOREPLACE;
+        renameat_with(&self.bin, &self.name, &to.place, &to.name, flags)
+    }
+
+    /// Somebody saved between the look and the exchange: what they saved last gets the name,
+    /// and what they saved before stays in the trash. Should the name be gone by now, what was
+    /// exchanged stays there too.
+    fn give_back(&self, new: &Temporary, to: &Below, name: &str) -> std::result::Result<(), Errno> {
+        self.swap(to, name)?;
+        if self.held()?.st_ino == self.ino {
+            return self.back(new);
+        }
+        // They saved once more meanwhile, over the new version.
+        self.swap(to, name)
     }
 }
 
@@ -209,4 +257,91 @@ pub(super) fn time_of(nanos: i64) -> SystemTime {
         false => UNIX_EPOCH.checked_add(size),
     };
     time.unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A file `f` that says "first", and a new version that waits in the trash for its name.
+    fn waiting(root: &std::path::Path) -> (Box<Temporary>, Below, Waiting) {
+        let path = TreePath::parse("f").unwrap();
+        let folder = DiskFolder::open(root).unwrap();
+        fs::write(root.join("f"), "first").unwrap();
+        let new = begin_temporary(folder, &path).unwrap();
+        (&new.file).write_all(b"new").unwrap();
+        let to = new.folder.tree.make_parent(&path).unwrap();
+        let waiting = new.wait_in_trash(&path, "t").unwrap();
+        (new, to, waiting)
+    }
+
+    fn save(root: &std::path::Path, text: &str) {
+        fs::write(root.join("saved"), text).unwrap();
+        fs::rename(root.join("saved"), root.join("f")).unwrap();
+    }
+
+    fn text(path: std::path::PathBuf) -> String {
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_was_saved_before_the_exchange_gets_its_name_back() {
+        let root = tempfile::tempdir().unwrap();
+        let (new, to, waiting) = waiting(root.path());
+        save(root.path(), "second");
+        waiting.swap(&to, "f").unwrap();
+        waiting.give_back(&new, &to, "f").unwrap();
+        assert_eq!(text(root.path().join("f")), "second");
+        let received = root.path().join(".artifacts/tmp").join(&new.name);
+        assert_eq!(text(received.clone()), "new");
+        drop(new);
+        assert!(!received.exists());
+    }
+
+    #[test]
+    fn what_was_saved_twice_is_kept_twice() {
+        let root = tempfile::tempdir().unwrap();
+        let (new, to, waiting) = waiting(root.path());
+        save(root.path(), "second");
+        waiting.swap(&to, "f").unwrap();
+        save(root.path(), "third");
+        waiting.give_back(&new, &to, "f").unwrap();
+        drop(new);
+        assert_eq!(text(root.path().join("f")), "third");
+        assert_eq!(text(root.path().join(".artifacts/trash/t/f")), "second");
+    }
+
+    #[test]
+    fn what_was_saved_and_renamed_stays_in_the_trash() {
+        let root = tempfile::tempdir().unwrap();
+        let (new, to, waiting) = waiting(root.path());
+        save(root.path(), "second");
+        waiting.swap(&to, "f").unwrap();
+        fs::rename(root.path().join("f"), root.path().join("f~")).unwrap();
+        assert_eq!(waiting.give_back(&new, &to, "f"), Err(Errno::NOENT));
+        drop(new);
+        assert_eq!(text(root.path().join(".artifacts/trash/t/f")), "second");
+        assert_eq!(text(root.path().join("f~")), "new");
+    }
+
+    /// Of set-user-id nothing stays: the bytes are others'.
+    #[test]
+    fn a_new_version_runs_as_nobody_else() {
+        let root = tempfile::tempdir().unwrap();
+        let path = TreePath::parse("f").unwrap();
+        let folder = DiskFolder::open(root.path()).unwrap();
+        fs::write(root.path().join("f"), "old").unwrap();
+        fs::set_permissions(root.path().join("f"), fs::Permissions::from_mode(0o4755)).unwrap();
+        let (_, stat) = folder.stat(&path).unwrap().unwrap();
+        let mut new = begin_temporary(folder, &path).unwrap();
+        new.mode = Some(0o4755);
+        new.install(&path, Some(&stat), "t").unwrap().unwrap();
+        let mode = fs::metadata(root.path().join("f"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o7777, 0o755);
+    }
 }
