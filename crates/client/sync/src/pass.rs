@@ -54,8 +54,7 @@ pub async fn pass(
     answer
 }
 
-/// Makes passes until nothing has to be looked at again, or nothing more can be done, and
-/// notes how that ended.
+/// Makes passes until nothing has to be looked at again, or nothing more can be done.
 ///
 /// # Errors
 /// [`SyncError`]; what was done until then is recorded.
@@ -64,23 +63,9 @@ pub async fn run(
     settings: &Settings,
     show: &mut (dyn FnMut(&Plan) + Send),
 ) -> Result<Applied> {
-    let answer = match passes(sides, settings, show).await {
-        Ok(mut applied) => give_up(sides).await.map(|notes| {
-            applied.notes = notes;
-            applied
-        }),
-        Err(error) => Err(error),
-    };
-    let trouble = match &answer {
-        // As after a crash: nothing more is written.
-        Err(SyncError::Halted(_)) => return answer,
-        Ok(applied) if applied.is_whole() => None,
-        Ok(applied) => Some(applied.summary()),
-        Err(error) => Some(error.to_string()),
-    };
-    let now = sides.folder.now();
-    sides.state.end_run(now, trouble.as_deref())?;
-    answer
+    let mut applied = passes(sides, settings, show).await?;
+    applied.notes = give_up(sides).await?;
+    Ok(applied)
 }
 
 async fn passes(

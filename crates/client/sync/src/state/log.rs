@@ -70,15 +70,6 @@ pub struct Pass {
     pub summary: Option<String>,
 }
 
-/// How a pair is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// When both sides were last alike, in nanoseconds since 1970.
-    pub alike: Option<i64>,
-    /// What the last run ended with, and when, where they were not.
-    pub trouble: Option<(i64, String)>,
-}
-
 /// Something that a pass took away or replaced, and that lies in a trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
@@ -197,33 +188,6 @@ impl State {
         self.with(|db| db.execute(query, [pass.id]).map(drop))
     }
 
-    /// Says how a run ended: both sides alike, or why not.
-    ///
-    /// # Errors
-    /// [`StateError`](super::StateError).
-    pub fn end_run(&self, now: i64, trouble: Option<&str>) -> Result<()> {
-        match trouble {
-            None => {
-                self.set_meta("alike", &now.to_string())?;
-                self.set_meta("trouble", "")
-            }
-            Some(trouble) => self.set_meta("trouble", &format!("{now} {trouble}")),
-        }
-    }
-
-    /// When both sides were last alike, and what has gone wrong since.
-    ///
-    /// # Errors
-    /// [`StateError`](super::StateError).
-    pub fn health(&self) -> Result<Health> {
-        let trouble = self.meta("trouble")?.unwrap_or_default();
-        let trouble = trouble.split_once(' ');
-        Ok(Health {
-            alike: self.meta("alike")?.and_then(|text| text.parse().ok()),
-            trouble: trouble.and_then(|(at, text)| Some((at.parse().ok()?, text.to_owned()))),
-        })
-    }
-
     /// When trashes were cleaned last.
     ///
     /// # Errors
@@ -315,22 +279,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-
-    #[test]
-    fn the_last_trouble_counts_until_all_is_well_again() {
-        let state = State::in_memory(Uuid::nil()).unwrap();
-        let health = |alike, trouble: Option<(i64, &str)>| Health {
-            alike,
-            trouble: trouble.map(|(at, text)| (at, text.to_owned())),
-        };
-        assert_eq!(state.health().unwrap(), health(None, None));
-        state.end_run(5, None).unwrap();
-        state.end_run(7, Some("no answer at all")).unwrap();
-        let trouble = Some((7, "no answer at all"));
-        assert_eq!(state.health().unwrap(), health(Some(5), trouble));
-        state.end_run(9, None).unwrap();
-        assert_eq!(state.health().unwrap(), health(Some(9), None));
-    }
 
     #[test]
     fn a_pass_its_takings_and_deletions_are_kept_until_they_are_old() {

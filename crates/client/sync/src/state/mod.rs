@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
-pub use log::{Health, Outcome, Pass, Taken, Tombstone};
+pub use log::{Outcome, Pass, Taken, Tombstone};
 pub use partial::{PartialDownload, PartialUpload};
 use rows::{entry_of, fact_of, remove, send, unsigned, write};
 

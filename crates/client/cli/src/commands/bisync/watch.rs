@@ -238,6 +238,9 @@ impl Watching<'_> {
             let (done, bytes) = (applied.done, applied.bytes);
             self.note(&format!("{done} done, {bytes} bytes moved"));
         }
+        for note in &applied.notes {
+            self.note(note);
+        }
         for (path, reason) in &applied.failed {
             self.note(&format!("failed: {path}: {reason}"));
         }
