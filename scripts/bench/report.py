@@ -156,7 +156,7 @@ knows no object store: it keeps two folders of this machine alike, so its figure
 figure is of a whole process, from its start to its end: the median of the rounds with (min–max), and in the
 columns of the others the ratio of theirs to ours: above 1 we are better. All files are an hour old. `--watch` is
 measured on two folders of 1,000 files with an orchestrator and the embedded store; `rclone bisync` has no such
-mode. Every folder and bucket is compared at the end of what is measured.
+mode. After each first sync and rename the objects are counted, and what a second machine fetched is compared.
 """, sync)
 
 SECTIONS = [ORCHESTRATOR, VAULT, SYNC]
