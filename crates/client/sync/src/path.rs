@@ -83,6 +83,11 @@ impl TreePath {
         std::iter::successors(self.parent(), Self::parent)
     }
 
+    /// What comes, in order, right before all that lies below it: a bound, and no path.
+    pub(crate) fn before_below(&self) -> Self {
+        Self(format!("{}/", self.0).into())
+    }
+
     /// Whether it lies below a directory.
     pub fn is_below(&self, directory: &Self) -> bool {
         let rest = self.0.strip_prefix(&*directory.0);

@@ -139,8 +139,14 @@ impl Clash<'_, '_> {
         remote: Option<&RemoteEntry>,
         decision: Option<&Decision>,
     ) -> Option<Decision> {
-        let below = |path: &TreePath| path.is_below(self.path);
-        let below_there = self.picture.remote.entries.keys().any(below);
+        let mut after = self
+            .picture
+            .remote
+            .entries
+            .range(self.path.before_below()..);
+        let below_there = after
+            .next()
+            .is_some_and(|(path, _)| path.is_below(self.path));
         let known = self.picture.base_of(self.path).is_some()
             || remote.is_some_and(|remote| self.picture.is_ours(self.path, &remote.etag));
         if local.is_none() && !known && below_there {
