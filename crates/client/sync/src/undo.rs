@@ -36,37 +36,64 @@ pub fn last(sides: &Sides) -> Result<Option<(Pass, Vec<Taken>)>> {
     Ok(None)
 }
 
-/// Brings back what a pass took away.
+/// Brings back what a pass took away. What cannot come back now may do so later: it is known as
+/// that pass's until it is in no trash any more.
 ///
 /// # Errors
-/// The folder's, the bucket's and the state's. What came back until then stays.
+/// The folder's, the bucket's and the state's. What came back until then stays, and is noted.
 pub async fn undo(sides: &Sides, pass: &Pass, taken: &[Taken]) -> Result<Undone> {
     let log = sides.state.begin_pass(sides.folder.now())?;
     let mut undone = Undone::default();
+    let ended = each(sides, pass, &log, taken, &mut undone).await;
+    let mut summary = format!(
+        "undo: {} back here, {} in the bucket, {} left",
+        undone.here.len(),
+        undone.there.len(),
+        undone.left.len()
+    );
+    let outcome = match &ended {
+        Ok(()) => Outcome::Done,
+        Err(error) => {
+            summary += &format!("; {error}");
+            Outcome::Failed
+        }
+    };
+    let state = &sides.state;
+    state.end_pass(&log, sides.folder.now(), outcome, &summary)?;
+    ended.map(|()| undone)
+}
+
+async fn each(
+    sides: &Sides,
+    pass: &Pass,
+    log: &Pass,
+    taken: &[Taken],
+    undone: &mut Undone,
+) -> Result<()> {
     for one in taken {
         let shown = one.path.to_string();
         let back = match one.here {
-            true => restore_here(sides, pass, &log, one).await?,
+            true => restore_here(sides, pass, log, one).await?,
             false => restore_there(sides, pass, one).await?,
         };
+        if back
+            .as_ref()
+            .err()
+            .is_none_or(|reason| reason == GONE || reason == GONE_THERE)
+        {
+            sides.state.forget_taken(pass, one)?;
+        }
         match back {
             Err(reason) => undone.left.push((shown, reason)),
             Ok(()) if one.here => undone.here.push(shown),
             Ok(()) => undone.there.push(shown),
         }
     }
-    sides.state.forget_taken(pass)?;
-    let summary = format!(
-        "undo: {} back here, {} in the bucket, {} left",
-        undone.here.len(),
-        undone.there.len(),
-        undone.left.len()
-    );
-    sides
-        .state
-        .end_pass(&log, sides.folder.now(), Outcome::Done, &summary)?;
-    Ok(undone)
+    Ok(())
 }
+
+const GONE: &str = "it is not in the folder's trash any more";
+const GONE_THERE: &str = "it is not in the bucket's trash any more";
 
 type Back = std::result::Result<(), String>;
 
@@ -98,7 +125,7 @@ async fn restore_here(sides: &Sides, pass: &Pass, log: &Pass, taken: &Taken) -> 
     });
     match restored.await {
         Ok(true) => Ok(Ok(())),
-        Ok(false) => Ok(Err("it is not in the folder's trash any more".to_owned())),
+        Ok(false) => Ok(Err(GONE.to_owned())),
         Err(FolderError::Changed { .. }) => Ok(Err("the file here was changed since".to_owned())),
         Err(error) => Err(error.into()),
     }
@@ -129,9 +156,7 @@ async fn restore_there(sides: &Sides, pass: &Pass, taken: &Taken) -> Result<Back
     };
     match sides.bucket.copy(&from, &to, options).await {
         Ok(_) => Ok(Ok(())),
-        Err(BucketError::NotFound { .. }) => {
-            Ok(Err("it is not in the bucket's trash any more".to_owned()))
-        }
+        Err(BucketError::NotFound { .. }) => Ok(Err(GONE_THERE.to_owned())),
         Err(BucketError::Precondition { .. }) => taken_since,
         Err(error) => Err(error.into()),
     }

@@ -179,13 +179,14 @@ impl State {
         })
     }
 
-    /// Says that nothing of a pass lies in a trash any more.
+    /// Says that something of a pass lies in a trash no more.
     ///
     /// # Errors
     /// [`StateError`](super::StateError).
-    pub fn forget_taken(&self, pass: &Pass) -> Result<()> {
-        let query = "DELETE FROM taken WHERE pass = ?1";
-        self.with(|db| db.execute(query, [pass.id]).map(drop))
+    pub fn forget_taken(&self, pass: &Pass, taken: &Taken) -> Result<()> {
+        let query = "DELETE FROM taken WHERE pass = ?1 AND path = ?2 AND here = ?3";
+        let row = params![pass.id, taken.path.as_str(), taken.here];
+        self.with(|db| db.execute(query, row).map(drop))
     }
 
     /// When trashes were cleaned last.
