@@ -9,6 +9,7 @@ use crate::error::{Result, SyncError};
 use crate::look::look;
 use crate::marker::Marker;
 use crate::plan::Plan;
+use crate::remote::Pages;
 use crate::settings::Settings;
 use crate::state::Outcome;
 
@@ -81,7 +82,7 @@ async fn passes(
         }
         let applied = pass(sides, settings, show).await?;
         total.done += applied.done;
-        total.bytes += applied.bytes;
+        total.bytes = total.bytes.saturating_add(applied.bytes);
         total.failed = applied.failed;
         total.again = applied.again;
         let before = std::mem::replace(&mut total.busy, applied.busy);
@@ -164,7 +165,7 @@ pub async fn clean(sides: &Sides) -> Result<()> {
     sides.state.forget_before(before)?;
     let oldest = format!("{:020}", before.max(0));
     clean_bucket(sides, &oldest).await?;
-    let is_old = move |pass: &str| pass < oldest.as_str();
+    let is_old = move |pass: &str| is_pass(pass) && pass < oldest.as_str();
     let cleaned = crate::folder::call(&sides.folder, move |folder| folder.clean(&is_old));
     cleaned.await?;
     Ok(sides.state.set_cleaned(now)?)
@@ -176,25 +177,48 @@ async fn clean_bucket(sides: &Sides, oldest: &str) -> Result<()> {
         return Ok(());
     };
     let end = format!("{trash}{oldest}");
+    let mut pages = Pages::default();
     let mut request = ListRequest {
         prefix: trash.as_str().to_owned(),
         ..ListRequest::default()
     };
     loop {
         let page = sides.bucket.list(&request).await?;
-        let old = page.objects.into_iter().map(|object| object.key);
-        let old: Vec<Key> = old.take_while(|key| key.as_str() < end.as_str()).collect();
-        if old.is_empty() {
+        let objects = page.objects.len();
+        let is_over = |key: &Key| key.as_str() >= end.as_str();
+        let is_last = page.objects.last().is_some_and(|last| is_over(&last.key));
+        let keys = page.objects.into_iter().map(|object| object.key);
+        // A store may list what was not asked for.
+        let is_old = |key: &Key| pass_of(key, &trash).is_some_and(|pass| pass < oldest);
+        let old: Vec<Key> = keys.filter(is_old).collect();
+        if !old.is_empty() {
+            for outcome in sides.bucket.delete_many(&old).await? {
+                outcome.result?;
+            }
+        }
+        if is_last {
             return Ok(());
         }
-        for outcome in sides.bucket.delete_many(&old).await? {
-            outcome.result?;
-        }
-        match page.next {
+        match pages.next(objects, page.next)? {
             Some(token) => request.token = Some(token),
             None => return Ok(()),
         }
     }
+}
+
+/// The pass whose trash holds an object; `None` for what lies in no trash.
+fn pass_of<'k>(key: &'k Key, trash: &Key) -> Option<&'k str> {
+    let (pass, _) = key.as_str().strip_prefix(trash.as_str())?.split_once('/')?;
+    is_pass(pass).then_some(pass)
+}
+
+/// Whether a name is one of a pass, as [`State::begin_pass`](crate::state::State) gives them.
+fn is_pass(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let mut parts = name.splitn(3, '-');
+    let at = parts.next().filter(|at| at.len() == 20 && is_number(at));
+    let id = parts.next().filter(|id| is_number(id));
+    at.is_some() && id.is_some() && parts.next().is_some_and(|pair| !pair.is_empty())
 }
 
 impl Applied {

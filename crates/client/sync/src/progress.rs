@@ -44,9 +44,10 @@ impl Progress {
         let counts = self.0.lock();
         let moving = counts.moving.values();
         // What was sent twice was moved once.
-        let moving: u64 = moving.map(|(meter, size)| meter.bytes().min(*size)).sum();
+        let moving = moving.map(|(meter, size)| meter.bytes().min(*size));
+        let moving = moving.fold(0, u64::saturating_add);
         Sum {
-            done_bytes: counts.sum.done_bytes + moving,
+            done_bytes: counts.sum.done_bytes.saturating_add(moving),
             ..counts.sum
         }
     }
@@ -55,7 +56,7 @@ impl Progress {
     pub(crate) fn plan(&self, files: u64, bytes: u64) {
         let mut counts = self.0.lock();
         counts.sum.files += files;
-        counts.sum.bytes += bytes;
+        counts.sum.bytes = counts.sum.bytes.saturating_add(bytes);
     }
 
     /// A file begins to move.
@@ -83,7 +84,7 @@ impl Moving {
         let mut counts = self.progress.0.lock();
         if let Some((_, size)) = counts.moving.remove(&self.id) {
             counts.sum.done_files += 1;
-            counts.sum.done_bytes += size;
+            counts.sum.done_bytes = counts.sum.done_bytes.saturating_add(size);
         }
     }
 }

@@ -21,6 +21,11 @@ const RANGES: usize = 8;
 /// So deep directories are looked for to cut a listing at, where nothing is known yet.
 const DEEPEST: usize = 4;
 
+/// So many pages without an object, one after the other, are no listing.
+const EMPTY: usize = 1_000;
+/// No store has larger objects (S3's limit is 5 TiB; others have up to 50 TiB).
+const LARGEST: u64 = 50 << 40;
+
 /// What a listing told.
 #[derive(Debug, Default)]
 pub struct Listed {
@@ -30,6 +35,8 @@ pub struct Listed {
     pub remote: Remote,
     /// Objects that no folder can hold under their names.
     pub refused: Vec<Refusal>,
+    /// Paths of objects of which the store says what cannot be: they are left alone.
+    pub unbelievable: Vec<TreePath>,
 }
 
 /// What one range of it told.
@@ -102,6 +109,32 @@ struct Reading {
     near: usize,
 }
 
+/// The pages of a listing: none comes twice, and they come to an end.
+#[derive(Default)]
+pub(crate) struct Pages {
+    seen: BTreeSet<String>,
+    empty: usize,
+}
+
+impl Pages {
+    /// Where the next page begins, after one of so many objects.
+    pub(crate) fn next(&mut self, objects: usize, next: Option<String>) -> Result<Option<String>> {
+        let Some(token) = next else { return Ok(None) };
+        self.empty = match objects {
+            0 => self.empty + 1,
+            _ => 0,
+        };
+        if self.empty > EMPTY || !self.seen.insert(token.clone()) {
+            return Err(Error::Unsupported {
+                reason: "its listing does not end: it leads from page to page and shows nothing \
+                         new"
+                .to_owned(),
+            });
+        }
+        Ok(Some(token))
+    }
+}
+
 /// A listing that is being made.
 struct Listing<'a> {
     bucket: &'a Arc<dyn Bucket>,
@@ -165,8 +198,10 @@ impl Listing<'_> {
             last: from.unwrap_or_default(),
             ..Reading::default()
         };
+        let mut pages = Pages::default();
         loop {
             let page = self.bucket.list(&request).await?;
+            let page_objects = page.objects.len();
             for object in page.objects {
                 let key = object.key.as_str();
                 let is_over = to.as_deref().is_some_and(|to| is_past(key, to));
@@ -175,7 +210,7 @@ impl Listing<'_> {
                 }
                 self.add(&mut reading, object)?;
             }
-            match page.next {
+            match pages.next(page_objects, page.next)? {
                 Some(token) => request.token = Some(token),
                 None => return Ok(reading.part),
             }
@@ -273,6 +308,16 @@ fn take(listed: &mut Listed, keys: &Keys, object: ObjectMeta) {
             name: object.key.to_string(),
             reason: "a directory's object has content".to_owned(),
         }),
+        Some(Meaning::Entry(_, path)) if object.size > LARGEST => {
+            listed.refused.push(Refusal {
+                name: path.to_string(),
+                reason: format!(
+                    "the store says that it has {} bytes, which no object has",
+                    object.size
+                ),
+            });
+            listed.unbelievable.push(path);
+        }
         Some(Meaning::Entry(kind, path)) => {
             let entry = RemoteEntry {
                 kind,

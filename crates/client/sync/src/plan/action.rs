@@ -185,7 +185,7 @@ impl Action {
         match &self.act {
             Act::Upload { local, .. } | Act::KeepOurs { local, .. } => local.stat.size,
             Act::Download { remote, .. } => remote.size,
-            Act::KeepTheirs { local, remote, .. } => local.stat.size + remote.size,
+            Act::KeepTheirs { local, remote, .. } => local.stat.size.saturating_add(remote.size),
             _ => 0,
         }
     }

@@ -277,7 +277,10 @@ impl Judge<'_, '_> {
 fn there(base: &BaseEntry, remote: Option<&RemoteEntry>) -> Change {
     match remote {
         None => Change::Gone,
-        Some(remote) => same_if(remote.kind == base.kind && remote.etag == base.etag),
+        // A store that gives two contents one ETag is not believed about the size as well.
+        Some(remote) => same_if(
+            remote.kind == base.kind && remote.etag == base.etag && remote.size == base.size,
+        ),
     }
 }
 
