@@ -76,7 +76,11 @@ pub struct Why {
 impl Lines {
     /// Reads lines that count in a directory. Those that are no pattern are told, and count as
     /// not there.
-    fn read(directory: &str, file: &str, text: &str) -> (Self, Vec<String>) {
+    ///
+    /// # Errors
+    /// Where no matcher can be made of them. Whoever asks must not go on as if there were no
+    /// rules: what they leave out would be sent.
+    fn read(directory: &str, file: &str, text: &str) -> folder::Result<(Self, Vec<String>)> {
         let mut builder = GitignoreBuilder::new(Path::new("/").join(directory));
         let mut wrong = Vec::new();
         // Git takes a mark at the beginning of a file for no part of its first line.
@@ -87,17 +91,15 @@ impl Lines {
                 wrong.push(format!("{file}: {error}"));
             }
         }
-        let matcher = builder.build().unwrap_or_else(|error| {
-            wrong.push(format!("{file}: {error}"));
-            Gitignore::empty()
-        });
+        let built = builder.build();
+        let matcher = built.map_err(|error| folder::not_rules(file, &error.to_string()))?;
         let file = file.to_owned();
         let lines = Self {
             matcher,
             file,
             text,
         };
-        (lines, wrong)
+        Ok((lines, wrong))
     }
 
     /// What they say of a path: whether it is left out, and by which pattern.
@@ -121,23 +123,44 @@ impl Lines {
 
 impl Rules {
     /// Those of the command line alone.
-    pub fn given(filters: &[Filter]) -> Self {
+    ///
+    /// # Errors
+    /// Where they are too many or too large to count at all.
+    pub fn given(filters: &[Filter]) -> folder::Result<Self> {
         let lines: Vec<&str> = filters.iter().map(Filter::line).collect();
-        let given = (!filters.is_empty())
-            .then(|| Arc::new(Lines::read("", COMMAND_LINE, &lines.join("\n")).0));
-        Self {
+        let given = match filters.is_empty() {
+            true => None,
+            false => Some(Arc::new(
+                Lines::read("", COMMAND_LINE, &lines.join("\n"))?.0,
+            )),
+        };
+        Ok(Self {
             given,
             files: BTreeMap::new(),
-        }
+        })
     }
 
     /// Reads one file. Lines that are no pattern are told, and count as not there.
-    pub fn add(&mut self, file: &TreePath, text: &str) -> Vec<String> {
+    ///
+    /// # Errors
+    /// Where the file as a whole cannot count: then nothing may be sent from its directory.
+    pub fn add(&mut self, file: &TreePath, text: &str) -> folder::Result<Vec<String>> {
         let directory = file.parent();
         let directory = directory.as_ref().map_or("", TreePath::as_str);
-        let (lines, wrong) = Lines::read(directory, file.as_str(), text);
+        let (lines, wrong) = Lines::read(directory, file.as_str(), text)?;
         self.files.insert(directory.to_owned(), Arc::new(lines));
-        wrong
+        Ok(wrong)
+    }
+
+    /// The files of them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = TreePath> + '_ {
+        let files = self.files.values();
+        files.filter_map(|lines| TreePath::parse(&lines.file).ok())
+    }
+
+    /// Goes on as if a file were not there.
+    pub(crate) fn remove(&mut self, file: &TreePath) {
+        self.files.remove(above(file.as_str()));
     }
 
     /// Takes over what another has of files.
@@ -211,7 +234,7 @@ pub fn why(
     path: &TreePath,
     is_directory: bool,
 ) -> folder::Result<Option<Why>> {
-    let mut rules = Rules::given(filters);
+    let mut rules = Rules::given(filters)?;
     let mut directories: Vec<Option<TreePath>> = path.ancestors().map(Some).collect();
     directories.push(None);
     for directory in directories.into_iter().rev() {
@@ -228,7 +251,7 @@ pub fn why(
         let Ok(file) = file else { continue };
         if let Some((Kind::File, _)) = folder.stat(&file)? {
             let text = folder::text_of_rules(&file, folder.read_small(&file)?)?;
-            rules.add(&file, &text);
+            rules.add(&file, &text)?;
         }
     }
     Ok(rules.why(path, is_directory))
@@ -249,13 +272,16 @@ impl Chain {
 
     /// What counts in a directory that has a file of rules. Says what is wrong in it, and keeps
     /// it for later in `rules`.
+    ///
+    /// # Errors
+    /// Where the file as a whole cannot count.
     pub(crate) fn enter(
         &self,
         file: &TreePath,
         text: &str,
         rules: &mut Rules,
-    ) -> (Self, Vec<String>) {
-        let wrong = rules.add(file, text);
+    ) -> folder::Result<(Self, Vec<String>)> {
+        let wrong = rules.add(file, text)?;
         let directory = above(file.as_str());
         let nearest = rules.files.get(directory).map(|lines| {
             Arc::new(Link {
@@ -264,7 +290,7 @@ impl Chain {
             })
         });
         let given = self.given.clone();
-        (Self { given, nearest }, wrong)
+        Ok((Self { given, nearest }, wrong))
     }
 
     /// Whether an entry of this directory is left out, by its path below the root.
@@ -295,9 +321,9 @@ mod tests {
     fn the_deepest_file_and_in_it_the_last_line_wins() {
         let mut rules = Rules::default();
         let root = "*.log\n!keep.log\n# a note\n/build/  \n";
-        assert!(rules.add(&path(NAME), root).is_empty());
+        assert!(rules.add(&path(NAME), root).unwrap().is_empty());
         let nested = rules.add(&path("d/.artifactsignore"), "!*.log\nsecret\n");
-        assert!(nested.is_empty());
+        assert!(nested.unwrap().is_empty());
         for (text, ignored) in [
             ("a.log", true),
             ("keep.log", false),
@@ -322,8 +348,8 @@ mod tests {
             Filter::include("/a.md").unwrap(),
             Filter::exclude("#x").unwrap(),
         ];
-        let mut rules = Rules::given(&filters);
-        rules.add(&path(NAME), "a.md\n!b.md\n*.txt\n");
+        let mut rules = Rules::given(&filters).unwrap();
+        rules.add(&path(NAME), "a.md\n!b.md\n*.txt\n").unwrap();
         for (text, ignored) in [
             ("a.md", false),
             ("b.md", true),
@@ -340,7 +366,8 @@ mod tests {
     #[test]
     fn a_mark_at_the_beginning_is_no_part_of_the_first_line() {
         let mut rules = Rules::default();
-        rules.add(&path(NAME), "\u{feff}*.tmp\r\n\u{feff}x\n");
+        let text = "\u{feff}*.tmp\r\n\u{feff}x\n";
+        rules.add(&path(NAME), text).unwrap();
         assert!(rules.leaves_out(&path("a.tmp"), false));
         assert!(!rules.leaves_out(&path("x"), false));
     }

@@ -11,7 +11,7 @@ use crate::composite;
 use crate::entry::{Hash, Kind, LocalEntry, RemoteEntry};
 use crate::error::{Access, Result, SyncError};
 use crate::folder::disk::other_case;
-use crate::folder::{self, FolderError, Walked, text_of_rules};
+use crate::folder::{self, FolderError, Walked, text_of_rules, unruly};
 use crate::folds;
 use crate::ignored::{self, Rules, Sieve};
 use crate::keys::{self, Keys};
@@ -53,7 +53,10 @@ fn seen(picture: &Picture, plan: &Plan) -> Seen {
     let mut seen = Seen {
         ignored_here: picture.left_out,
         ignored_there: picture.left_there.len() as u64,
-        ignored_bytes: picture.left_there.values().map(|object| object.size).sum(),
+        ignored_bytes: {
+            let sizes = picture.left_there.values().map(|object| object.size);
+            sizes.fold(0, u64::saturating_add)
+        },
         left_alone: plan.refused.len() as u64,
         ..Seen::default()
     };
@@ -103,7 +106,9 @@ async fn planned(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)> 
         let given = Rules::given(&settings.filters);
         let walked = folder::call(&sides.folder, move |folder| {
             let at = folder.now();
-            folder.walk(&known, step, &given).map(|walked| (walked, at))
+            folder
+                .walk(&known, step, &given?)
+                .map(|walked| (walked, at))
         });
         walked.await.map_err(SyncError::from)
     };
@@ -114,10 +119,19 @@ async fn planned(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)> 
     let ((walked, at), listed) = futures::try_join!(walk, list)?;
     picture.remote = listed.remote;
     picture.refused = listed.refused;
+    picture.frozen.extend(listed.unbelievable);
     let mut rules = walked.rules.clone();
     let (here, ignored) = take_walk(&mut picture, walked, at, &sides.keys);
-    rules_there(sides, &mut picture, &known, &here, &mut rules).await?;
     let there = listed.as_stored;
+    let later = rules_there(sides, &mut picture, &known, &here, &mut rules).await?;
+    let later = without_gone(
+        later,
+        &picture,
+        &known,
+        (here.as_slice(), there.as_slice()),
+        &rules,
+    );
+    keep_out(&mut picture, &later, &ignored);
     let found = Found { known, here, there };
     if folds_case(sides, &picture, &found).await? {
         folds::part(&mut picture, &found);
@@ -240,32 +254,121 @@ async fn rules_there(
     known: &Known,
     here: &[u32],
     rules: &mut Rules,
-) -> Result<()> {
-    let is_coming = |path: &TreePath, there: &RemoteEntry| {
-        let is_rules = path.name() == ignored::NAME && there.kind == Kind::File;
+) -> Result<Later> {
+    let mut later = Later {
+        rules: rules.clone(),
+        changes: Vec::new(),
+    };
+    let is_coming = |path: &TreePath| {
         // What is new or changed here stays, or is a conflict.
         let is_ours = picture.local.entries.contains_key(path);
         let as_it_was = known.find(path.as_str(), 0).ok().map(|number| {
             let number = u32::try_from(number);
             number.is_ok_and(|number| here.binary_search(&number).is_ok())
         });
-        is_rules && !is_ours && as_it_was != Some(false) && !rules.leaves_out(path, false)
+        !is_ours && as_it_was != Some(false)
     };
-    let coming = picture.remote.entries.iter();
-    let coming = coming.filter(|(path, there)| is_coming(path, there));
-    let coming: Vec<_> = coming
-        .map(|(path, there)| (path.clone(), there.clone()))
+    let others = picture.remote.entries.iter();
+    let others = others.filter(|(path, there)| {
+        path.name() == ignored::NAME && there.kind == Kind::File && !rules.leaves_out(path, false)
+    });
+    let others: Vec<_> = others
+        .map(|(path, there)| (path.clone(), there.clone(), is_coming(path)))
         .collect();
-    for (path, there) in &coming {
+    for (path, there, is_coming) in &others {
         let bytes = read_small_object(sides, path, there).await?;
-        let text = text_of_rules(path, bytes)?;
-        let wrong = rules.add(path, &text).into_iter();
+        let text = text_of_rules(path, bytes);
+        if let Ok(text) = &text
+            && later.rules.add(path, text).is_ok()
+        {
+            later.changes.push(path.clone());
+        }
+        if !is_coming {
+            continue;
+        }
+        let wrong = match (text.and_then(|text| rules.add(path, &text)), path.parent()) {
+            (Ok(wrong), _) => wrong.into_iter(),
+            // Nobody knows what they leave out: nothing below is sent.
+            (Err(error), Some(directory)) => {
+                picture.refused.push(Refusal {
+                    name: directory.to_string(),
+                    reason: unruly(&error),
+                });
+                picture.frozen.insert(directory);
+                continue;
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
         picture.refused.extend(wrong.map(|reason| Refusal {
             name: path.to_string(),
             reason,
         }));
     }
-    Ok(())
+    Ok(later)
+}
+
+/// The rules as they would be here once all is fetched that others changed, and which files of
+/// them that changes.
+struct Later {
+    rules: Rules,
+    changes: Vec<TreePath>,
+}
+
+/// The same without files of rules that would go from here: those that were deleted in the
+/// bucket, and those whose name a link or a directory has there.
+fn without_gone(
+    mut later: Later,
+    picture: &Picture,
+    known: &Known,
+    (here, there): (&[u32], &[u32]),
+    rules: &Rules,
+) -> Later {
+    let remote = &picture.remote;
+    for file in rules.names() {
+        let number = known.find(file.as_str(), 0).ok();
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        let is_in = |all: &[u32]| number.is_some_and(|number| all.contains(&number));
+        let object = remote.entries.get(&file);
+        let is_deleted = object.is_none() && is_in(here) && !is_in(there);
+        let is_link = object.is_some_and(|object| object.kind == Kind::Link);
+        let is_directory = remote.markers.contains_key(&file) || {
+            let mut after = remote.entries.range(file.before_below()..);
+            after.next().is_some_and(|(path, _)| path.is_below(&file))
+        };
+        if is_deleted || is_link || is_directory {
+            later.rules.remove(&file);
+            later.changes.push(file);
+        }
+    }
+    later
+}
+
+/// What is left out here stays so until the user of this folder says otherwise: whoever writes
+/// to the bucket could have any file sent by a change of the rules. Such a change is not taken.
+fn keep_out(picture: &mut Picture, later: &Later, ignored: &[TreePath]) {
+    if later.changes.is_empty() {
+        return;
+    }
+    let is_in = |path: &&TreePath| {
+        !later.rules.leaves_out(path, false) && !later.rules.leaves_out(path, true)
+    };
+    let let_in: Vec<&TreePath> = ignored.iter().filter(is_in).collect();
+    let Some(first) = let_in.first() else {
+        return;
+    };
+    for file in &later.changes {
+        picture.refused.push(Refusal {
+            name: file.to_string(),
+            reason: format!(
+                "its change in the bucket is not taken: what is left out here would be sent, \
+                 {} names, as {first}; to let them in, run with --include and a pattern, or make \
+                 the change here",
+                let_in.len()
+            ),
+        });
+    }
+    picture.frozen.extend(later.changes.iter().cloned());
+    picture.frozen.extend(let_in.into_iter().cloned());
 }
 
 /// The bytes of an object; `None` where it is too large to be a file of rules.

@@ -339,7 +339,8 @@ mod tests {
             let known = Arc::new(self.known());
             let mut rules = Rules::default();
             if !self.rules.is_empty() {
-                rules.add(&TreePath::parse(crate::ignored::NAME).unwrap(), self.rules);
+                let root = TreePath::parse(crate::ignored::NAME).unwrap();
+                rules.add(&root, self.rules).unwrap();
             }
             let settings = Settings::of(Profile::Balanced, "host");
             [true, false].map(|settles| {

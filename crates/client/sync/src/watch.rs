@@ -79,8 +79,8 @@ impl Watch {
         below.unwrap_or_else(|| self.root.clone())
     }
 
-    /// The rules that count in a directory. A file of rules that cannot be read ends the next
-    /// pass, which says so.
+    /// The rules that count in a directory. The next pass tells of a file of rules that cannot be
+    /// read; to watch too much is no harm.
     fn enter(&self, directory: Option<&TreePath>, chain: Chain) -> Chain {
         let file = match directory {
             Some(directory) => directory.child(ignored::NAME),
@@ -90,7 +90,10 @@ impl Watch {
         let is_file = at.symlink_metadata().is_ok_and(|there| there.is_file());
         let text = is_file.then(|| std::fs::read_to_string(&at));
         match (file, text) {
-            (Ok(file), Some(Ok(text))) => chain.enter(&file, &text, &mut Rules::default()).0,
+            (Ok(file), Some(Ok(text))) => {
+                let own = chain.enter(&file, &text, &mut Rules::default());
+                own.map_or(chain, |(own, _)| own)
+            }
             _ => chain,
         }
     }
@@ -212,7 +215,7 @@ mod tests {
         fs::create_dir_all(root.join("out/d")).unwrap();
         fs::write(root.join("a/.artifactsignore"), "node_modules/\n").unwrap();
         let watch = Watch::new(root).unwrap();
-        let given = Rules::given(&[Filter::exclude("/out").unwrap()]);
+        let given = Rules::given(&[Filter::exclude("/out").unwrap()]).unwrap();
         assert!(watch.cover(&given));
         fs::write(root.join("a/node_modules/x/y"), "1").unwrap();
         fs::write(root.join("out/d/y"), "1").unwrap();

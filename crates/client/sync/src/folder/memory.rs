@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     About, Blocks, Folder, FolderError, Identity, Incoming, Reading, Ready, Result, Walked,
-    body_of, text_of_rules,
+    body_of, text_of_rules, unruly,
 };
 use crate::composite::Composite;
 use crate::entry::{Hash, Kind, Stat};
@@ -376,22 +376,39 @@ impl Folder for MemoryFolder {
         };
         let is_rules =
             |path: &TreePath, node: &Node| path.name() == ignored::NAME && node.kind == Kind::File;
+        let mut bad = Vec::new();
         // Those below something that is left out say nothing: nothing comes back there.
         for (path, node) in disk
             .nodes
             .iter()
             .filter(|(path, node)| is_rules(path, node))
         {
-            let text = text_of_rules(path, Some(node.content.to_vec()))?;
-            let wrong = walked.rules.add(path, &text).into_iter();
-            walked.wrong.extend(wrong.map(|w| (path.to_string(), w)));
+            let text = text_of_rules(path, Some(node.content.to_vec()));
+            match (
+                text.and_then(|text| walked.rules.add(path, &text)),
+                path.parent(),
+            ) {
+                (Ok(wrong), _) => {
+                    let wrong = wrong.into_iter().map(|w| (path.to_string(), w));
+                    walked.wrong.extend(wrong);
+                }
+                (Err(error), Some(directory)) => bad.push((directory, unruly(&error))),
+                (Err(error), None) => return Err(error),
+            }
         }
         let rules = walked.rules.clone();
+        bad.retain(|(directory, _)| !rules.leaves_out(directory, true));
+        walked.unknown = bad;
+        let unknown = walked.unknown.clone();
+        let is_unknown = |path: &TreePath| unknown.iter().any(|(above, _)| path.is_below(above));
         let mut sieve = Sieve::new(&rules);
         let mut near = 0;
         for (path, node) in &disk.nodes {
             if sieve.leaves_out(path, false) {
                 walked.ignored.push(path.clone());
+                continue;
+            }
+            if is_unknown(path) {
                 continue;
             }
             match known.as_seen(path.as_str(), node.kind, &node.stat, step, &mut near) {
@@ -402,6 +419,7 @@ impl Folder for MemoryFolder {
         for path in &disk.directories {
             match sieve.leaves_out(path, true) {
                 true => walked.ignored.push(path.clone()),
+                false if is_unknown(path) => {}
                 false => walked.directories.push(path.clone()),
             }
         }

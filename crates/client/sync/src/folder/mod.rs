@@ -227,8 +227,8 @@ pub trait Folder: Send + Sync + 'static {
     /// step in which the file system stamps times.
     ///
     /// # Errors
-    /// Where the root cannot be read, or a file of rules: without it, what it leaves out would
-    /// be sent. A directory below the root that cannot be read is [`Walked::unknown`].
+    /// Where the root cannot be read, or its file of rules: without it, what it leaves out would
+    /// be sent. A directory below the root of which that is so is [`Walked::unknown`].
     fn walk(&self, known: &Known, step: i64, given: &Rules) -> Result<Walked>;
 
     /// How a file or link looks now; `None` where there is none.
@@ -332,11 +332,24 @@ pub trait Folder: Send + Sync + 'static {
 /// A file of rules as text.
 pub(crate) fn text_of_rules(path: &TreePath, bytes: Option<Vec<u8>>) -> Result<String> {
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    text.ok_or_else(|| FolderError::Io {
-        action: "read",
-        path: path.to_string(),
-        reason: "it is not a text of rules in UTF-8, or was changed this moment".to_owned(),
+    text.ok_or_else(|| {
+        let why = "it is larger than 8 MiB, not in UTF-8, or was changed this moment";
+        not_rules(path.as_str(), why)
     })
+}
+
+/// Why nothing in a directory is synced whose file of rules cannot count.
+pub(crate) fn unruly(error: &FolderError) -> String {
+    format!("left alone with all below it: {error}; mend or remove that file")
+}
+
+/// Why a file of rules cannot count.
+pub(crate) fn not_rules(file: &str, why: &str) -> FolderError {
+    FolderError::Io {
+        action: "read",
+        path: file.to_owned(),
+        reason: format!("it is not a text of rules: {why}"),
+    }
 }
 
 /// Bytes as a body.

@@ -73,8 +73,9 @@ mod tests {
     fn the_order_of_paths_changes_nothing() {
         let path = |text: &str| TreePath::parse(text).unwrap();
         let mut rules = Rules::default();
-        rules.add(&path(NAME), "out/\n*.log\n!d/e/\n");
-        rules.add(&path("d/.artifactsignore"), "e/\n!a.log\n");
+        let nested = path("d/.artifactsignore");
+        rules.add(&path(NAME), "out/\n*.log\n!d/e/\n").unwrap();
+        rules.add(&nested, "e/\n!a.log\n").unwrap();
         let texts = [
             "a.log",
             "d/a.log",

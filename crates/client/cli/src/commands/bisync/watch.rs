@@ -113,7 +113,9 @@ impl Watching<'_> {
     /// One run, from which it comes back early if it is told to end. The folder is opened anew
     /// each time: a disk may have been mounted over it, or taken off.
     async fn once(&mut self, held: &Held) -> Ended {
-        if !self.watch.cover(&Rules::given(&self.settings.filters)) {
+        // Rules of the command line that cannot count end the run, which says so.
+        let given = Rules::given(&self.settings.filters).unwrap_or_default();
+        if !self.watch.cover(&given) {
             self.note("not every directory can be watched: changes there are seen at the interval");
         }
         let mut sides = match self.pair.sides(Arc::clone(&held.state)) {

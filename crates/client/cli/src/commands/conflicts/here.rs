@@ -57,10 +57,8 @@ impl Here {
     /// Every conflict copy, in the order of the paths.
     pub(super) fn all(&self) -> Result<Vec<Pair>> {
         let rules = Rules::given(&self.known.record.filters);
-        let walked = self
-            .folder
-            .walk(&Nothing::default(), 0, &rules)
-            .map_err(sync::SyncError::from)?;
+        let walked = rules.and_then(|rules| self.folder.walk(&Nothing::default(), 0, &rules));
+        let walked = walked.map_err(sync::SyncError::from)?;
         let files: Vec<File> = walked
             .entries
             .into_iter()

@@ -10,7 +10,7 @@ use model::entry_name::HIDDEN;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
-use super::super::{FolderError, Result, Walked, text_of_rules};
+use super::super::{FolderError, Result, Walked, text_of_rules, unruly};
 use super::SMALL;
 use super::at::{Tree, failed, io, kind_of, stat_of};
 use crate::ignored::{self, Chain, Rules};
@@ -132,7 +132,7 @@ struct Walk<'a> {
     step: i64,
     queue: &'a Queue,
     found: Walked,
-    /// Files of rules that cannot be read.
+    /// Why the root's file of rules cannot be read.
     unruly: Vec<FolderError>,
     /// The path of the entry that is looked at.
     text: String,
@@ -196,11 +196,17 @@ impl<'a> Walk<'a> {
         // The rules of a directory count for its own entries.
         let own = order.binary_search_by_key(&ignored::NAME, |(name, _)| *name);
         let chain = match own {
-            Ok(at) => own_rules(&fd, directory, order[at].1, chain, &mut self.found)
-                .unwrap_or_else(|error| {
-                    self.unruly.push(error);
-                    Chain::default()
-                }),
+            Ok(at) => match own_rules(&fd, directory, order[at].1, chain, &mut self.found) {
+                Ok(chain) => chain,
+                // Nobody knows what they leave out: nothing below is sent.
+                Err(error) => {
+                    match directory {
+                        Some(path) => self.found.unknown.push((path.clone(), unruly(&error))),
+                        None => self.unruly.push(error),
+                    }
+                    return Ok(());
+                }
+            },
             Err(_) => chain,
         };
         let mut one = One {
@@ -373,7 +379,7 @@ fn own_rules(
         return Ok(chain);
     }
     let text = read_rules(fd, &file)?;
-    let (own, wrong) = chain.enter(&file, &text, &mut found.rules);
+    let (own, wrong) = chain.enter(&file, &text, &mut found.rules)?;
     let wrong = wrong.into_iter().map(|wrong| (file.to_string(), wrong));
     found.wrong.extend(wrong);
     Ok(own)
