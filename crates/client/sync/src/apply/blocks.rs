@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::Work;
+use super::received::{Verdict, may_be};
 use super::transfer::about_of;
 use crate::entry::{Hash, RemoteEntry};
 use crate::error::{Result, SyncError};
@@ -32,29 +33,47 @@ impl Work<'_> {
         if object.etag != remote.etag || object.size != remote.size {
             return Err(BucketError::Precondition { key: key.clone() }.into());
         }
-        let (download, blocks) = self.begin_blocks(path, remote).await?;
-        let is_resumed = download.done.contains(&true);
-        let filled = self.fill(key, download, &blocks, moving).await;
-        if let Err(SyncError::Folder(FolderError::NoSpace { .. })) = &filled {
-            // What is left of the disk is not ours to fill.
-            blocks.discard();
-            self.sides.state.forget_download(path)?;
-        }
-        filled?;
-        let hashing = Arc::clone(&blocks);
-        let (hash, md5) = self.local(move |_| hashing.hashes()).await?;
-        if is_resumed && !may_be(remote, md5) {
-            blocks.discard();
-            self.sides.state.forget_download(path)?;
-            // The next pass fetches it from the beginning.
-            return Err(FolderError::Changed {
-                path: path.to_string(),
+        let mut before = None;
+        let (blocks, hash) = loop {
+            let (download, blocks) = self.begin_blocks(path, remote).await?;
+            let is_resumed = download.done.contains(&true);
+            let filled = self.fill(key, download, &blocks, moving).await;
+            if let Err(SyncError::Folder(FolderError::NoSpace { .. })) = &filled {
+                // What is left of the disk is not ours to fill.
+                self.give_back(path, &blocks)?;
             }
-            .into());
-        }
+            filled?;
+            let hashing = Arc::clone(&blocks);
+            let (hash, md5) = self.local(move |_| hashing.hashes()).await?;
+            if is_resumed && !may_be(remote, md5) {
+                self.give_back(path, &blocks)?;
+                // The next pass fetches it from the beginning.
+                return Err(FolderError::Changed {
+                    path: path.to_string(),
+                }
+                .into());
+            }
+            match self.transfers.tags.judge(path, remote, md5, before) {
+                Ok(Verdict::Taken) => break (blocks, hash),
+                // Into a file of its own: in this one, zeros that are holes would let what was
+                // wrong before stay.
+                Ok(Verdict::Again) => before = Some(md5),
+                Err(error) => {
+                    self.give_back(path, &blocks)?;
+                    return Err(error.into());
+                }
+            }
+            self.give_back(path, &blocks)?;
+        };
         let about = about_of(remote, &object.metadata);
         let ready = self.local(move |_| blocks.finish(&about)).await?;
         Ok((ready, hash))
+    }
+
+    /// Removes what was received of a file.
+    fn give_back(&self, path: &TreePath, blocks: &Arc<dyn Blocks>) -> Result<()> {
+        blocks.discard();
+        Ok(self.sides.state.forget_download(path)?)
     }
 
     /// Goes on with what an earlier pass has of this version, or begins.
@@ -169,12 +188,4 @@ fn short(download: &Mutex<PartialDownload>, came: u64, range: &std::ops::Range<u
         reason: format!("{came} of {} bytes came", range.end - range.start),
     }
     .into()
-}
-
-/// Whether bytes with this MD5 can be the version. An ETag that is no MD5 says nothing; one
-/// that looks like an MD5 and differs costs another download at worst.
-fn may_be(remote: &RemoteEntry, md5: [u8; 16]) -> bool {
-    let etag = remote.etag.as_str();
-    let is_md5 = etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
-    !is_md5 || etag == hex::encode(md5)
 }

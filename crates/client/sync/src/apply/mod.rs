@@ -5,6 +5,7 @@ mod blocks;
 mod conflict;
 mod names;
 mod parts;
+mod received;
 mod remove;
 mod rename;
 mod rights;
@@ -23,6 +24,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::names::Names;
 pub(crate) use self::parts::ABANDONED;
+use self::received::Tags;
 use self::rights::Rights;
 use crate::entry::{BaseEntry, Kind, RemoteEntry, Seen};
 use crate::error::{Result, SyncError};
@@ -97,6 +99,7 @@ pub(crate) struct Transfers {
     pub(crate) is_full: AtomicBool,
     rights: Rights,
     names: Names,
+    tags: Tags,
 }
 
 impl Default for Transfers {
@@ -107,6 +110,7 @@ impl Default for Transfers {
             is_full: AtomicBool::new(false),
             rights: Rights::default(),
             names: Names::default(),
+            tags: Tags::default(),
         }
     }
 }

@@ -7,13 +7,15 @@ use bucket::{
     Body, Condition, Error as BucketError, Etag, GetOptions, Key, Metadata, PutOptions, Resume,
 };
 use futures::StreamExt;
+use md5::{Digest, Md5};
 use model::file_metadata;
 
 use super::parts::Parts;
+use super::received::Verdict;
 use super::{Outcome, Work};
 use crate::entry::{BaseEntry, Hash, Kind, LocalEntry, RemoteEntry, Seen, Stat};
 use crate::error::{Result, SyncError};
-use crate::folder::{About, FolderError, Reading, Ready};
+use crate::folder::{About, FolderError, Incoming, Reading, Ready};
 use crate::look::mtime_of;
 use crate::path::TreePath;
 use crate::plan::Sending;
@@ -245,6 +247,27 @@ impl Work<'_> {
         remote: &RemoteEntry,
         moving: &Moving,
     ) -> Result<(Box<dyn Ready>, Hash)> {
+        let mut before = None;
+        loop {
+            let (incoming, about, hash, md5) = self.fetch(key, path, remote, moving).await?;
+            match self.transfers.tags.judge(path, remote, md5, before)? {
+                Verdict::Again => before = Some(md5),
+                Verdict::Taken => {
+                    let ready = self.local(move |_| incoming.finish(&about)).await?;
+                    return Ok((ready, hash));
+                }
+            }
+        }
+    }
+
+    /// Fetches all bytes of an object, with what they are by two hashes.
+    async fn fetch(
+        &self,
+        key: &Key,
+        path: &TreePath,
+        remote: &RemoteEntry,
+        moving: &Moving,
+    ) -> Result<(Box<dyn Incoming>, About, Hash, [u8; 16])> {
         let options = GetOptions {
             range: None,
             if_match: Some(remote.etag.clone()),
@@ -253,11 +276,12 @@ impl Work<'_> {
         let about = about_of(remote, &object.meta.metadata);
         let of = path.clone();
         let mut incoming = self.local(move |folder| folder.receive(&of)).await?;
-        let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
+        let (mut blake, mut md5, mut bytes) = (blake3::Hasher::new(), Md5::new(), 0);
         let mut body = object.body;
         while let Some(chunk) = body.next().await {
             let chunk = chunk?;
-            hasher.update(&chunk);
+            blake.update(&chunk);
+            md5.update(&chunk);
             bytes += chunk.len() as u64;
             moving.meter().add(chunk.len() as u64);
             incoming = self
@@ -272,8 +296,8 @@ impl Work<'_> {
             }
             .into());
         }
-        let ready = self.local(move |_| incoming.finish(&about)).await?;
-        Ok((ready, Hash(*hasher.finalize().as_bytes())))
+        let hash = Hash(*blake.finalize().as_bytes());
+        Ok((incoming, about, hash, md5.finalize().into()))
     }
 
     /// Notes what goes to a trash, before it does.
