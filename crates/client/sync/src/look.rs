@@ -98,6 +98,7 @@ async fn planned(sides: &Sides, settings: &Settings) -> Result<(Plan, Picture)> 
         },
         sending: sides.state.sending()?,
         deleting: sides.state.deleting()?,
+        lately: sides.state.deleted_lately(sides.folder.now())?,
         prefix_bytes: sides.keys.prefix().len(),
         ..Picture::default()
     };

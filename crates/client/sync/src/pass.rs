@@ -10,7 +10,7 @@ use crate::look::look;
 use crate::marker::Marker;
 use crate::plan::Plan;
 use crate::remote::Pages;
-use crate::settings::Settings;
+use crate::settings::{Deletes, Settings};
 use crate::state::Outcome;
 
 /// So often a run looks again where something changed while it worked.
@@ -44,6 +44,9 @@ pub async fn pass(
     let state = &sides.state;
     let log = state.begin_pass(sides.folder.now())?;
     let answer = apply(sides, settings, &log, plan).await;
+    if settings.deletes == Deletes::Approve && !matches!(answer, Err(SyncError::Halted(_))) {
+        state.approve_deletes(sides.folder.now())?;
+    }
     let (outcome, summary) = match &answer {
         // As after a crash: nothing more is written.
         Err(SyncError::Halted(_)) => return answer,

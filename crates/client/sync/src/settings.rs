@@ -76,14 +76,16 @@ pub enum Loser {
     Trash,
 }
 
-/// How many files one run may delete on either side. Both limits count.
+/// How many files may be deleted on either side within [`DeleteLimit::WINDOW`]. Both limits
+/// count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeleteLimit {
     /// So many files.
     pub count: u64,
-    /// So many of a hundred of those that both sides had; counted from
-    /// [`DeleteLimit::FEW`] deletions on.
+    /// So many of a hundred of those that both sides had.
     pub percent: u64,
+    /// Fewer deletions than this are no share that counts.
+    pub few: u64,
 }
 
 impl DeleteLimit {
@@ -91,14 +93,18 @@ impl DeleteLimit {
     pub const NONE: Self = Self {
         count: u64::MAX,
         percent: 100,
+        few: 0,
     };
-    /// Fewer deletions than this are no share worth counting: one of two files is half.
+    /// Deletions of this long ago still count, in nanoseconds: an hour.
+    pub const WINDOW: i64 = 3_600_000_000_000;
+    /// What a profile takes for few: one of two files is half. A share that a user gives is
+    /// meant as it was said.
     pub const FEW: u64 = 5;
 
     /// Whether so many deletions among so many files are too many.
     pub fn is_passed(&self, deletions: u64, known: u64) -> bool {
         let share = deletions.saturating_mul(100) > known.saturating_mul(self.percent);
-        deletions > self.count || (deletions >= Self::FEW && share)
+        deletions > self.count || (deletions >= self.few && share)
     }
 }
 
@@ -124,12 +130,14 @@ impl FromStr for DeleteLimit {
                 percent @ 0..=100 => Ok(Self {
                     count: u64::MAX,
                     percent,
+                    few: 0,
                 }),
                 more => Err(format!("{more}% is more than all: give at most 100%")),
             },
             None => Ok(Self {
                 count: number(text)?,
                 percent: 100,
+                few: 0,
             }),
         }
     }
@@ -188,9 +196,13 @@ impl Settings {
         Self {
             resolve,
             loser,
-            limit: DeleteLimit { count, percent: 50 },
+            limit: DeleteLimit {
+                count,
+                percent: 50,
+                few: DeleteLimit::FEW,
+            },
             deletes: Deletes::default(),
-            check_access: profile != Profile::Fast,
+            check_access: true,
             time_step: match profile {
                 Profile::Fast => 20_000_000,
                 Profile::Balanced | Profile::Safe => 2_000_000_000,
@@ -224,11 +236,18 @@ mod tests {
         let count = |count| DeleteLimit {
             count,
             percent: 100,
+            few: 0,
         };
         assert_eq!("25".parse(), Ok(count(25)));
         assert_eq!("0".parse(), Ok(count(0)));
         let share = "25%".parse::<DeleteLimit>().unwrap();
         assert!(share.is_passed(51, 200) && !share.is_passed(50, 200));
+        assert!(
+            share.is_passed(1, 3),
+            "few files are a share to whoever gave one"
+        );
+        let none = "0%".parse::<DeleteLimit>().unwrap();
+        assert!(none.is_passed(1, 200) && !none.is_passed(0, 200));
         assert!("101%".parse::<DeleteLimit>().is_err());
         assert!("many".parse::<DeleteLimit>().is_err());
     }
@@ -242,7 +261,13 @@ mod tests {
             (safe.resolve, fast.resolve),
             (Resolve::None, Resolve::Newer)
         );
-        assert!(safe.check_access && !fast.check_access && fast.time_step < safe.time_step);
+        assert!(fast.time_step < safe.time_step);
+        for profile in Profile::ALL {
+            assert!(
+                of(profile).check_access,
+                "{profile}: another folder is another folder"
+            );
+        }
         for resolve in Resolve::ALL {
             assert_eq!(resolve.as_str().parse(), Ok(resolve));
         }

@@ -45,6 +45,7 @@ async fn too_many_deletions_stop_before_the_first_change() {
         let stop = Stop::TooManyDeletes {
             here: deleted_here,
             there,
+            lately: (0, 0),
             known: 200,
             limit: a.settings.limit,
         };
@@ -67,6 +68,53 @@ async fn too_many_deletions_stop_before_the_first_change() {
         a.settings.deletes = Deletes::Approve;
         a.sync().await;
         assert_eq!((a.files().len(), a.objects().len()), (161, 161));
+    }
+}
+
+/// Many small runs, as with --watch, delete no more than one may.
+#[tokio::test]
+async fn what_was_deleted_within_the_last_hour_counts_for_the_limit() {
+    for here in [true, false] {
+        let bucket = MemoryBucket::new();
+        let mut a = Machine::on(&bucket);
+        for n in 0..200 {
+            a.write(&format!("f{n:03}"), "x");
+        }
+        a.sync().await;
+        let delete = |a: &Machine, from: usize| {
+            for n in from..from + 20 {
+                let name = format!("f{n:03}");
+                match here {
+                    true => remove(&bucket, &name),
+                    false => fs::remove_file(a.at(&name)).unwrap(),
+                }
+            }
+        };
+        delete(&a, 0);
+        a.sync().await;
+        delete(&a, 20);
+        let stopped = a.try_sync().await.unwrap_err();
+        let side = |n| if here { (n, 0) } else { (0, n) };
+        let stop = Stop::TooManyDeletes {
+            here: side(20).0,
+            there: side(20).1,
+            lately: side(20),
+            known: 180,
+            limit: a.settings.limit,
+        };
+        assert_eq!(stopped, SyncError::Stopped(stop));
+        assert!(stopped.to_string().contains("within the last hour"));
+        // What somebody approved of is no part of the next hour's.
+        a.settings.deletes = Deletes::Approve;
+        a.sync().await;
+        a.settings.deletes = Deletes::Ask;
+        delete(&a, 40);
+        a.sync().await;
+        assert_eq!((a.files().len(), a.objects().len()), (140, 140));
+        // Where nothing is deleted, what was deleted before stops nothing.
+        a.settings.limit = "5".parse().unwrap();
+        a.write("new", "goes");
+        a.sync().await;
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Stop {
         here: u64,
         /// Files that would be deleted in the bucket.
         there: u64,
+        /// Files that were deleted here in the hour before, and in the bucket.
+        lately: (u64, u64),
         /// Files that both sides had.
         known: u64,
         /// What is allowed on either side.
@@ -35,13 +37,20 @@ impl fmt::Display for Stop {
             Self::TooManyDeletes {
                 here,
                 there,
+                lately,
                 known,
                 limit,
-            } => write!(
-                f,
-                "this would delete {here} files here and {there} in the bucket, of {known}; \
-                 the limit is {limit} on either side"
-            ),
+            } => {
+                write!(
+                    f,
+                    "this would delete {here} files here and {there} in the bucket, of {known}; "
+                )?;
+                if *lately != (0, 0) {
+                    let (here, there) = lately;
+                    write!(f, "{here} and {there} were deleted within the last hour; ")?;
+                }
+                write!(f, "the limit is {limit} on either side")
+            }
             Self::SideEmpty { here, known } => {
                 let side = if *here { "the folder" } else { "the bucket" };
                 write!(f, "{side} is empty, and had {known} files")
@@ -87,15 +96,23 @@ fn stop(picture: &Picture, settings: &Settings, decisions: &Decisions) -> Option
     };
     let here = count(|act| matches!(act, Act::DeleteLocal { .. }));
     let there = count(|act| matches!(act, Act::DeleteRemote { .. }));
-    let passed = [here, there]
-        .into_iter()
-        .any(|n| settings.limit.is_passed(n, known));
+    let lately = picture.lately;
+    let passed = passed(&settings.limit, (here, there), lately, known);
     passed.then_some(Stop::TooManyDeletes {
         here,
         there,
+        lately,
         known,
         limit: settings.limit,
     })
+}
+
+/// Whether either side's deletions are too many. What was deleted a moment ago counts too, else
+/// many small runs would delete everything.
+fn passed(limit: &DeleteLimit, now: (u64, u64), lately: (u64, u64), known: u64) -> bool {
+    [(now.0, lately.0), (now.1, lately.1)]
+        .into_iter()
+        .any(|(now, lately)| now > 0 && limit.is_passed(now + lately, known + lately))
 }
 
 /// What was deleted on one side comes back from the other.
@@ -116,5 +133,25 @@ fn restore(decisions: &mut Decisions) {
             _ => continue,
         };
         *decision = Decision::Act(back, Reason::Restored);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Profile;
+
+    use super::*;
+
+    #[test]
+    fn what_was_deleted_lately_counts_on_its_side_where_something_is_deleted() {
+        let limit = |lately, here, there| {
+            let settings = Settings::of(Profile::Balanced, "h");
+            passed(&settings.limit, (here, there), lately, 200)
+        };
+        assert!(!limit((0, 0), 20, 20));
+        assert!(limit((6, 0), 20, 0) && limit((0, 6), 0, 20));
+        assert!(!limit((5, 0), 20, 0), "25 in all");
+        assert!(!limit((0, 6), 20, 0), "the other side's");
+        assert!(!limit((90, 90), 0, 0), "nothing is deleted now");
     }
 }

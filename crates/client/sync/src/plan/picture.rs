@@ -77,6 +77,8 @@ pub struct Picture {
     pub sending: BTreeMap<TreePath, Sending>,
     /// Objects that earlier passes began to delete, because their files were deleted here.
     pub deleting: BTreeSet<TreePath>,
+    /// Files that were deleted here within the limit's window, and in the bucket.
+    pub lately: (u64, u64),
     /// Directories (or files) of which something is not known: nothing at or below them may
     /// be changed.
     pub frozen: BTreeSet<TreePath>,

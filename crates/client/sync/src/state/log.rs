@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::{kind_number, kind_of};
+use super::rows::{kind_number, kind_of, unsigned};
 use super::{Result, State};
 use crate::entry::Kind;
 use crate::path::TreePath;
+use crate::settings::DeleteLimit;
 
 /// A deletion that was carried from one side to the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,6 +240,35 @@ impl State {
         })
     }
 
+    /// How many files were deleted here, and in the bucket, within the hour before and since
+    /// somebody approved of deletions; without those that have come back.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn deleted_lately(&self, now: i64) -> Result<(u64, u64)> {
+        let approved = self.meta("approved")?.and_then(|text| text.parse().ok());
+        let window = DeleteLimit::WINDOW;
+        // A clock that was ahead and was put right must not keep its deletions new for ever.
+        let from = approved.unwrap_or(i64::MIN).max(now.saturating_sub(window));
+        let query = "SELECT count(*) FILTER (WHERE NOT here), count(*) FILTER (WHERE here)
+                     FROM tombstones WHERE at > ?1 AND at <= ?2
+                     AND path NOT IN (SELECT path FROM entries)";
+        let span = params![from, now.saturating_add(window)];
+        self.with(|db| {
+            db.query_row(query, span, |row| {
+                Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
+            })
+        })
+    }
+
+    /// Says that somebody approved of the deletions until now: they count for no limit.
+    ///
+    /// # Errors
+    /// [`StateError`](super::StateError).
+    pub fn approve_deletes(&self, now: i64) -> Result<()> {
+        self.set_meta("approved", &now.to_string())
+    }
+
     /// A path's deletion, if it was deleted and has not come back.
     ///
     /// # Errors
@@ -321,5 +351,25 @@ mod tests {
         assert_eq!(state.tombstone(&path).unwrap(), None);
         assert_eq!(state.passes(9).unwrap().len(), 1);
         assert!(state.taken(pass.id).unwrap().is_empty());
+    }
+
+    #[test]
+    fn deletions_count_for_an_hour_unless_they_were_approved_or_came_back() {
+        let state = State::in_memory(Uuid::nil()).unwrap();
+        let (hour, now) = (DeleteLimit::WINDOW, 1_700_000_000_000_000_000);
+        let gone = |name: &str, here, at| {
+            let etag = String::new();
+            let path = TreePath::parse(name).unwrap();
+            let tombstone = Tombstone { etag, here, at };
+            state.forget(&path, Some(&tombstone)).unwrap();
+        };
+        gone("old", true, now - hour - 1);
+        gone("here", true, now - hour + 1);
+        gone("there", false, now - 2);
+        gone("there too", false, now - 1);
+        gone("by a clock that was far ahead", true, now + 2 * hour);
+        assert_eq!(state.deleted_lately(now).unwrap(), (2, 1));
+        state.approve_deletes(now - 2).unwrap();
+        assert_eq!(state.deleted_lately(now).unwrap(), (1, 0));
     }
 }

@@ -43,7 +43,8 @@ pub(crate) struct Bisync {
 /// What else can be asked of a pair.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Say how folder and workspace differ, and change nothing; ends with 1 where they do.
+    /// Say how folder and workspace differ, and change nothing; ends with 1 where they do, or
+    /// where not everything could be compared.
     Check(Check),
     /// Bring back what the last pass replaced or deleted, on either side, where nobody has put
     /// anything else since. The next run carries it to the other side.
@@ -99,7 +100,8 @@ pub(crate) struct Run {
     /// Answer the question of --resync beforehand.
     #[arg(long, requires = "resync")]
     yes: bool,
-    /// The most files that may be deleted on either side: a count, or a share as 25%.
+    /// The most files that may be deleted on either side within an hour: a count, or a share
+    /// as 25%.
     #[arg(long, value_name = "N|N%")]
     max_delete: Option<DeleteLimit>,
     /// Which version keeps the name where both sides changed a file: none (the bucket's),
@@ -127,7 +129,7 @@ pub(crate) struct Run {
     /// UP:DOWN, where off is no limit.
     #[arg(long, value_name = "RATE", default_value = "off")]
     bwlimit: Bandwidth,
-    /// Insist that the folder is the very directory that was synced before.
+    /// Insist that the folder is the very directory that was synced before. Every profile does.
     #[arg(long)]
     check_access: bool,
     #[command(flatten)]

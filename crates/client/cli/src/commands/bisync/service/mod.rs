@@ -61,7 +61,8 @@ pub(crate) struct Install {
     /// How often it looks at the bucket: 30s, 5m.
     #[arg(long, value_name = "DURATION")]
     interval: Option<Span>,
-    /// The most files that may be deleted on either side: a count, or a share as 25%.
+    /// The most files that may be deleted on either side within an hour: a count, or a share
+    /// as 25%.
     #[arg(long, value_name = "N|N%")]
     max_delete: Option<DeleteLimit>,
     /// Which version keeps the name where both sides changed a file.
