@@ -191,7 +191,9 @@ class Site:
             here = machine.tree()
             only = {path: (here.get(path), there.get(path)) for path in here.keys() | there.keys() if here.get(path) != there.get(path)}
             assert not only, f"{machine.name} and the bucket differ: {only}"
-            assert machine.run("bisync", "check", "notes", machine.folder, code=None).code == DONE, "check does not find them alike"
+            check = machine.run("bisync", "check", "notes", machine.folder, code=None)
+            # Names that one side cannot hold are left alone, which is no difference.
+            assert check.code == DONE or "what could be compared is alike" in check.out, "check does not find them alike"
 
 
 class Machine:

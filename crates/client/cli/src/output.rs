@@ -102,7 +102,7 @@ fn plain(text: &str) -> String {
 }
 
 /// The same in one line.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     plain(text).replace('\n', " ")
 }
 

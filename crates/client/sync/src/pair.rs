@@ -159,6 +159,23 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Holds a folder while it is synced: homes that know nothing of each other, as those of a
+    /// user and of root, may sync one. `None` where it is not there, or lies on a file system
+    /// without such locks. As long as it lives its disk cannot be unmounted.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] where another process has it.
+    pub fn of_folder(folder: &Path) -> Result<Option<Self>, StateError> {
+        let Ok(file) = File::open(folder) else {
+            return Ok(None);
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Locked { holder: 0 }),
+            Err(_) => Ok(None),
+        }
+    }
+
     fn take(path: &Path, own: &Holder) -> Result<Self, StateError> {
         let failed = |error: io::Error| unusable(path, &error);
         if let Some(folder) = path.parent() {
@@ -234,6 +251,26 @@ mod tests {
         assert!(files.exist() && files.open(Uuid::nil(), &own(42)).is_ok());
         assert_eq!(files.holder(), Some(own(42)), "the last one");
     }
+
+    #[test]
+    fn a_folder_is_synced_by_one_process_whatever_home_that_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Lock::of_folder(folder.path()).unwrap();
+        assert!(held.is_some());
+        let refused = Lock::of_folder(folder.path()).map(drop).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "another process is syncing this folder"
+        );
+        drop(held);
+        assert!(Lock::of_folder(folder.path()).unwrap().is_some());
+        assert!(
+            Lock::of_folder(&folder.path().join("gone"))
+                .unwrap()
+                .is_none()
+        );
+    }
+
     #[test]
     fn a_new_beginning_keeps_a_damaged_state_beside_the_new_one() {
         let state = tempfile::tempdir().unwrap();

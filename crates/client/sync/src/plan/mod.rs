@@ -25,6 +25,7 @@ pub use action::{Act, Action, Reason, Record};
 pub use limits::Stop;
 pub(crate) use names::folded;
 pub use picture::{Answers, Base, Local, Picture, Remote, Sending};
+use serde::Serialize;
 pub use settled::Settled;
 
 use crate::entry::Seen;
@@ -127,7 +128,30 @@ fn spare_fresh(
     }
 }
 
+/// What a look at both sides comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// They are alike.
+    Alike,
+    /// They are not.
+    Differ,
+    /// What could be compared is alike; not all could.
+    Unknown,
+}
+
 impl Plan {
+    /// Whether both sides are alike, as far as the look can tell.
+    pub fn verdict(&self) -> Verdict {
+        if !self.actions.is_empty() || !self.fresh.is_empty() || self.stop.is_some() {
+            return Verdict::Differ;
+        }
+        match self.refused.is_empty() && self.questions.is_empty() {
+            true => Verdict::Alike,
+            false => Verdict::Unknown,
+        }
+    }
+
     /// Whether both sides are alike as far as they can be.
     pub fn is_done(&self) -> bool {
         self.actions.is_empty()

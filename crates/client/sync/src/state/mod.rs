@@ -79,7 +79,7 @@ pub enum StateError {
         format: i64,
     },
     /// Another process syncs this pair.
-    #[error("process {holder} is syncing this folder")]
+    #[error("{} is syncing this folder", process(*holder))]
     Locked {
         /// Its number; 0 where that is not known.
         holder: u32,
@@ -100,6 +100,13 @@ pub enum StateError {
         /// Their words.
         reason: String,
     },
+}
+
+fn process(number: u32) -> String {
+    match number {
+        0 => "another process".to_owned(),
+        number => format!("process {number}"),
+    }
 }
 
 /// The open state of one pair.

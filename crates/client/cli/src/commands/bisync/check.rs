@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::Profile;
 use sync::look;
+use sync::plan::Verdict;
 use sync::settings::{Deletes, Settings};
 
 use super::Check;
@@ -36,8 +37,8 @@ pub(super) fn run(check: &Check, context: &Context) -> Result<ExitCode> {
     };
     screen.show(&plan)?;
     screen.result(&Shown::of(&plan), None)?;
-    Ok(match plan.is_done() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(Code::Failed.exit()),
+    Ok(match plan.verdict() {
+        Verdict::Alike => ExitCode::SUCCESS,
+        Verdict::Differ | Verdict::Unknown => ExitCode::from(Code::Failed.exit()),
     })
 }

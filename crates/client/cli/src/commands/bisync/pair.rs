@@ -165,6 +165,11 @@ impl Pair {
         })
     }
 
+    /// Holds the folder for the time of one run, against processes with other homes.
+    pub(super) fn hold_folder(&self) -> Result<Option<Lock>> {
+        Lock::of_folder(&self.folder).map_err(of_state)
+    }
+
     /// Both sides. A folder that is not there yet is an empty one.
     pub(super) fn sides(&self, state: Arc<State>) -> Result<Sides> {
         let folder: Arc<dyn Folder> = match self.folder.exists() {

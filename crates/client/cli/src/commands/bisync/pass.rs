@@ -19,6 +19,7 @@ use super::{standing, watch};
 use crate::context::Context;
 use crate::failure::Result;
 use crate::input;
+use crate::output::cell;
 
 /// So many names are listed in a question.
 const LISTED: usize = 20;
@@ -113,6 +114,7 @@ fn really(args: &Run, pair: &Pair, settings: &Settings, screen: &Screen) -> Resu
 }
 
 fn once(pair: &Pair, mut held: Held, settings: &Settings, screen: &Screen) -> Result<ExitCode> {
+    let _folder = pair.hold_folder()?;
     let sides = pair.sides(Arc::clone(&held.state))?;
     let mut first: Option<Shown> = None;
     let mut shown = Ok(());
@@ -141,7 +143,8 @@ fn once(pair: &Pair, mut held: Held, settings: &Settings, screen: &Screen) -> Re
     let ended = standing::end(&mut held.record.standing, seen, &answer);
     held.tell()?;
     let applied = answer?;
-    screen.result(&first.unwrap_or_default(), Some(&applied))?;
+    let first = first.unwrap_or_else(|| Shown::of(&Plan::default()));
+    screen.result(&first, Some(&applied))?;
     match ended {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) => Err(failure),
@@ -166,7 +169,7 @@ fn approve_resync(args: &Run, pair: &Pair, settings: &Settings, context: &Contex
         Some(back) if back.is_empty() => "This begins anew. Nothing comes back.".to_owned(),
         Some(back) => {
             let more = back.len().saturating_sub(LISTED);
-            let mut lines: Vec<String> = back.iter().take(LISTED).cloned().collect();
+            let mut lines: Vec<String> = back.iter().take(LISTED).map(|path| cell(path)).collect();
             if more > 0 {
                 lines.push(format!("and {more} more"));
             }

@@ -13,6 +13,7 @@ use super::pair::Pair;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::input;
+use crate::output::cell;
 use crate::process::host_name;
 
 /// So many names are listed in the question.
@@ -22,6 +23,7 @@ pub(super) fn run(args: &Prune, context: &Context) -> Result<ExitCode> {
     let pair = Pair::of(&args.name, &args.folder, &args.keys, context)?;
     pair.prepare(context)?;
     let held = pair.hold(None)?;
+    let _folder = pair.hold_folder()?;
     let sides = pair.sides(Arc::clone(&held.state))?;
     let mut settings = Settings::of(Profile::Balanced, host_name());
     settings.deletes = Deletes::Approve;
@@ -31,11 +33,12 @@ pub(super) fn run(args: &Prune, context: &Context) -> Result<ExitCode> {
         Ok(look(&sides, &settings).await?.1.left_there)
     })?;
     if !objects.is_empty() && !args.yes {
-        let names: Vec<String> = objects
-            .keys()
-            .take(LISTED)
-            .map(ToString::to_string)
-            .collect();
+        let names = objects.keys().take(LISTED);
+        let mut names: Vec<String> = names.map(|path| cell(path.as_str())).collect();
+        let more = objects.len().saturating_sub(LISTED);
+        if more > 0 {
+            names.push(format!("and {more} more"));
+        }
         let question = format!(
             "This puts {} objects that rules leave out into the bucket's trash:\n  {}",
             objects.len(),

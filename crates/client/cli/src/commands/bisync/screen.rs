@@ -4,13 +4,13 @@ use model::Profile;
 use serde::Serialize;
 use serde_json::json;
 use sync::apply::Applied;
-use sync::plan::{Act, Action, Plan, Refusal};
+use sync::plan::{Act, Action, Plan, Refusal, Verdict};
 use sync::settings::{Loser, Settings};
 
 use super::pair::Pair;
 use crate::context::Context;
 use crate::failure::Result;
-use crate::output::{pairs, table};
+use crate::output::{cell, pairs, table};
 
 /// So many actions are listed for people; programs get all.
 const LISTED: usize = 200;
@@ -25,10 +25,13 @@ pub(super) struct Screen<'a> {
 }
 
 /// A plan as programs get it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Shown {
+    verdict: Verdict,
     counts: Counts,
     actions: Vec<Line>,
+    /// Files that changed so lately that they are left alone until they are still.
+    waiting: Vec<String>,
     left_alone: Vec<Left>,
     warnings: Vec<Left>,
 }
@@ -103,11 +106,36 @@ impl From<&Action> for Line {
 impl Shown {
     pub(super) fn of(plan: &Plan) -> Self {
         Self {
+            verdict: plan.verdict(),
             counts: Counts::of(plan),
             actions: plan.actions.iter().map(Line::from).collect(),
+            waiting: plan.fresh.iter().map(ToString::to_string).collect(),
             left_alone: plan.refused.iter().map(Left::from).collect(),
             warnings: plan.warnings.iter().map(Left::from).collect(),
         }
+    }
+}
+
+impl Shown {
+    /// What a look comes to, in words.
+    fn ending(&self) -> String {
+        let waiting = self.waiting.iter();
+        let waiting = waiting.map(|path| format!("waits until it is still: {}\n", cell(path)));
+        let end = match self.verdict {
+            Verdict::Alike => ALIKE.to_owned(),
+            Verdict::Unknown => alike_but(&self.left_alone),
+            Verdict::Differ => "nothing was changed\n".to_owned(),
+        };
+        waiting.collect::<String>() + &end
+    }
+}
+
+const ALIKE: &str = "both sides are alike\n";
+
+fn alike_but(left: &[Left]) -> String {
+    match left.len() {
+        0 => "what could be read is alike; some files change too fast to be compared\n".to_owned(),
+        left => format!("what could be compared is alike; {left} names are left alone\n"),
     }
 }
 
@@ -234,9 +262,8 @@ impl Screen<'_> {
             })),
         });
         self.context.output.data(&data, || match applied {
-            None if shown.actions.is_empty() => "both sides are alike\n".to_owned(),
-            None => "nothing was changed\n".to_owned(),
-            Some(applied) => outcome(applied),
+            None => shown.ending(),
+            Some(applied) => outcome(applied, &shown.left_alone),
         })
     }
 }
@@ -279,22 +306,83 @@ fn list(heading: &str, refusals: &[Refusal]) -> String {
     "\n".to_owned() + &table(&[heading, "REASON"], rows.collect())
 }
 
-fn outcome(applied: &Applied) -> String {
-    let mut text = match (applied.done, applied.is_whole()) {
-        (0, true) => "both sides are alike\n".to_owned(),
+fn outcome(applied: &Applied, left: &[Left]) -> String {
+    let head = match (applied.done, applied.is_whole()) {
+        (0, true) if left.is_empty() => ALIKE.to_owned(),
+        (0, true) => alike_but(left),
         (done, _) => format!("{done} done, {} bytes moved\n", applied.bytes),
     };
-    for (path, reason) in &applied.failed {
-        text += &format!("failed: {path}: {reason}\n");
-    }
-    for path in &applied.again {
-        text += &match applied.busy.contains(path) {
-            true => format!("still being written: {path}\n"),
-            false => format!("changed meanwhile: {path}\n"),
+    let lines = told(applied).into_iter().map(|line| line + "\n");
+    head + &lines.collect::<String>()
+}
+
+/// What there is to say of single files after a run, each in one line whatever its name is.
+pub(super) fn told(applied: &Applied) -> Vec<String> {
+    let failed = applied.failed.iter();
+    let failed = failed.map(|(path, reason)| format!("failed: {path}: {reason}"));
+    let again = applied
+        .again
+        .iter()
+        .map(|path| match applied.busy.contains(path) {
+            true => format!("still being written: {path}"),
+            false => format!("changed meanwhile: {path}"),
+        });
+    let notes = applied.notes.iter().map(|note| format!("note: {note}"));
+    let all = failed.chain(again).chain(notes);
+    all.map(|line| cell(&line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_line_end_forges_no_line() {
+        let name = "a\nboth sides are alike\nx";
+        let applied = Applied {
+            failed: vec![(name.to_owned(), "no\nroom".to_owned())],
+            again: vec![name.to_owned(), "b\nc".to_owned()],
+            busy: vec!["b\nc".to_owned()],
+            notes: vec![format!("the upload of {name} is given up")],
+            ..Applied::default()
         };
+        assert_eq!(
+            outcome(&applied, &[]).lines().collect::<Vec<_>>(),
+            [
+                "0 done, 0 bytes moved",
+                "failed: a both sides are alike x: no room",
+                "changed meanwhile: a both sides are alike x",
+                "still being written: b c",
+                "note: the upload of a both sides are alike x is given up",
+            ]
+        );
     }
-    for note in &applied.notes {
-        text += &format!("note: {note}\n");
+
+    #[test]
+    fn sides_of_which_something_was_left_out_are_not_called_alike() {
+        let refusal = || Refusal {
+            name: "d".to_owned(),
+            reason: "it cannot be read".to_owned(),
+        };
+        let said = |plan: &Plan| Shown::of(plan).ending();
+        let mut plan = Plan::default();
+        assert_eq!(
+            (plan.verdict(), said(&plan)),
+            (Verdict::Alike, ALIKE.to_owned())
+        );
+        plan.refused.push(refusal());
+        assert_eq!(plan.verdict(), Verdict::Unknown);
+        assert_eq!(
+            said(&plan),
+            "what could be compared is alike; 1 names are left alone\n"
+        );
+        let whole = Applied::default();
+        assert_eq!(outcome(&whole, &Shown::of(&plan).left_alone), said(&plan));
+        plan.fresh.extend(sync::TreePath::parse("f").ok());
+        assert_eq!(plan.verdict(), Verdict::Differ);
+        assert_eq!(
+            said(&plan),
+            "waits until it is still: f\nnothing was changed\n"
+        );
     }
-    text
 }

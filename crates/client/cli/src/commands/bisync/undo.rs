@@ -10,6 +10,7 @@ use super::Undo;
 use super::pair::Pair;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
+use crate::output::cell;
 
 pub(super) fn run(args: &Undo, context: &Context) -> Result<ExitCode> {
     let pair = Pair::of(&args.name, &args.folder, &args.keys, context)?;
@@ -17,6 +18,7 @@ pub(super) fn run(args: &Undo, context: &Context) -> Result<ExitCode> {
         return Err(nothing());
     }
     let held = pair.hold(None)?;
+    let _folder = pair.hold_folder()?;
     let sides = pair.sides(Arc::clone(&held.state))?;
     let (pass, taken) = undo::last(&sides)
         .map_err(Failure::from)?
@@ -35,11 +37,13 @@ pub(super) fn run(args: &Undo, context: &Context) -> Result<ExitCode> {
     });
     context.output.data(&data, || {
         let back = |paths: &[String], side: &str| {
-            let lines = paths.iter().map(|path| format!("back {side}: {path}\n"));
+            let lines = paths
+                .iter()
+                .map(|path| format!("back {side}: {}\n", cell(path)));
             lines.collect::<String>()
         };
         let left = undone.left.iter();
-        let left = left.map(|(path, reason)| format!("left: {path}: {reason}\n"));
+        let left = left.map(|(path, reason)| cell(&format!("left: {path}: {reason}")) + "\n");
         back(&undone.here, "here")
             + &back(&undone.there, "in the bucket")
             + &left.collect::<String>()

@@ -1,11 +1,13 @@
 //! `artifacts bisync --watch`: one run after the other, woken by changes here and by time.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sync::apply::Applied;
 use sync::ignored::Rules;
+use sync::plan::{Plan, Refusal};
 use sync::progress::Progress;
 use sync::record::Seen;
 use sync::settings::Settings;
@@ -17,9 +19,10 @@ use tokio::time::{sleep, timeout};
 
 use super::pair::{Held, Pair};
 use super::progress::Bar;
-use super::screen::Screen;
+use super::screen::{Screen, told};
 use super::standing;
 use crate::failure::{Code, Failure, Result};
+use crate::output::cell;
 
 /// After a failure the pauses grow from here …
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +49,7 @@ pub(super) fn run(
             heard: Arc::new(Notify::new()),
             stop: Stop::new()?,
             pause: FIRST_PAUSE,
+            left: BTreeSet::new(),
         };
         let live = pair.live.as_ref();
         let heard = Arc::clone(&watching.heard);
@@ -69,6 +73,8 @@ struct Watching<'a> {
     heard: Arc<Notify>,
     stop: Stop,
     pause: Duration,
+    /// What was told last of names that are left alone.
+    left: BTreeSet<String>,
 }
 
 /// How a run ended.
@@ -118,8 +124,12 @@ impl Watching<'_> {
         if !self.watch.cover(&given) {
             self.note("not every directory can be watched: changes there are seen at the interval");
         }
-        let mut sides = match self.pair.sides(Arc::clone(&held.state)) {
-            Ok(sides) => sides,
+        let both = || {
+            let folder = self.pair.hold_folder()?;
+            Ok((folder, self.pair.sides(Arc::clone(&held.state))?))
+        };
+        let (_folder, mut sides) = match both() {
+            Ok(both) => both,
             Err(failure) => return Ended::Run(Err(failure), None),
         };
         let until = Arc::new(Until::new(Arc::clone(&sides.steps)));
@@ -129,9 +139,12 @@ impl Watching<'_> {
             ..self.settings.clone()
         };
         let _bar = Bar::show(&settings.progress, self.screen.context);
-        let mut seen = None;
+        let (mut seen, mut left) = (None, None);
         let answer = {
-            let mut show = |plan: &sync::plan::Plan| seen = Some(plan.seen);
+            let mut show = |plan: &Plan| {
+                seen = Some(plan.seen);
+                left = Some(left_alone(plan));
+            };
             let work = async {
                 self.pair.opened.check_marker().await?;
                 let applied = sync::run(&sides, &settings, &mut show).await?;
@@ -149,6 +162,9 @@ impl Watching<'_> {
                 }
             }
         };
+        if let Some(left) = left {
+            self.tell_left(left);
+        }
         match answer {
             Some(answer) => Ended::Run(answer, seen),
             None => Ended::Stopped,
@@ -240,17 +256,34 @@ impl Watching<'_> {
             let (done, bytes) = (applied.done, applied.bytes);
             self.note(&format!("{done} done, {bytes} bytes moved"));
         }
-        for note in &applied.notes {
-            self.note(note);
+        for line in told(applied) {
+            self.note(&line);
         }
-        for (path, reason) in &applied.failed {
-            self.note(&format!("failed: {path}: {reason}"));
+    }
+
+    /// Tells what is left alone, and what may not work elsewhere, whenever that is not what it
+    /// was.
+    fn tell_left(&mut self, left: BTreeSet<String>) {
+        for line in left.difference(&self.left) {
+            self.note(line);
         }
+        for line in self.left.difference(&left) {
+            self.note(&format!("no more {line}"));
+        }
+        self.left = left;
     }
 
     fn note(&self, text: &str) {
         self.screen.context.output.note(text);
     }
+}
+
+/// What a plan leaves alone or warns of, a line for each name.
+fn left_alone(plan: &Plan) -> BTreeSet<String> {
+    let line = |word: &str, of: &Refusal| cell(&format!("{word}: {}: {}", of.name, of.reason));
+    let refused = plan.refused.iter().map(|of| line("left alone", of));
+    let warnings = plan.warnings.iter().map(|of| line("note", of));
+    refused.chain(warnings).collect()
 }
 
 /// What comes before the next run.
