@@ -283,7 +283,7 @@ mod tests {
                     }
                 }
             }
-            for number in 0..NAMES.len() {
+            for (number, name) in NAMES.iter().enumerate() {
                 let content = self.of(&self.there, number);
                 if (1..=3).contains(&content) {
                     let size = stat(content, number).size;
@@ -296,7 +296,7 @@ mod tests {
                         etag: etag.as_str(),
                         modified: NOW - 7 + touched,
                     };
-                    match known.as_stored(NAMES[number], &stored, &mut near) {
+                    match known.as_stored(name, &stored, &mut near) {
                         Some(found) => there.push(found),
                         None => {
                             let entry = RemoteEntry {

@@ -125,7 +125,7 @@ enum Target {
     /// In the bucket.
     Workspace(Box<Opened>),
     /// In a synced folder.
-    Folder(Here),
+    Folder(Box<Here>),
 }
 
 impl Target {
@@ -140,7 +140,7 @@ impl Target {
             return open(name);
         }
         match (Here::of(what, context)?, name) {
-            (Some(here), _) => Ok(Self::Folder(here)),
+            (Some(here), _) => Ok(Self::Folder(Box::new(here))),
             (None, Some(name)) => open(&name),
             (None, None) => {
                 let text = format!("{what} is no workspace, and no synced folder of this machine");
