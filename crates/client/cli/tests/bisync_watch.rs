@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -135,6 +137,68 @@ fn a_dead_owners_pair_is_taken_over() {
         (&"idle".into(), &Value::Null)
     );
     sync(a, "").ok();
+}
+
+/// Another home knows nothing of this one's lock; the folder's own is seen by both.
+#[test]
+fn a_folder_that_another_home_syncs_is_refused_for_now() {
+    let site = Site::new();
+    let a = &site.machine;
+    write(a, "first", "1");
+    sync(a, "").ok();
+    let folder = fs::File::open(dir(a)).expect("opened");
+    folder.lock().expect("locked");
+    write(a, "second", "2");
+    let refused = sync(a, "");
+    refused.refused(
+        7,
+        "another process is syncing this folder",
+        "bisync-service stop",
+    );
+    assert_eq!(a.run("bisync check notes dir").code, 1, "looking is free");
+    drop(folder);
+    sync(a, "").ok();
+    assert_eq!(a.run("bisync check notes dir").code, 0);
+}
+
+/// A run says what it leaves alone; so does a watch, once, and nobody calls the sides alike.
+#[test]
+fn a_watch_tells_what_it_leaves_alone_once() {
+    let site = Site::new();
+    let a = &site.machine;
+    write(a, "first", "1");
+    sync(a, "").ok();
+    fs::write(dir(a).join(OsStr::from_bytes(b"no \xff name")), "x").expect("written");
+    let said = a.run("bisync check notes dir");
+    assert_eq!(said.code, 1);
+    let words = "what could be compared is alike; 1 names are left alone";
+    assert!(said.out.contains(words), "{}", said.out);
+    assert!(sync(a, "").ok().contains(words));
+    let told = dir(a).with_extension("told");
+    let mut watch = a
+        .artifacts("bisync notes dir --watch --interval 1s")
+        .stderr(fs::File::create(&told).expect("made"))
+        .spawn()
+        .expect("started");
+    let lines = |of: &str| {
+        let all = fs::read_to_string(&told).unwrap_or_default();
+        all.lines().filter(|line| line.starts_with(of)).count()
+    };
+    eventually("it is told", || lines("left alone: /no ") == 1);
+    for name in ["second", "third"] {
+        write(a, name, "2");
+        let b = site.other();
+        eventually("one more run", || {
+            sync(&b, "").code == 0 && files(&b).contains_key(name)
+        });
+    }
+    assert_eq!(lines("left alone: "), 1);
+    fs::remove_file(dir(a).join(OsStr::from_bytes(b"no \xff name"))).expect("removed");
+    eventually("that is told too", || {
+        lines("no more left alone: /no ") == 1
+    });
+    watch.kill().expect("killed");
+    watch.wait().expect("ended");
 }
 
 fn second(machine: &Machine) -> i32 {
