@@ -69,7 +69,7 @@ fn each_way_of_settling_leaves_what_it_says() {
 #[test]
 fn what_is_no_conflict_copy_is_refused() {
     let site = site();
-    for path in ["d/notes.md", "d/gone.conflict-20261122-201501-ada.md"] {
+    for path in ["d/none.md", "d/gone.conflict-20261122-201501-ada.md"] {
         site.machine
             .run(&format!("conflicts resolve work {path} --keep mine"))
             .refused(5, "is no conflict copy", "artifacts conflicts list work");

@@ -170,6 +170,10 @@ impl Merge<'_> {
             if self.directory == ROOT && segment == HIDDEN {
                 continue;
             }
+            // What went away here takes no name from a file that is new.
+            if self.is_gone(&format!("{}{segment}/", self.prefix)) {
+                continue;
+            }
             let name = entry_name::from_segment(&segment).into_owned();
             named.insert(name, Named::Directory { segment });
         }

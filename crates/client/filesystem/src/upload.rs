@@ -219,7 +219,15 @@ impl Core {
             Done::Sent { open } => self.found_sent(state, key, op, open),
             Done::Gone => {
                 state.pending.take(key);
-                state.gone.insert(key.clone(), Stamp::now());
+                let now = Stamp::now();
+                state.gone.insert(key.clone(), now);
+                // A listing under way may have seen the directories that it stood for.
+                for directory in crate::replay::directories_above(key) {
+                    match state.gone.get_mut(&directory) {
+                        Some(gone) => *gone = now,
+                        None => break,
+                    }
+                }
             }
             Done::Written(etag, stamp, size) => {
                 self.written_to_bucket(state, key, op, etag, stamp, size)?

@@ -475,8 +475,16 @@ fn a_directory_that_went_away_stays_away_after_a_crash() {
         Step::Crash,
         Step::Upload,
     ];
+    let replaced = [
+        put("b/c.md/c.md"),
+        rename("b", "a"),
+        Step::Write("b".to_owned(), "text".to_owned()),
+        Step::Unlink("c.md".to_owned()),
+        Step::Unlink("c.md".to_owned()),
+        Step::Upload,
+    ];
     for _ in 0..5 {
-        for steps in [&renamed[..], &made_again, &removed] {
+        for steps in [&renamed[..], &made_again, &removed, &replaced] {
             run(steps, Uploads::Always);
             run(steps, Uploads::WhenTold);
         }

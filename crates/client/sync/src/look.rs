@@ -269,9 +269,18 @@ async fn rules_there(
         });
         !is_ours && as_it_was != Some(false)
     };
+    // What both sides had is no change there, also where no listing has shown it yet.
+    let is_news = |path: &TreePath, there: &RemoteEntry| {
+        let number = known.find(path.as_str(), 0).ok();
+        let base = number.and_then(|number| known.entry(number));
+        base.is_none_or(|(_, base)| base.etag != there.etag || base.kind != there.kind)
+    };
     let others = picture.remote.entries.iter();
     let others = others.filter(|(path, there)| {
-        path.name() == ignored::NAME && there.kind == Kind::File && !rules.leaves_out(path, false)
+        path.name() == ignored::NAME
+            && there.kind == Kind::File
+            && !rules.leaves_out(path, false)
+            && is_news(path, there)
     });
     let others: Vec<_> = others
         .map(|(path, there)| (path.clone(), there.clone(), is_coming(path)))

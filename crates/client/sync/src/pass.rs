@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bucket::{Key, ListRequest};
+use bucket::{Body, Error as BucketError, Key, ListRequest, PutOptions};
 
 use crate::apply::{ABANDONED, Applied, Sides, apply};
 use crate::error::{Result, SyncError};
@@ -164,18 +164,38 @@ pub async fn clean(sides: &Sides) -> Result<()> {
     if sides.state.cleaned()?.is_some_and(lately) {
         return Ok(());
     }
-    let before = now.saturating_sub(KEPT);
+    // A clock that is ahead makes nothing older than the store has it.
+    let there = time_there(sides).await?;
+    let agreed = there.map_or(now, |there| now.min(i64::try_from(there).unwrap_or(now)));
+    let before = agreed.saturating_sub(KEPT);
     sides.state.forget_before(before)?;
     let oldest = format!("{:020}", before.max(0));
-    clean_bucket(sides, &oldest).await?;
+    if let Some(there) = there {
+        clean_bucket(sides, &oldest, there - i128::from(KEPT)).await?;
+    }
     let is_old = move |pass: &str| is_pass(pass) && pass < oldest.as_str();
     let cleaned = crate::folder::call(&sides.folder, move |folder| folder.clean(&is_old));
     cleaned.await?;
     Ok(sides.state.set_cleaned(now)?)
 }
 
-/// Deletes what lies in the bucket's trash from passes before this one.
-async fn clean_bucket(sides: &Sides, oldest: &str) -> Result<()> {
+/// What time it is by the store's clock, in nanoseconds since 1970, by an object that it takes
+/// now. `None` where this machine may put nothing there; then it may delete nothing either.
+async fn time_there(sides: &Sides) -> Result<Option<i128>> {
+    let Some(key) = sides.keys.hidden("clock") else {
+        return Ok(None);
+    };
+    let empty = Body::Bytes(bytes::Bytes::new());
+    match sides.bucket.put(&key, empty, PutOptions::default()).await {
+        Ok(_) => Ok(Some(sides.bucket.head(&key).await?.last_modified)),
+        Err(BucketError::PermissionDenied { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deletes what lies in the bucket's trash from passes before this one, if the store took it
+/// before that time: the passes' names are of machines whose clocks may be wrong.
+async fn clean_bucket(sides: &Sides, oldest: &str, before: i128) -> Result<()> {
     let Some(trash) = sides.keys.hidden("trash/") else {
         return Ok(());
     };
@@ -190,7 +210,9 @@ async fn clean_bucket(sides: &Sides, oldest: &str) -> Result<()> {
         let objects = page.objects.len();
         let is_over = |key: &Key| key.as_str() >= end.as_str();
         let is_last = page.objects.last().is_some_and(|last| is_over(&last.key));
-        let keys = page.objects.into_iter().map(|object| object.key);
+        let taken = page.objects.into_iter();
+        let keys = taken.filter(|object| object.last_modified < before);
+        let keys = keys.map(|object| object.key);
         // A store may list what was not asked for.
         let is_old = |key: &Key| pass_of(key, &trash).is_some_and(|pass| pass < oldest);
         let old: Vec<Key> = keys.filter(is_old).collect();

@@ -22,7 +22,8 @@ pub struct Undone {
     pub left: Vec<(String, String)>,
 }
 
-/// The last pass that took something away; `None` where there is none in 30 days.
+/// The last pass that changed anything, with what it took away; `None` where it took nothing.
+/// What an earlier one took stays in the trash: others have built on that since.
 ///
 /// # Errors
 /// The state's.
@@ -31,6 +32,9 @@ pub fn last(sides: &Sides) -> Result<Option<(Pass, Vec<Taken>)>> {
         let taken = sides.state.taken(pass.id)?;
         if !taken.is_empty() {
             return Ok(Some((pass, taken)));
+        }
+        if !pass.is_no_change() {
+            return Ok(None);
         }
     }
     Ok(None)

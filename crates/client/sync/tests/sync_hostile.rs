@@ -183,6 +183,8 @@ async fn only_what_lies_in_the_trash_of_a_pass_is_cleaned() {
         ".artifacts/trash/00000000000000000001-1-x/f",
         "old",
     );
+    let old = Key::new("p/.artifacts/trash/00000000000000000001-1-x/f").unwrap();
+    bucket.age(&old, 31 * 24 * 3_600 * 1_000_000_000);
     // It lists everything, whatever was asked for.
     let sides = odd(&a, |_, mut page| {
         let of = |key: &str| ObjectMeta {
@@ -200,7 +202,12 @@ async fn only_what_lies_in_the_trash_of_a_pass_is_cleaned() {
     let left: Vec<String> = bucket.contents().into_keys().collect();
     assert_eq!(
         left,
-        ["p/+file", "p/.artifacts/a", "p/.artifacts/trash/0/f"]
+        [
+            "p/+file",
+            "p/.artifacts/a",
+            "p/.artifacts/clock",
+            "p/.artifacts/trash/0/f"
+        ]
     );
 }
 
@@ -282,4 +289,23 @@ async fn an_undo_that_is_cut_off_can_be_gone_on_with() {
     sync::undo::undo(&sides, &pass, &rest).await.unwrap();
     assert_eq!(a.objects().len(), 3);
     assert!(sync::undo::last(&sides).unwrap().is_none());
+}
+
+/// Right after a run, before any listing has shown what was sent.
+#[tokio::test]
+async fn a_rule_that_is_added_here_is_no_change_in_the_bucket() {
+    let bucket = MemoryBucket::new();
+    let a = Machine::on(&bucket);
+    a.write(".artifactsignore", "*.tmp\n");
+    a.write("d/.artifactsignore", "*.log\n");
+    a.write("plain.md", "1");
+    a.write("x.tmp", "2");
+    a.sync().await;
+    a.write(".artifactsignore", "*.tmp\nplain.md\n");
+    let plan = a.plan().await;
+    assert_eq!(told(&plan, ".artifactsignore"), "");
+    assert_eq!(told(&plan, "d/.artifactsignore"), "");
+    a.settle().await;
+    assert_eq!(a.objects()[".artifactsignore"], "*.tmp\nplain.md\n");
+    assert_eq!(a.read("plain.md"), "1");
 }

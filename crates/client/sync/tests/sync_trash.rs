@@ -252,12 +252,26 @@ async fn the_last_pass_is_undone_on_both_sides() {
         assert_eq!(a.objects()[path], path);
     }
     assert_eq!(a.objects()["changed since"], "by the user");
-    let next = sync::undo::last(&sides).unwrap().unwrap();
-    assert_eq!(
-        next.1.len(),
-        1,
-        "the undo itself put one file into the trash"
-    );
+}
+
+/// What an earlier pass took stays away: an older text must not come over a newer one.
+#[tokio::test]
+async fn nothing_is_undone_of_passes_before_the_last_change() {
+    let bucket = MemoryBucket::new();
+    let a = Machine::on(&bucket);
+    a.write("f", "first");
+    a.settle().await;
+    put(&bucket, "f", "second");
+    a.settle().await;
+    let sides = a.sides(Arc::new(GoOn));
+    let (_, taken) = sync::undo::last(&sides).unwrap().unwrap();
+    assert_eq!(taken.len(), 1);
+    // A run with nothing to do is no change.
+    a.settle().await;
+    assert!(sync::undo::last(&sides).unwrap().is_some());
+    a.write("f", "third");
+    a.settle().await;
+    assert!(sync::undo::last(&sides).unwrap().is_none());
 }
 
 /// > What a pass replaced or deleted can be brought back for 30 days, as long as nobody has put anything else in its place.
@@ -269,6 +283,10 @@ async fn trashes_are_emptied_after_thirty_days() {
     a.sync().await;
     let old = Key::new("p/.artifacts/trash/00000000000000000001-1-x/f").unwrap();
     bucket.insert(&old, "old");
+    bucket.age(&old, 31 * 24 * 3_600 * 1_000_000_000);
+    // Of a machine whose clock was wrong: the store took it a moment ago.
+    let wrong = Key::new("p/.artifacts/trash/00000000000000000001-2-x/f").unwrap();
+    bucket.insert(&wrong, "of today");
     fs::create_dir_all(a.at(".artifacts/trash/00000000000000000001-1-x")).unwrap();
     fs::remove_file(a.at("f")).unwrap();
     a.write("g", "2");
@@ -280,7 +298,8 @@ async fn trashes_are_emptied_after_thirty_days() {
         .into_keys()
         .filter(|k| k.contains("trash"))
         .collect();
-    assert_eq!(trash, [format!("p/.artifacts/trash/{kept}/f")]);
+    let kept = format!("p/.artifacts/trash/{kept}/f");
+    assert_eq!(trash, [wrong.as_str(), kept.as_str()]);
     assert_eq!(fs::read_dir(a.at(".artifacts/trash")).unwrap().count(), 0);
     let before = bucket.calls();
     sync::clean(&a.sides(Arc::new(GoOn))).await.unwrap();

@@ -71,6 +71,19 @@ pub struct Pass {
     pub summary: Option<String>,
 }
 
+impl Pass {
+    /// Whether it changed neither side by itself: it only brought back what another one took, or
+    /// only learned that both sides are alike.
+    pub fn is_no_change(&self) -> bool {
+        let of = |begin| {
+            self.summary
+                .as_deref()
+                .is_some_and(|text| text.starts_with(begin))
+        };
+        of("undo:") || of("0 done,")
+    }
+}
+
 /// Something that a pass took away or replaced, and that lies in a trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {

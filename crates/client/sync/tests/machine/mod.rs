@@ -141,7 +141,10 @@ fn gather(root: &Path, at: &Path, all: &mut BTreeMap<String, String>) {
             .to_str()
             .unwrap()
             .to_owned();
-        let kind = fs::symlink_metadata(&path).unwrap();
+        // A call on the disk may outlast the pass that an error ended.
+        let Ok(kind) = fs::symlink_metadata(&path) else {
+            continue;
+        };
         if name == ".artifacts" {
             continue;
         }

@@ -59,7 +59,9 @@ pub(super) fn run(args: &Undo, context: &Context) -> Result<ExitCode> {
 fn nothing() -> Failure {
     Failure::new(
         Code::Failed,
-        "no pass of the last 30 days has taken anything away",
+        "the last pass that changed anything took nothing away",
     )
-    .with_hint("see what was done with: artifacts bisync-status NAME")
+    .with_hint(
+        "what passes of the last 30 days took lies in .artifacts/trash, here and in the bucket",
+    )
 }
