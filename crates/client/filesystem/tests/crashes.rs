@@ -71,7 +71,8 @@ impl Site {
     fn body(&self, content: &[u8]) -> PathBuf {
         files(&self.folder.path().join("ada/cache/bodies"))
             .into_iter()
-            .find(|path| std::fs::read(path).unwrap() == content)
+            // Another one may go while this looks.
+            .find(|path| std::fs::read(path).is_ok_and(|bytes| bytes == content))
             .unwrap()
     }
 }
