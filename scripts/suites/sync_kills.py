@@ -72,21 +72,27 @@ def pain_21_killed_at_every_step_the_next_plain_run_finishes(site):
 @room.case
 def pain_21_killed_at_random_moments_the_next_plain_run_finishes(site):
     one, other = site.two()
-    dice, killed, rounds = random.Random(SEED), 0, 60 if LONG else 4
+    dice, killed, round_ = random.Random(SEED), 0, 0
+    wanted = 120 if LONG else 8
     scene(one, other, "measured")
     begun = time.monotonic()
     one.sync()
     took = time.monotonic() - begun
-    for round_ in range(rounds):
+    while killed < wanted:
+        assert round_ < 5 * wanted, f"only {killed} runs were killed, seed {SEED}"
         scene(one, other, round_)
         for _ in range(3):
             run = one.start()
             time.sleep(dice.uniform(0, took))
             run.kill()
-            killed += run.wait() == KILLED
+            if run.wait() != KILLED:
+                # The machine was busier when it was measured. All is done now: the next kill needs another scene.
+                took *= 0.7
+                break
+            killed += 1
         nothing_is_lost(site, one, other, round_, f"seed {SEED}, round {round_}")
-    assert killed > rounds // 2, f"only {killed} runs were killed"
-    return f"{killed} kills, seed {SEED}"
+        round_ += 1
+    return f"{killed} kills in {round_} rounds, seed {SEED}"
 
 
 @room.case

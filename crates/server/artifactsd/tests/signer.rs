@@ -166,9 +166,12 @@ fn kill_9_at_any_moment_of_an_advance_leaves_the_old_epochs_or_the_new() {
     place.did(&["init"]);
     let begun = Instant::now();
     let mut before = place.did(&["epoch", "advance"]);
-    let whole = begun.elapsed();
-    let mut killed = 0;
-    for moment in 0..8 {
+    let mut whole = begun.elapsed();
+    let (mut killed, mut tries) = (0, 0);
+    while killed < 5 || tries < 8 {
+        assert!(tries < 40, "only {killed} of {tries} were killed in time");
+        let moment = tries % 8;
+        tries += 1;
         let mut child = place
             .command(&["epoch", "advance"])
             .stdout(Stdio::null())
@@ -176,7 +179,12 @@ fn kill_9_at_any_moment_of_an_advance_leaves_the_old_epochs_or_the_new() {
             .unwrap();
         std::thread::sleep(whole * moment / 6);
         let _ = child.kill();
-        killed += u32::from(child.wait().unwrap().signal() == Some(9));
+        if child.wait().unwrap().signal() == Some(9) {
+            killed += 1;
+        } else if moment < 6 {
+            // The machine was busier when the first one was measured.
+            whole = whole * 3 / 4;
+        }
         let after = place.did(&["epoch", "show"]);
         let (was, is) = (
             before["epochs"].as_array().unwrap(),
@@ -186,7 +194,6 @@ fn kill_9_at_any_moment_of_an_advance_leaves_the_old_epochs_or_the_new() {
         assert_eq!(is[..was.len()], was[..]);
         before = after;
     }
-    assert!(killed >= 3, "only {killed} of 8 were killed in time");
     let left: Vec<_> = fs::read_dir(place.path("data"))
         .unwrap()
         .map(|one| one.unwrap().file_name())
