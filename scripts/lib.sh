@@ -66,11 +66,27 @@ require_rust() {
     have cargo || die "cargo is missing" \
         "install Rust with rustup (see the Rust project's site); rust-toolchain.toml then picks the version"
     require_packages cc=build-essential
+    forget_other_checkouts
 }
 
-# A target folder that outlives its checkout keeps what every former version and every other
-# folder was built into, 14 GB each, until the disk is full: past three of them our own crates go
-# from it, and the libraries too if that was too little.
+# A program that was built in another folder looks for its files there, and cargo takes it for
+# fresh when its sources are not newer: where the last build was another checkout's, our own
+# crates go from the target folder. The libraries stay.
+forget_other_checkouts() {
+    local last=$target/checkout
+    [ ! -f "$last" ] || [ "$(<"$last")" != "$repo" ] || return 0
+    if [ -d "$target" ]; then
+        say "$target was last used by another checkout: taking its builds away"
+        cargo clean --quiet --workspace
+        if [ -d "$target/release" ]; then cargo clean --quiet --workspace --release; fi
+    fi
+    mkdir -p "$target"
+    printf '%s\n' "$repo" >"$last"
+}
+
+# A target folder that outlives its checkout keeps what every former version was built into, 14 GB
+# each, until the disk is full: past three of them our own crates go from it, and the libraries
+# too if that was too little.
 make_room() {
     target_is_large || return 0
     say "$target has grown past 45 GB: taking old builds away"
