@@ -10,6 +10,11 @@ const MIB: u64 = 1 << 20;
 /// Lengths of parts that programs use, in MiB: ours and those of the usual tools.
 const USUAL: [u64; 14] = [5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512];
 
+/// Whether a tag, or the part of one before its `-`, looks like an MD5: 32 hexadecimal digits.
+pub(crate) fn is_md5(digest: &str) -> bool {
+    digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The lengths of parts that would make so many of this size.
 pub(crate) fn lengths(etag: &Etag, size: u64) -> Vec<u64> {
     let count = etag.as_str().split_once('-');

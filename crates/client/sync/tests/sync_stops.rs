@@ -21,25 +21,36 @@ use sync::steps::GoOn;
 use sync::{Access, SyncError, pass};
 use uuid::Uuid;
 
+/// A machine with 200 files that the bucket has too.
+async fn with_200(bucket: &MemoryBucket) -> Machine {
+    let a = Machine::on(bucket);
+    for n in 0..200 {
+        a.write(&format!("f{n:03}"), "x");
+    }
+    a.sync().await;
+    a
+}
+
+/// Deletes some of them in the bucket, to be deleted here, or the other way round.
+fn delete(a: &Machine, bucket: &MemoryBucket, here: bool, files: std::ops::Range<usize>) {
+    for n in files {
+        let name = format!("f{n:03}");
+        match here {
+            true => remove(bucket, &name),
+            false => fs::remove_file(a.at(&name)).unwrap(),
+        }
+    }
+}
+
 /// Pain 15: both limits hold before the first change, on either side.
 /// > More deletions than the limit, or a side that is suddenly empty, stop a run before its first change.
 #[tokio::test]
 async fn too_many_deletions_stop_before_the_first_change() {
     for here in [true, false] {
         let bucket = MemoryBucket::new();
-        let mut a = Machine::on(&bucket);
-        for n in 0..200 {
-            a.write(&format!("f{n:03}"), "x");
-        }
-        a.sync().await;
+        let mut a = with_200(&bucket).await;
         a.write("new", "not sent either");
-        for n in 0..40 {
-            let name = format!("f{n:03}");
-            match here {
-                true => remove(&bucket, &name),
-                false => fs::remove_file(a.at(&name)).unwrap(),
-            }
-        }
+        delete(&a, &bucket, here, 0..40);
         let stopped = a.try_sync().await.unwrap_err();
         let (deleted_here, there) = if here { (40, 0) } else { (0, 40) };
         let stop = Stop::TooManyDeletes {
@@ -76,23 +87,10 @@ async fn too_many_deletions_stop_before_the_first_change() {
 async fn what_was_deleted_within_the_last_hour_counts_for_the_limit() {
     for here in [true, false] {
         let bucket = MemoryBucket::new();
-        let mut a = Machine::on(&bucket);
-        for n in 0..200 {
-            a.write(&format!("f{n:03}"), "x");
-        }
+        let mut a = with_200(&bucket).await;
+        delete(&a, &bucket, here, 0..20);
         a.sync().await;
-        let delete = |a: &Machine, from: usize| {
-            for n in from..from + 20 {
-                let name = format!("f{n:03}");
-                match here {
-                    true => remove(&bucket, &name),
-                    false => fs::remove_file(a.at(&name)).unwrap(),
-                }
-            }
-        };
-        delete(&a, 0);
-        a.sync().await;
-        delete(&a, 20);
+        delete(&a, &bucket, here, 20..40);
         let stopped = a.try_sync().await.unwrap_err();
         let side = |n| if here { (n, 0) } else { (0, n) };
         let stop = Stop::TooManyDeletes {
@@ -108,7 +106,7 @@ async fn what_was_deleted_within_the_last_hour_counts_for_the_limit() {
         a.settings.deletes = Deletes::Approve;
         a.sync().await;
         a.settings.deletes = Deletes::Ask;
-        delete(&a, 40);
+        delete(&a, &bucket, here, 40..60);
         a.sync().await;
         assert_eq!((a.files().len(), a.objects().len()), (140, 140));
         // Where nothing is deleted, what was deleted before stops nothing.

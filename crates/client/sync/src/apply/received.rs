@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::composite::is_md5;
 use crate::entry::RemoteEntry;
 use crate::folder::FolderError;
 use crate::path::TreePath;
@@ -38,7 +39,7 @@ impl Tags {
         md5: [u8; 16],
         before: Option<[u8; 16]>,
     ) -> Result<Verdict, FolderError> {
-        if !looks_like_md5(remote) {
+        if !is_md5(remote.etag.as_str()) {
             return Ok(Verdict::Taken);
         }
         if may_be(remote, md5) {
@@ -71,12 +72,7 @@ impl Tags {
 
 /// Whether bytes with this MD5 can be the version, as far as its ETag can tell.
 pub(super) fn may_be(remote: &RemoteEntry, md5: [u8; 16]) -> bool {
-    !looks_like_md5(remote) || remote.etag.as_str().eq_ignore_ascii_case(&hex::encode(md5))
-}
-
-fn looks_like_md5(remote: &RemoteEntry) -> bool {
-    let etag = remote.etag.as_str();
-    etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
+    !is_md5(remote.etag.as_str()) || remote.etag.as_str().eq_ignore_ascii_case(&hex::encode(md5))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use bucket::Etag;
 
 use super::decide::{Decision, Decisions};
 use super::{Act, Picture, Plan, Reason};
+use crate::composite::is_md5;
 use crate::entry::{Hash, LocalEntry, RemoteEntry};
 use crate::path::TreePath;
 
@@ -147,9 +148,7 @@ fn is_content_hash(etag: &Etag) -> bool {
         .as_str()
         .split_once('-')
         .unwrap_or((etag.as_str(), "1"));
-    digest.len() == 32
-        && digest.bytes().all(|b| b.is_ascii_hexdigit())
-        && parts.bytes().all(|b| b.is_ascii_digit())
+    is_md5(digest) && parts.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]

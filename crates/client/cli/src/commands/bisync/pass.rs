@@ -14,15 +14,11 @@ use super::Run;
 use super::live::Live;
 use super::pair::{Held, Pair, of_state};
 use super::progress::Bar;
-use super::screen::{Screen, Shown};
+use super::screen::{Screen, Shown, listed};
 use super::{standing, watch};
 use crate::context::Context;
 use crate::failure::Result;
 use crate::input;
-use crate::output::cell;
-
-/// So many names are listed in a question.
-const LISTED: usize = 20;
 
 pub(super) fn run(args: &Run, context: &Context) -> Result<ExitCode> {
     let (name, folder) = args.which()?;
@@ -167,18 +163,11 @@ fn approve_resync(args: &Run, pair: &Pair, settings: &Settings, context: &Contex
     let question = match back {
         None => "This begins anew. What was deleted on one side only comes back.".to_owned(),
         Some(back) if back.is_empty() => "This begins anew. Nothing comes back.".to_owned(),
-        Some(back) => {
-            let more = back.len().saturating_sub(LISTED);
-            let mut lines: Vec<String> = back.iter().take(LISTED).map(|path| cell(path)).collect();
-            if more > 0 {
-                lines.push(format!("and {more} more"));
-            }
-            format!(
-                "This begins anew. {} deleted files come back:\n  {}",
-                back.len(),
-                lines.join("\n  ")
-            )
-        }
+        Some(back) => format!(
+            "This begins anew. {} deleted files come back:{}",
+            back.len(),
+            listed(back.iter().map(String::as_str))
+        ),
     };
     input::confirm(context, &question, pair.opened.name.as_str(), "--yes")
 }

@@ -5,19 +5,16 @@ use std::sync::Arc;
 
 use model::Profile;
 use serde_json::json;
-use sync::look;
 use sync::settings::{Deletes, Settings};
+use sync::{TreePath, look};
 
 use super::Prune;
 use super::pair::Pair;
+use super::screen::listed;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Result};
 use crate::input;
-use crate::output::cell;
 use crate::process::host_name;
-
-/// So many names are listed in the question.
-const LISTED: usize = 20;
 
 pub(super) fn run(args: &Prune, context: &Context) -> Result<ExitCode> {
     let pair = Pair::of(&args.name, &args.folder, &args.keys, context)?;
@@ -33,16 +30,10 @@ pub(super) fn run(args: &Prune, context: &Context) -> Result<ExitCode> {
         Ok(look(&sides, &settings).await?.1.left_there)
     })?;
     if !objects.is_empty() && !args.yes {
-        let names = objects.keys().take(LISTED);
-        let mut names: Vec<String> = names.map(|path| cell(path.as_str())).collect();
-        let more = objects.len().saturating_sub(LISTED);
-        if more > 0 {
-            names.push(format!("and {more} more"));
-        }
         let question = format!(
-            "This puts {} objects that rules leave out into the bucket's trash:\n  {}",
+            "This puts {} objects that rules leave out into the bucket's trash:{}",
             objects.len(),
-            names.join("\n  ")
+            listed(objects.keys().map(TreePath::as_str))
         );
         input::confirm(context, &question, pair.opened.name.as_str(), "--yes")?;
     }

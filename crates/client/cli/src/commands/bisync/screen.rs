@@ -15,6 +15,9 @@ use crate::output::{cell, pairs, table};
 /// So many actions are listed for people; programs get all.
 const LISTED: usize = 200;
 
+/// So many names are listed in a question.
+const ASKED: usize = 20;
+
 /// Where a run is shown.
 pub(super) struct Screen<'a> {
     pub(super) context: &'a Context,
@@ -114,9 +117,7 @@ impl Shown {
             warnings: plan.warnings.iter().map(Left::from).collect(),
         }
     }
-}
 
-impl Shown {
     /// What a look comes to, in words.
     fn ending(&self) -> String {
         let waiting = self.waiting.iter();
@@ -332,9 +333,31 @@ pub(super) fn told(applied: &Applied) -> Vec<String> {
     all.map(|line| cell(&line)).collect()
 }
 
+/// The names that a question is about, each in a line of its own whatever it is.
+pub(super) fn listed<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> String {
+    let more = names.len().saturating_sub(ASKED);
+    let mut text: String = names
+        .take(ASKED)
+        .map(|name| format!("\n  {}", cell(name)))
+        .collect();
+    if more > 0 {
+        text += &format!("\n  and {more} more");
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_lists_twenty_names_and_counts_the_others() {
+        let names = |count| vec!["a\nb"; count];
+        let of = |names: Vec<&str>| listed(names.into_iter());
+        assert_eq!(of(names(2)), "\n  a b\n  a b");
+        assert_eq!(of(names(20)), "\n  a b".repeat(20));
+        assert_eq!(of(names(23)), "\n  a b".repeat(20) + "\n  and 3 more");
+    }
 
     #[test]
     fn a_name_with_a_line_end_forges_no_line() {
